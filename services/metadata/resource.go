@@ -1,0 +1,138 @@
+package metadata
+
+import (
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/meta"
+	"github.com/cosi-project/runtime/pkg/resource/typed"
+
+	"antler/services/resources"
+)
+
+// MasterSpecType is the type of MasterSpec.
+const MasterSpecType = resource.Type("MasterSpecs.antler")
+
+// MasterSpec is the resource around MasterSpecSpec.
+type MasterSpec = typed.Resource[MasterSpecSpec, MasterSpecExtension]
+
+// MasterSpecID is the id of the one MasterSpec.
+const MasterSpecID = resource.ID("master")
+
+// NewMasterSpec returns the one MasterSpec with an empty spec.
+func NewMasterSpec() *MasterSpec {
+	return typed.NewResource[MasterSpecSpec, MasterSpecExtension](
+		resources.Metadata(MasterSpecType, MasterSpecID), MasterSpecSpec{})
+}
+
+// MasterSpecExtension defines the type for COSI.
+type MasterSpecExtension struct{}
+
+// ResourceDefinition implements meta.ResourceDefinitionProvider.
+func (MasterSpecExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
+	return resources.Define(MasterSpecType, "masterspec")
+}
+
+// StopMode says how much time a stop may take.
+type StopMode string
+
+const (
+	// StopClean saves the metadata and exits (planned switchover).
+	StopClean StopMode = "clean"
+	// StopKill sends SIGKILL at once (lease lost, device gone); recovery is
+	// `mfsmaster -a` on the next start.
+	StopKill StopMode = "kill"
+)
+
+// MasterSpecSpec is what mfsmaster on this node should be.
+type MasterSpecSpec struct {
+	// Run asks for a mounted file system and a serving mfsmaster.
+	Run bool `yaml:"run"`
+	// Epoch in which it may serve.
+	Epoch uint64 `yaml:"epoch"`
+	// Device to mount.
+	Device string `yaml:"device,omitempty"`
+	// Format allows mkfs and the first metadata.mfs: consent is recorded and
+	// nothing was ever served.
+	Format bool `yaml:"format"`
+	// MinMetaVersion and MetadataID are the quorum's record: nothing older and
+	// nothing else is started. Zero and empty while nothing was served.
+	MinMetaVersion uint64 `yaml:"minMetaVersion"`
+	MetadataID     uint64 `yaml:"metadataID"`
+	// Stop is how to stop when Run is false.
+	Stop StopMode `yaml:"stop,omitempty"`
+}
+
+// DeepCopy implements typed.DeepCopyable.
+func (s MasterSpecSpec) DeepCopy() MasterSpecSpec { return s }
+
+// MasterStatusType is the type of MasterStatus.
+const MasterStatusType = resource.Type("MasterStatuses.antler")
+
+// MasterStatus is the resource around MasterStatusSpec.
+type MasterStatus = typed.Resource[MasterStatusSpec, MasterStatusExtension]
+
+// MasterStatusID is the id of the one MasterStatus.
+const MasterStatusID = resource.ID("master")
+
+// NewMasterStatus returns the one MasterStatus with an empty spec.
+func NewMasterStatus() *MasterStatus {
+	return typed.NewResource[MasterStatusSpec, MasterStatusExtension](
+		resources.Metadata(MasterStatusType, MasterStatusID), MasterStatusSpec{})
+}
+
+// MasterStatusExtension defines the type for COSI.
+type MasterStatusExtension struct{}
+
+// ResourceDefinition implements meta.ResourceDefinitionProvider.
+func (MasterStatusExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
+	return resources.Define(MasterStatusType, "master")
+}
+
+// Phase is the step of taking over, in order, or of giving up.
+type Phase string
+
+// Phases of the master on this node.
+const (
+	PhaseStopped    Phase = "stopped"
+	PhaseFormatting Phase = "formatting"
+	PhaseMounting   Phase = "mounting"
+	PhaseRecovering Phase = "recovering"
+	PhaseStarting   Phase = "starting"
+	PhaseServing    Phase = "serving"
+	PhaseRestarting Phase = "restarting"
+	PhaseStopping   Phase = "stopping"
+	// PhaseFailed: this node can't serve; Error says why and what to do.
+	PhaseFailed Phase = "failed"
+)
+
+// MasterStatusSpec is what mfsmaster on this node is.
+type MasterStatusSpec struct {
+	Phase Phase `yaml:"phase"`
+	// Epoch it serves in.
+	Epoch uint64 `yaml:"epoch"`
+	// Mounted says that the replica's file system is mounted: while it is, the
+	// replica can't become secondary.
+	Mounted bool `yaml:"mounted"`
+	// Answering says that the last probe over MooseFS's protocol was answered.
+	Answering bool `yaml:"answering"`
+	// MetaVersion and MetadataID as the master last told them.
+	MetaVersion uint64 `yaml:"metaVersion"`
+	MetadataID  uint64 `yaml:"metadataID"`
+	// Formatted says that this pass created the file system and the first
+	// metadata; the authority records it before anything is served.
+	Formatted bool `yaml:"formatted"`
+	// Restarts in place since this epoch began.
+	Restarts int `yaml:"restarts"`
+	// Version of mfsmaster, for example "4.57.5".
+	Version string `yaml:"version,omitempty"`
+	// TotalSpace and FreeSpace in bytes, Chunks and missing copies as the
+	// master counts them.
+	TotalSpace   uint64 `yaml:"totalSpace"`
+	FreeSpace    uint64 `yaml:"freeSpace"`
+	Chunks       uint64 `yaml:"chunks"`
+	Chunkservers int    `yaml:"chunkservers"`
+	// Error says what went wrong and what to do next.
+	Error string `yaml:"error,omitempty"`
+}
+
+// DeepCopy implements typed.DeepCopyable.
+func (s MasterStatusSpec) DeepCopy() MasterStatusSpec { return s }

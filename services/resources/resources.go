@@ -1,0 +1,34 @@
+// Package resources holds what the resource types of all services share: the
+// one namespace they live in, and the constructor of their definitions.
+//
+// Every piece of state in antlerd is a COSI resource. Its type is declared in
+// the package that it describes, and exactly one controller writes it. A
+// resource is either a Spec (what should be) or a Status (what is); a failover
+// can be read off them in order:
+//
+//	AuthorityStatus -> ReplicaSpec -> ReplicaStatus -> MasterSpec ->
+//	MasterStatus -> AddressSpec -> AddressStatus
+package resources
+
+import (
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/meta"
+)
+
+// Namespace is the only COSI namespace of antlerd.
+const Namespace = resource.Namespace("antler")
+
+// Define returns the definition of a resource type that lives in Namespace and
+// answers to the given aliases in `antlerctl get`.
+func Define(t resource.Type, aliases ...resource.Type) meta.ResourceDefinitionSpec {
+	return meta.ResourceDefinitionSpec{
+		Type:             t,
+		DefaultNamespace: Namespace,
+		Aliases:          aliases,
+	}
+}
+
+// Metadata returns the metadata of a resource of type t called id.
+func Metadata(t resource.Type, id resource.ID) resource.Metadata {
+	return resource.NewMetadata(Namespace, t, id, resource.VersionUndefined)
+}
