@@ -1,0 +1,86 @@
+# Antler. `make` prints the targets. Everything made lands under build/.
+
+SHELL       := /bin/bash
+GO          ?= go
+BUILD       := build
+TOOLS       := $(BUILD)/tools
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS     := -s -w -X antler/services/node/version.Version=$(VERSION)
+UNIT        := ./api/... ./cmd/... ./image/... ./services/... ./qemu-tests/...
+
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print the targets
+	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+
+
+.PHONY: demo
+demo: packages build image ## Boot a cluster of three in QEMU, cut the serving node's power, show that nothing is lost
+	$(BUILD)/bin/demo up
+
+.PHONY: demo-stop
+demo-stop: ## End what `make demo` left running
+	@if [ -x $(BUILD)/bin/demo ]; then $(BUILD)/bin/demo down; else echo "no demo was built, so none runs"; fi
+
+.PHONY: test
+test: packages check unit test-failover ## All that guards a change: linters, unit tests, the promises in VMs
+
+
+
+.PHONY: packages
+packages: ## Install the Debian packages that builds and tests need (asks apt only for what is missing)
+	scripts/install-packages
+
+.PHONY: build
+build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and the lab for this machine
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/arm64/ ./cmd/...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/lab/agent
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/ ./cmd/antlerctl ./qemu-tests/demo
+
+.PHONY: image
+image: build ## Build the arm64 disk image that QEMU boots
+	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache
+
+.PHONY: unit
+unit: ## Unit tests with the race detector
+	$(GO) test -race $(UNIT)
+
+.PHONY: test-failover
+test-failover: build image ## The promises about failover, each in VMs that boot the image
+	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
+
+.PHONY: bench-idle
+bench-idle: build image ## Measure antlerd's binary, memory and processor use in an idle cluster
+	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
+
+.PHONY: test-all
+test-all: test bench-idle ## Every suite, the long ones too
+
+
+
+.PHONY: check
+check: check-api lint ## Linters, and that generated code is up to date
+
+.PHONY: generate
+generate: ## Generate the Go code of the API from its .proto files
+	scripts/generate-api
+
+.PHONY: check-api
+check-api: ## Lint the API, look for breaking changes, compare the generated code
+	scripts/check-api
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## Run the linters
+	$(TOOLS)/golangci-lint run --timeout 10m ./...
+	$(TOOLS)/golangci-lint run --timeout 10m --build-tags vm ./qemu-tests/...
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(abspath $(TOOLS)) $(GO) install $(GOLANGCI)
+
+.PHONY: clean
+clean: ## Remove what was built, but not the caches
+	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo

@@ -1,0 +1,10 @@
+package main
+
+// kernelArguments start the kernel; they are written beside it as "cmdline"
+// for whoever boots it by hand (QEMU -append). init needs none of them.
+//
+//   - panic=5: a node that cannot go on starts again.
+//   - lsm=: no access control is configured on an appliance without users, and
+//     those Debian compiles in cost a second at start and a check per call.
+//   - quiet loglevel=4: the console is for errors and for antlerd.
+const kernelArguments = "console=ttyAMA0 panic=5 quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"

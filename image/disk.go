@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/diskfs/go-diskfs/backend/file"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+)
+
+const (
+	sector = 512
+	mib    = 1 << 20
+
+	bootSize = 128 * mib
+	// rootSize leaves room for the system to grow in an update in place.
+	rootSize = 512 * mib
+)
+
+// slot is a place on the disk, in bytes.
+type slot struct {
+	label       string
+	kind        gpt.Type
+	start, size int64
+}
+
+// layout places our partitions one after the other from 1 MiB on, where SD
+// cards and SSDs like them. The kernel shows the labels as PARTNAME, which is
+// how image/init finds them.
+func layout(state int64) []slot {
+	slots := []slot{
+		{label: "antler-boot", kind: gpt.MicrosoftBasicData, size: bootSize},
+		{label: "antler-root", kind: gpt.LinuxFilesystem, size: rootSize},
+		{label: "antler-state", kind: gpt.LinuxFilesystem, size: state},
+	}
+	at := int64(mib)
+	for i := range slots {
+		slots[i].start = at
+		at += slots[i].size
+	}
+	return slots
+}
+
+// diskSize adds 1 MiB after the last partition for the second copy of the table.
+func diskSize(slots []slot) int64 {
+	last := slots[len(slots)-1]
+	return last.start + last.size + mib
+}
+
+func table(slots []slot) *gpt.Table {
+	t := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true}
+	for i, s := range slots {
+		t.Partitions = append(t.Partitions, &gpt.Partition{
+			Index: i + 1,
+			Start: uint64(s.start / sector),
+			End:   uint64((s.start+s.size)/sector - 1),
+			Size:  uint64(s.size),
+			Type:  s.kind,
+			Name:  s.label,
+		})
+	}
+	return t
+}
+
+// makeDisk writes out/antler.img. It is sparse: what no step writes takes no room.
+func makeDisk(ctx context.Context, out, squash string, state int64) error {
+	tmp := filepath.Join(out, "antler.img.new")
+	slots := layout(state)
+	boot, root, states := slots[0], slots[1], slots[2]
+	if err := writeTable(tmp, slots); err != nil {
+		return fmt.Errorf("partition %s: %w", tmp, err)
+	}
+	if err := copyInto(tmp, root, squash); err != nil {
+		return err
+	}
+	// mkfs and mtools take the partition's place in the image. One sector per
+	// cluster: mkfs.vfat would choose by the size of the whole image, and with
+	// fewer than 65525 clusters it is no FAT32 to mtools and to firmware.
+	err := command(ctx, "mkfs.vfat", "-F", "32", "-s", "1", "-n", "ANTLER", "-h", fmt.Sprint(boot.start/sector),
+		"--offset", fmt.Sprint(boot.start/sector), tmp, fmt.Sprint(boot.size/1024))
+	if err != nil {
+		return err
+	}
+	err = command(ctx, "mcopy", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start),
+		filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd.img"), "::")
+	if err != nil {
+		return err
+	}
+	// Inode tables and journal are left to be written as they are used: a new
+	// image file is all zero.
+	err = command(ctx, "mkfs.ext4", "-q", "-F", "-L", "antler-state", "-m", "1",
+		"-E", fmt.Sprintf("offset=%d,lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1", states.start),
+		tmp, fmt.Sprintf("%dk", states.size/1024))
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(out, "antler.img"))
+}
+
+func writeTable(path string, slots []slot) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	disk, err := file.CreateFromPath(path, diskSize(slots))
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	w, err := disk.Writable()
+	if err != nil {
+		return err
+	}
+	return table(slots).Write(w, diskSize(slots))
+}
+
+func copyInto(disk string, s slot, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > s.size {
+		return fmt.Errorf("%s has %d MiB, its partition %s %d MiB: prune packages or raise rootSize",
+			from, info.Size()/mib, s.label, s.size/mib)
+	}
+	dst, err := os.OpenFile(disk, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if _, err := dst.Seek(s.start, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return err
+}

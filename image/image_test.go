@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/diskfs/go-diskfs/backend/file"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/stretchr/testify/require"
+)
+
+func TestLayoutDoesNotOverlap(t *testing.T) {
+	slots := layout(2048 * mib)
+	require.Len(t, slots, 3)
+	at := int64(mib)
+	for _, s := range slots {
+		require.Equal(t, at, s.start, s.label)
+		require.Zero(t, s.start%mib, "%s is aligned", s.label)
+		at += s.size
+	}
+	require.Equal(t, at+mib, diskSize(slots))
+}
+
+func TestTableReadsBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	slots := layout(64 * mib)
+	require.NoError(t, writeTable(path, slots))
+	disk, err := file.OpenFromPath(path, true)
+	require.NoError(t, err)
+	defer disk.Close()
+	got, err := gpt.Read(disk, sector, sector)
+	require.NoError(t, err)
+	var parts []*gpt.Partition
+	for _, p := range got.Partitions {
+		if p.Type != gpt.Unused {
+			parts = append(parts, p)
+		}
+	}
+	require.Len(t, parts, len(slots))
+	for i, s := range slots {
+		require.Equal(t, s.label, parts[i].Name)
+		require.Equal(t, s.start, int64(parts[i].Start)*sector)
+		require.Equal(t, s.start+s.size, int64(parts[i].End+1)*sector)
+	}
+}
+
+func TestCopyIntoRefusesWhatDoesNotFit(t *testing.T) {
+	dir := t.TempDir()
+	from := filepath.Join(dir, "squash")
+	require.NoError(t, os.WriteFile(from, make([]byte, 4096), 0o644))
+	err := copyInto(filepath.Join(dir, "disk"), slot{label: "antler-root", size: 2048}, from)
+	require.ErrorContains(t, err, "antler-root")
+}
+
+func TestLoadOrder(t *testing.T) {
+	mods := map[string]moduleFile{
+		"crc32c_generic": {file: "crypto/crc32c_generic.ko"},
+		"ext4":           {file: "fs/ext4.ko", deps: []string{"fs/jbd2.ko", "lib/crc16.ko"}},
+		"jbd2":           {file: "fs/jbd2.ko", deps: []string{"lib/crc16.ko"}},
+		"crc16":          {file: "lib/crc16.ko"},
+		"virtio_blk":     {file: "drivers/virtio-blk.ko", deps: []string{"drivers/virtio-ring.ko"}},
+		"broken":         {file: "broken.ko", deps: []string{"gone.ko"}},
+	}
+	builtin := map[string]bool{"virtio_ring": true}
+
+	got, err := loadOrder(mods, builtin, []string{"virtio_blk", "crc32c_generic", "ext4", "crc16"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"drivers/virtio-blk.ko", "crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/jbd2.ko", "fs/ext4.ko"}, got)
+
+	_, err = loadOrder(mods, builtin, []string{"broken"})
+	require.EqualError(t, err, "needed by broken: the kernel has no module gone")
+}
+
+func TestSuiteSources(t *testing.T) {
+	const mirror, security = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
+	for name, c := range map[string]struct {
+		targets string
+		want    []string
+	}{
+		"a Debian machine, whatever its release": {
+			mirror + " bookworm-updates Debian Debian\n" + mirror + " bookworm Debian Debian\n" +
+				security + " bookworm-security Debian Debian-Security\n" +
+				"http://mirror.example/debian/ bookworm-backports Debian Debian Backports\n" +
+				"http://tools.example/apt tools Tools Tools\n",
+			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main",
+				"deb " + security + " trixie-security main"},
+		},
+		"no security archive known": {
+			mirror + " bookworm Debian Debian\n",
+			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main"},
+		},
+		"Ubuntu leaves it to mmdebstrap": {"http://ubuntu.example/ noble Ubuntu Ubuntu\n", nil},
+		"no lists yet":                   {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, suiteSources(c.targets, "trixie")) })
+	}
+}
+
+func TestManifestOf(t *testing.T) {
+	got, err := manifestOf("lock\npartial\niproute2_6.15.0-1_arm64.deb\nfuse3_1%3a3.17-1+b1_arm64.deb\n")
+	require.NoError(t, err)
+	require.Equal(t, "iproute2 6.15.0-1\nfuse3 1:3.17-1+b1\n", got)
+
+	_, err = manifestOf("lock\npartial\n")
+	require.Error(t, err)
+}
+
+func TestCheckELF(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"usr/bin", "usr/lib/aarch64-linux-gnu"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/script"), []byte("#!/bin/sh\n"), 0o755))
+	require.NoError(t, checkELF(root), "a script needs nothing")
+
+	// The test binary itself is an ELF file for the machine that builds.
+	self, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/foreign"), self, 0o755))
+	if runtime.GOARCH != "arm64" {
+		require.ErrorContains(t, checkELF(root), "not arm64")
+	}
+}
+
+func TestHasLibrary(t *testing.T) {
+	root := t.TempDir()
+	for _, lib := range []string{"usr/lib/aarch64-linux-gnu/libc.so.6", "usr/lib/aarch64-linux-gnu/systemd/libshared.so", "opt/app/lib/libapp.so"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, lib)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, lib), nil, 0o644))
+	}
+	bin := filepath.Join(root, "opt/app/bin")
+	require.True(t, hasLibrary(root, bin, nil, "libc.so.6"))
+	require.False(t, hasLibrary(root, bin, nil, "libshared.so"))
+	require.True(t, hasLibrary(root, bin, []string{"/usr/lib/aarch64-linux-gnu/systemd"}, "libshared.so"))
+	require.True(t, hasLibrary(root, bin, []string{"$ORIGIN/../lib"}, "libapp.so"))
+}
+
+func TestCpioIsReadByCpio(t *testing.T) {
+	tool, err := exec.LookPath("cpio")
+	if err != nil {
+		t.Skip("cpio is not installed")
+	}
+	var archive bytes.Buffer
+	c := &cpio{w: &archive}
+	c.entry("dev", modeDir|0o755, 0, nil)
+	c.entry("dev/console", modeChar|0o600, 5<<8|1, nil)
+	c.entry("init", modeFile|0o755, 0, []byte("odd"))
+	require.NoError(t, c.close())
+
+	cmd := exec.Command(tool, "-itv", "--quiet")
+	cmd.Stdin = &archive
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Len(t, lines, 3)
+	require.Regexp(t, `^drwxr-xr-x .* dev$`, lines[0])
+	require.Regexp(t, `^crw------- .* 5, +1 .* dev/console$`, lines[1])
+	require.Regexp(t, `^-rwxr-xr-x .* 3 .* init$`, lines[2])
+}
+
+// TestPutDoesNotWriteThroughHardLinks guards the cache: a staged tree shares
+// its files with the base tree.
+func TestPutDoesNotWriteThroughHardLinks(t *testing.T) {
+	dir := t.TempDir()
+	cached, staged := filepath.Join(dir, "cached"), filepath.Join(dir, "staged")
+	require.NoError(t, os.WriteFile(cached, []byte("Debian's"), 0o644))
+	require.NoError(t, os.Link(cached, staged))
+	require.NoError(t, put(staged, []byte("ours"), 0o600))
+	got, err := os.ReadFile(cached)
+	require.NoError(t, err)
+	require.Equal(t, "Debian's", string(got))
+}

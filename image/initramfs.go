@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// makeBoot writes vmlinuz, initrd.img and cmdline. The initrd holds a static init
+// (image/init) and the modules it loads: its only work is to find our
+// partitions and to hand over to systemd.
+func makeBoot(ctx context.Context, base, out string) error {
+	root := filepath.Join(base, "root")
+	release, err := kernelRelease(root)
+	if err != nil {
+		return err
+	}
+	kernel, err := os.ReadFile(filepath.Join(root, "boot", "vmlinuz-"+release))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), kernel, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(kernelArguments+"\n"), 0o644); err != nil {
+		return err
+	}
+	init, err := buildInit(ctx, filepath.Join(out, "init"))
+	if err != nil {
+		return err
+	}
+	modules := filepath.Join(root, "usr/lib/modules", release)
+	var archive bytes.Buffer
+	if err := writeInitramfs(&archive, init, modules); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	raw := filepath.Join(out, "initrd.cpio")
+	if err := os.WriteFile(raw, archive.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return command(ctx, "zstd", "-q", "-f", "-19", "--rm", raw, "-o", filepath.Join(out, "initrd.img"))
+}
+
+func buildInit(ctx context.Context, to string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, "./image/init")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build image/init: %w\n%s", err, out)
+	}
+	defer os.Remove(to)
+	return os.ReadFile(to)
+}
+
+func writeInitramfs(w io.Writer, init []byte, modules string) error {
+	mods, err := readDep(filepath.Join(modules, "modules.dep"))
+	if err != nil {
+		return err
+	}
+	builtin, err := readBuiltin(filepath.Join(modules, "modules.builtin"))
+	if err != nil {
+		return err
+	}
+	order, err := loadOrder(mods, builtin, bootModules)
+	if err != nil {
+		return err
+	}
+	c := &cpio{w: w}
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "boot", "root", "modules"} {
+		c.entry(dir, modeDir|0o755, 0, nil)
+	}
+	// The kernel opens /dev/console for init before init can mount anything.
+	c.entry("dev/console", modeChar|0o600, 5<<8|1, nil)
+	c.entry("init", modeFile|0o755, 0, init)
+	for i, file := range order {
+		data, err := os.ReadFile(filepath.Join(modules, file))
+		if err != nil {
+			return err
+		}
+		// init loads them in the order of their names.
+		c.entry(fmt.Sprintf("modules/%02d-%s.ko", i, moduleName(file)), modeFile|0o644, 0, data)
+	}
+	return c.close()
+}

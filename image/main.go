@@ -1,0 +1,140 @@
+// Command image builds the Antler appliance: a disk image that boots an arm64
+// machine into a read-only Debian with systemd, containerd, antlerd, MooseFS
+// and drbd-utils, and nothing else.
+//
+// The image is made of three partitions (disk.go):
+//
+//	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
+//	              put there by whoever flashes the card
+//	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
+//	antler-state  ext4, mounted on /var: everything a node may not forget
+//
+// The work is a row of steps, each a file here. The slow ones (packages,
+// 20 s) are cached by what went into them; a change to antlerd alone costs
+// only the last three: clone the base tree, squash it, write the disk.
+//
+// No maintainer script of any package runs: they would need an arm64 machine.
+// What they would have done and we want is in rootfs/ as plain files, and in
+// rootfs.go as links. What is not written there does not happen, which is
+// also how the image stays small: no unit, generator or udev rule is active
+// unless rootfs.go names it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	var b build
+	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.txt")
+	flag.StringVar(&b.cache, "cache", "build/cache", "directory for what can be used again by the next build")
+	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
+	flag.Int64Var(&b.stateMiB, "state-mib", 2048, "size of the state partition in MiB; it is sparse")
+	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := b.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+// build is one run of the command: its flags.
+type build struct {
+	out, cache, bin string
+	stateMiB        int64
+	compress        string
+}
+
+func (b build) run(ctx context.Context) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	if b.upToDate() {
+		fmt.Println("image: nothing changed since the last build of", filepath.Join(b.out, "antler.img"))
+		return nil
+	}
+	started := time.Now()
+	step := func(what string) {
+		fmt.Printf("image: %5.1fs %s\n", time.Since(started).Seconds(), what)
+	}
+
+	step("base tree from Debian packages")
+	base, err := makeBase(ctx, b.cache)
+	if err != nil {
+		return err
+	}
+	step("root tree")
+	root, err := stageRoot(ctx, base, b.bin, filepath.Join(b.out, "root"))
+	if err != nil {
+		return err
+	}
+	step("check that every program finds its libraries")
+	if err := checkELF(root); err != nil {
+		return err
+	}
+	step("initrd and kernel")
+	if err := makeBoot(ctx, base, b.out); err != nil {
+		return err
+	}
+	step("squash (" + b.compress + ")")
+	squash, err := makeSquash(ctx, root, b.out, b.compress)
+	if err != nil {
+		return err
+	}
+	step("disk")
+	if err := makeDisk(ctx, b.out, squash, b.stateMiB<<20); err != nil {
+		return err
+	}
+	if err := b.finish(base, root); err != nil {
+		return err
+	}
+	step("done: " + filepath.Join(b.out, "antler.img"))
+	return nil
+}
+
+// tools are the programs of the build machine that the steps call.
+var tools = []string{"mmdebstrap", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mkfs.ext4", "mcopy", "cp", "go"}
+
+func (b build) check() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the root file system holds files of several users: run this as root")
+	}
+	if b.compress != "lz4" && b.compress != "zstd" {
+		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
+	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is not installed: run scripts/install-packages", tool)
+		}
+	}
+	for _, name := range []string{"antlerd", "antlerctl"} {
+		if _, err := os.Stat(filepath.Join(b.bin, name)); err != nil {
+			return fmt.Errorf("%w: build antlerd and antlerctl for arm64 first", err)
+		}
+	}
+	return nil
+}
+
+// command runs a program of the build machine; what it printed is part of the
+// error when it fails, and of no interest otherwise.
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// aptSources asks the build machine's own apt where its Debian packages come
+// from and returns the sources.list lines for our suite at the same place, so
+// that a machine with a local mirror uses it. No lines means mmdebstrap's own
+// default: that is what a machine without Debian sources gets (Ubuntu, or one
+// that never ran "apt-get update").
+func aptSources() []string {
+	out, err := exec.Command("apt-get", "indextargets",
+		"--format", "$(REPO_URI) $(RELEASE) $(ORIGIN) $(LABEL)", "Created-By: Packages").Output()
+	if err != nil {
+		return nil
+	}
+	return suiteSources(string(out), suite)
+}
+
+// suiteSources turns "URI release origin label" lines into the sources of one
+// suite, its updates and its security updates. Releases of third parties and
+// backports are left out: the image is made of one release.
+func suiteSources(targets, suite string) []string {
+	var archive, security string
+	lines := bufio.NewScanner(strings.NewReader(targets))
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) != 4 || f[2] != "Debian" {
+			continue
+		}
+		switch f[3] {
+		case "Debian":
+			archive = first(archive, f[0])
+		case "Debian-Security":
+			security = first(security, f[0])
+		}
+	}
+	if archive == "" {
+		return nil
+	}
+	sources := []string{
+		fmt.Sprintf("deb %s %s main", archive, suite),
+		fmt.Sprintf("deb %s %s-updates main", archive, suite),
+	}
+	if security != "" {
+		sources = append(sources, fmt.Sprintf("deb %s %s-security main", security, suite))
+	}
+	return sources
+}
+
+func first(have, next string) string {
+	if have != "" {
+		return have
+	}
+	return next
+}
