@@ -1,0 +1,131 @@
+//go:build vm
+
+package failover
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"antler/qemu-tests/lab"
+)
+
+// The client's longest gap that is promised, under emulation.
+const (
+	gapPowerCut   = 8 * time.Second
+	gapSwitchover = 3 * time.Second
+	gapKill       = 3 * time.Second
+)
+
+func TestPowerCutOfTheServingNode(t *testing.T) {
+	s := begin(t, "an acknowledged operation survives a power cut of the serving node")
+
+	cut := s.cluster.PowerCut(s.serving)
+	s.goesOn(cut, gapPowerCut)
+
+	s.powerOn(s.serving)
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestMasterKilled(t *testing.T) {
+	s := begin(t, "a killed mfsmaster is replaced, and nothing is lost")
+
+	killed := s.run(s.serving, "kill -KILL $(pidof mfsmaster)")
+	s.goesOn(killed, gapKill)
+
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestMasterThatDoesNotAnswer(t *testing.T) {
+	s := begin(t, "an mfsmaster that runs but doesn't answer is a failed master")
+
+	stopped := s.run(s.serving, "kill -STOP $(pidof mfsmaster)")
+	s.goesOn(stopped, gapPowerCut)
+
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestSwitchoverThereAndBack(t *testing.T) {
+	s := begin(t, "a planned switchover moves the master there and back")
+	from, to := s.serving, s.otherReplica()
+
+	for _, step := range []struct{ from, to *lab.Machine }{{from, to}, {to, from}} {
+		asked := time.Now()
+
+		s.must(s.cluster.Switchover(s.ctx, step.from, step.to.Name))
+		s.goesOn(asked, gapSwitchover)
+		s.servedBy(step.to)
+		s.healthy()
+	}
+
+	s.nothingLost()
+}
+
+func TestServingNodeCutOff(t *testing.T) {
+	s := begin(t, "a serving node that is cut off stops before the other one starts")
+	old := s.serving
+
+	s.cluster.Switch.Cut(old.Name, s.cluster.Others(old)...)
+	cut := time.Now()
+	s.goesOn(cut, gapPowerCut)
+	s.servedBy(s.otherReplica())
+
+	s.cluster.Switch.Heal(old.Name, s.cluster.Others(old)...)
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestReplicationLinkCut(t *testing.T) {
+	s := begin(t, "with the replication link cut, the node that serves goes on and the other may not take over")
+	peer := s.otherReplica()
+
+	s.cluster.Switch.Cut(s.serving.Name, peer.Name)
+	cut := time.Now()
+	s.goesOn(cut, gapPowerCut)
+	s.servedBy(s.serving)
+	s.outdated(peer)
+
+	s.cluster.Switch.Heal(s.serving.Name, peer.Name)
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestWitnessGone(t *testing.T) {
+	s := begin(t, "without the witness service goes on")
+	witness := s.cluster.Machine("n3")
+	s.moveWorkload(s.otherReplica())
+
+	cut := s.cluster.PowerCut(witness)
+	s.goesOn(cut, gapPowerCut)
+	s.servedBy(s.serving)
+
+	s.powerOn(witness)
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestTwoNodesGone(t *testing.T) {
+	s := begin(t, "with two nodes gone service stops, nothing is lost, and it comes back by itself")
+	peer := s.otherReplica()
+
+	s.cluster.PowerCut(s.serving)
+	s.cluster.PowerCut(peer)
+	s.nobodyServes(10 * time.Second)
+
+	back := time.Now()
+	s.powerOn(s.serving, peer)
+	s.comesBack(back)
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestMain(m *testing.M) {
+	ctx, cancel := context.WithCancel(context.Background())
+	code := runSuite(ctx, m)
+
+	cancel()
+	exit(code)
+}

@@ -1,0 +1,342 @@
+//go:build vm
+
+// Package failover holds the promises about failover, each as a test that fits
+// on a screen. All share one cluster, which each test must leave healthy.
+package failover
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/history"
+)
+
+// suite is the one cluster and what was found with it.
+var suite struct {
+	cluster *lab.Cluster
+	volume  string
+	report  lab.Report
+	seed    uint64
+}
+
+const (
+	root    = "../../build/"
+	timeout = 6 * time.Minute
+)
+
+func exit(code int) { os.Exit(code) }
+
+// runSuite boots the cluster, runs the tests and writes the report. Ctrl-C ends
+// the machines as well.
+func runSuite(ctx context.Context, m *testing.M) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	suite.report.Name = "failover"
+	suite.seed = uint64(time.Now().UnixNano())
+
+	if given, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+		suite.seed = given
+	}
+
+	fmt.Println("seed", suite.seed)
+
+	err := boot(ctx)
+	if suite.cluster != nil {
+		defer suite.cluster.Close()
+
+		context.AfterFunc(ctx, suite.cluster.Close)
+	}
+
+	if err != nil {
+		fmt.Println("boot the cluster:", err)
+
+		if suite.cluster != nil {
+			fmt.Print(suite.cluster.Tails())
+		}
+
+		return 1
+	}
+
+	code := m.Run()
+
+	if err = suite.report.Write(root+"reports", os.Stdout); err != nil {
+		fmt.Println(err)
+
+		return 1
+	}
+
+	return code
+}
+
+func boot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	image, err := lab.OpenImage(root + "image")
+	if err != nil {
+		return err
+	}
+
+	begin := time.Now()
+
+	suite.cluster, err = lab.New(ctx, lab.Options{
+		Dir: root + "lab/failover", Image: image, Agent: root + "lab/agent", Seed: suite.seed, Progress: os.Stdout,
+	})
+	if err != nil {
+		return err
+	}
+
+	c := suite.cluster
+
+	if err = c.PowerOn(ctx, c.Machines...); err != nil {
+		return err
+	}
+
+	serving, err := c.AwaitServing(ctx, "")
+	if err != nil {
+		return err
+	}
+
+	booted := time.Since(begin)
+	c.Say("%s serves", serving.Name)
+
+	if err = c.AwaitHealthy(ctx); err != nil {
+		return err
+	}
+
+	suite.volume, err = c.CreateVolume(ctx, serving, "lab", 2<<30)
+	suite.report.Add(lab.Case{
+		Name: "FirstBoot", Promise: "blank disks become a serving cluster with no hand on it", Passed: err == nil,
+		Figures: map[string]any{"boot_to_serving_s": booted.Round(100 * time.Millisecond).Seconds()},
+	})
+
+	return err
+}
+
+// scenario is one promise on trial: a workload runs on a node that the fault
+// doesn't take away.
+type scenario struct {
+	*testing.T
+
+	ctx      context.Context
+	cluster  *lab.Cluster
+	serving  *lab.Machine
+	workload *lab.Workload
+	on       *lab.Machine
+
+	began   time.Time
+	marks   map[string]int
+	faultAt time.Time
+	result  lab.Case
+}
+
+// begin starts a workload on the witness and waits until it is well under way.
+func begin(t *testing.T, promise string) *scenario {
+	t.Helper()
+
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	s := &scenario{
+		T: t, ctx: ctx, cluster: suite.cluster, began: time.Now(),
+		result: lab.Case{Name: strings.TrimPrefix(t.Name(), "Test"), Promise: promise, Figures: map[string]any{}},
+	}
+
+	t.Cleanup(func() {
+		cancel()
+		s.end()
+	})
+
+	s.must(s.cluster.AwaitHealthy(ctx))
+
+	serving, err := s.cluster.AwaitServing(ctx, "")
+	s.must(err)
+
+	s.serving = serving
+	s.marks = s.cluster.Marks()
+	s.cluster.Say("--- %s: %s (%s serves)", t.Name(), promise, serving.Name)
+	s.start(s.cluster.Machine("n3"))
+
+	return s
+}
+
+func (s *scenario) must(err error) {
+	s.Helper()
+
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *scenario) start(on *lab.Machine) {
+	dir := fmt.Sprintf("%s/%s-%d", suite.volume, s.Name(), time.Now().UnixNano())
+
+	workload, err := on.Work(s.ctx, dir, suite.seed, 2)
+	s.must(err)
+
+	s.workload, s.on = workload, on
+	s.must(workload.AwaitAcknowledged(s.ctx, s.began, 50))
+}
+
+// moveWorkload starts it anew on another node, where the fault will be on this.
+func (s *scenario) moveWorkload(on *lab.Machine) {
+	s.must(s.workload.Stop(s.ctx))
+	s.start(on)
+}
+
+func (s *scenario) otherReplica() *lab.Machine {
+	for _, name := range []string{"n1", "n2"} {
+		if name != s.serving.Name {
+			return s.cluster.Machine(name)
+		}
+	}
+
+	return nil
+}
+
+// run types a command on the machine and returns when.
+func (s *scenario) run(m *lab.Machine, command string) time.Time {
+	at := time.Now()
+
+	_, err := m.Console().Run(s.ctx, command)
+	s.must(err)
+
+	return at
+}
+
+// goesOn waits until the workload is served again after the fault, prints where
+// the time went and holds the client's longest gap against the promise.
+func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
+	s.Helper()
+
+	s.faultAt = fault
+	s.must(s.workload.AwaitAcknowledged(s.ctx, fault.Add(promised), 20))
+
+	ops := s.workload.Ops()
+	gap, _ := history.LongestGap(ops)
+	s.timeline(ops)
+
+	s.result.Figures["gap_ms"] = gap.Milliseconds()
+	s.cluster.Say("client's longest gap: %.1f s", gap.Seconds())
+
+	if gap > promised {
+		s.Errorf("the client's longest gap was %s, promised are %s", gap, promised)
+	}
+}
+
+func (s *scenario) timeline(ops []history.Op) {
+	events := s.cluster.EventsSince(s.marks, s.began)
+
+	if first := history.FirstAcknowledged(ops, s.faultAt); !first.IsZero() {
+		events = append(events, lab.Event{Time: first, Node: s.on.Name, Kind: "client: first operation begun after the fault is acknowledged"})
+	}
+
+	lab.PrintTimeline(os.Stdout, lab.Timeline(s.faultAt, events))
+}
+
+func (s *scenario) servedBy(m *lab.Machine) {
+	s.Helper()
+
+	serving, err := s.cluster.AwaitServing(s.ctx, "")
+	s.must(err)
+
+	if serving != m {
+		s.Errorf("%s serves, want %s", serving.Name, m.Name)
+	}
+}
+
+// outdated checks that the quorum won't let the machine serve.
+func (s *scenario) outdated(m *lab.Machine) {
+	s.Helper()
+
+	status, err := s.cluster.Status(s.ctx)
+	s.must(err)
+
+	for _, name := range status.GetAuthority().GetUpToDate() {
+		if name == m.Name {
+			s.Errorf("%s may still serve though it misses what was acknowledged", m.Name)
+		}
+	}
+}
+
+// nobodyServes checks that for a while nothing is acknowledged.
+func (s *scenario) nobodyServes(duration time.Duration) {
+	s.Helper()
+
+	ctx, cancel := context.WithTimeout(s.ctx, duration)
+	defer cancel()
+
+	s.faultAt = time.Now()
+
+	if s.workload.AwaitAcknowledged(ctx, s.faultAt, 1) == nil {
+		s.Error("an operation was acknowledged though two of three nodes are gone")
+	}
+}
+
+func (s *scenario) comesBack(since time.Time) {
+	s.must(s.workload.AwaitAcknowledged(s.ctx, since, 20))
+	s.timeline(s.workload.Ops())
+}
+
+func (s *scenario) powerOn(machines ...*lab.Machine) {
+	s.must(s.cluster.PowerOn(s.ctx, machines...))
+}
+
+func (s *scenario) healthy() {
+	s.must(s.cluster.AwaitHealthy(s.ctx))
+	s.cluster.Say("the cluster is healthy again")
+}
+
+// nothingLost stops the workload and checks every acknowledged operation, and
+// that at no time two masters accepted writes.
+func (s *scenario) nothingLost() {
+	s.must(s.workload.Stop(s.ctx))
+
+	result, err := s.workload.Check(s.ctx, s.on)
+	s.must(err)
+
+	s.result.Figures["acknowledged"] = result.Acknowledged
+	s.result.Figures["errors"] = result.Errors
+	s.result.Figures["lost"] = len(result.Lost) + len(result.Altered) + len(result.Undone)
+	s.cluster.Say("%d acknowledged, %d errors, %d never answered; lost %d, altered %d, undone %d",
+		result.Acknowledged, result.Errors, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
+
+	if result.Errors > 0 {
+		s.Errorf("the client got %d errors", result.Errors)
+	}
+
+	if !result.OK() {
+		s.Errorf("lost %v, altered %v, undone %v", result.Lost, result.Altered, result.Undone)
+	}
+
+	for _, problem := range s.cluster.TwoMasters() {
+		s.Errorf("two masters: %s", problem)
+	}
+}
+
+// end puts the case into the report and says everything about a failure.
+func (s *scenario) end() {
+	s.result.Passed = !s.Failed()
+	suite.report.Add(s.result)
+
+	if s.Failed() {
+		fmt.Printf("%s failed: seed %d\n", s.Name(), suite.seed)
+
+		if s.workload != nil {
+			if s.faultAt.IsZero() {
+				s.faultAt = s.began
+			}
+
+			s.timeline(s.workload.Ops())
+		}
+
+		fmt.Print(s.cluster.Tails())
+	}
+}

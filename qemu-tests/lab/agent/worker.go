@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"antler/qemu-tests/lab/history"
+)
+
+// counter numbers the operations of all workers.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) next() int { return int(c.n.Add(1)) }
+
+// failurePause keeps a client that gets nothing but errors from filling the
+// record with them.
+const failurePause = 100 * time.Millisecond
+
+// file is one that the worker created and was told so.
+type file struct {
+	path    string
+	content []byte
+}
+
+// worker does one operation after another in a directory of its own. A path
+// whose operation failed is never touched again, so that the check can tell
+// what may be there.
+type worker struct {
+	host   *host
+	root   string
+	number int
+	ids    *counter
+	random *rand.Rand
+
+	dir   string
+	files []file
+}
+
+func newWorker(h *host, root string, seed uint64, number int, ids *counter) *worker {
+	return &worker{
+		host: h, root: root, number: number, ids: ids,
+		random: rand.New(rand.NewPCG(seed, uint64(number))),
+	}
+}
+
+func (w *worker) run(stopped <-chan struct{}) {
+	w.mkdir()
+
+	for {
+		select {
+		case <-stopped:
+			return
+		default:
+			w.step()
+		}
+	}
+}
+
+// step is mostly a new file; each other operation needs one that is there.
+func (w *worker) step() {
+	choice := w.random.IntN(20)
+
+	switch {
+	case choice == 0 || w.dir == "":
+		w.mkdir()
+	case choice < 4 && len(w.files) > 8:
+		w.rename()
+	case choice < 6 && len(w.files) > 8:
+		w.unlink()
+	case choice < 8 && len(w.files) > 8:
+		w.append()
+	default:
+		w.create()
+	}
+}
+
+// call tells the host of the call, makes it, and tells the answer.
+func (w *worker) call(op history.Op, do func() error) bool {
+	op.ID, op.Worker, op.Start = w.ids.next(), w.number, time.Now().UnixNano()
+	_ = w.host.tell(history.Message{Op: &op})
+
+	err := do()
+
+	op.Done, op.End = true, time.Now().UnixNano()
+	if err != nil {
+		op.Err = err.Error()
+	}
+
+	_ = w.host.tell(history.Message{Op: &op})
+
+	if err != nil {
+		// A mount that is gone answers at once, forever.
+		time.Sleep(failurePause)
+	}
+
+	return err == nil
+}
+
+func (w *worker) mkdir() {
+	dir := fmt.Sprintf("w%d-d%d", w.number, w.random.Uint32())
+	op := history.Op{Kind: history.Mkdir, Path: dir}
+
+	if w.call(op, func() error { return os.Mkdir(filepath.Join(w.root, dir), 0o755) }) {
+		w.dir = dir
+	}
+}
+
+func (w *worker) create() {
+	path := filepath.Join(w.dir, fmt.Sprintf("f%08x", w.random.Uint32()))
+	content := w.bytes(1 + w.random.IntN(4096))
+	op := history.Op{Kind: history.Create, Path: path, Hash: history.Hash(content)}
+
+	if w.call(op, func() error { return w.write(path, os.O_CREATE|os.O_EXCL, content) }) {
+		w.files = append(w.files, file{path, content})
+	}
+}
+
+func (w *worker) append() {
+	f := w.take()
+	more := w.bytes(1 + w.random.IntN(2048))
+	content := append(append([]byte(nil), f.content...), more...)
+	op := history.Op{Kind: history.Append, Path: f.path, Hash: history.Hash(content)}
+
+	if w.call(op, func() error { return w.write(f.path, os.O_APPEND, more) }) {
+		w.files = append(w.files, file{f.path, content})
+	}
+}
+
+func (w *worker) rename() {
+	f := w.take()
+	to := filepath.Join(w.dir, fmt.Sprintf("r%08x", w.random.Uint32()))
+	op := history.Op{Kind: history.Rename, Path: f.path, To: to}
+
+	if w.call(op, func() error { return os.Rename(filepath.Join(w.root, f.path), filepath.Join(w.root, to)) }) {
+		w.files = append(w.files, file{to, f.content})
+	}
+}
+
+func (w *worker) unlink() {
+	f := w.take()
+	op := history.Op{Kind: history.Unlink, Path: f.path}
+
+	w.call(op, func() error { return os.Remove(filepath.Join(w.root, f.path)) })
+}
+
+// take removes a file from the list: it comes back when the operation on it
+// is acknowledged.
+func (w *worker) take() file {
+	i := w.random.IntN(len(w.files))
+	f := w.files[i]
+	w.files = append(w.files[:i], w.files[i+1:]...)
+
+	return f
+}
+
+func (w *worker) write(path string, flags int, content []byte) error {
+	f, err := os.OpenFile(filepath.Join(w.root, path), os.O_WRONLY|flags, 0o644)
+	if err != nil {
+		return err
+	}
+
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+
+	closeErr := f.Close()
+	if err == nil {
+		err = closeErr
+	}
+
+	return err
+}
+
+func (w *worker) bytes(n int) []byte {
+	content := make([]byte, n)
+	for i := range content {
+		content[i] = byte(w.random.Uint32())
+	}
+
+	return content
+}

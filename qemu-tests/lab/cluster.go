@@ -1,0 +1,405 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/node/config"
+	"antler/services/node/config/gen"
+)
+
+// Options of a cluster.
+type Options struct {
+	// Dir is where everything of the cluster lies; what is there is replaced.
+	Dir string
+	// Image to boot, Agent the guest's client program.
+	Image Image
+	Agent string
+	// Seed of the workloads and of the switch's losses.
+	Seed uint64
+	// Progress is told what happens.
+	Progress io.Writer
+}
+
+// Cluster is three machines: n1 and n2 with replicas, n3 the witness; all store
+// chunks and mount.
+type Cluster struct {
+	Options
+
+	Machines []*Machine
+	Switch   *Switch
+	// Admin is a client configuration that reaches the nodes from this host.
+	Admin *config.Client
+
+	start time.Time
+	// cuts are the lab's own events, by machine.
+	cuts map[string][]Event
+}
+
+// Floating is the address of the cluster's master.
+const Floating = "10.77.0.10"
+
+// MountPath is the node-wide mount on every machine.
+const MountPath = config.MountPath
+
+// New makes the machines and their blank disks, and doesn't start them.
+func New(ctx context.Context, options Options) (*Cluster, error) {
+	c := &Cluster{Options: options, Switch: NewSwitch(options.Seed), start: time.Now(), cuts: map[string][]Event{}}
+
+	err := os.RemoveAll(options.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	// The path goes into socket names, which must be short, and into QEMU.
+	c.Dir, err = filepath.Abs(options.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	err = os.MkdirAll(c.Dir, 0o755)
+	if err != nil {
+		return nil, err
+	}
+
+	tools := filepath.Join(c.Dir, "tools.img")
+
+	output, err := exec.CommandContext(ctx, "mksquashfs", options.Agent, tools, "-noappend", "-quiet", "-no-progress").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("make the disk with the agent: %w: %s", err, output)
+	}
+
+	for i := range 3 {
+		err = c.addMachine(i+1, tools)
+		if err != nil {
+			return nil, err
+		}
+	}
+
+	return c, c.flash(ctx)
+}
+
+func (c *Cluster) addMachine(index int, tools string) error {
+	m := &Machine{
+		Name: fmt.Sprintf("n%d", index), image: c.Image, index: index, toolsD: tools, console: newConsole(),
+	}
+	m.Dir = filepath.Join(c.Dir, m.Name)
+
+	err := os.MkdirAll(m.Dir, 0o755)
+	if err != nil {
+		return err
+	}
+
+	m.APIPort, err = freePort()
+	if err != nil {
+		return err
+	}
+
+	m.records, err = newRecordPort(filepath.Join(m.Dir, "records.jsonl"))
+	if err != nil {
+		return err
+	}
+
+	c.Machines = append(c.Machines, m)
+
+	return c.Switch.Plug(m.Name, filepath.Join(m.Dir, "network.sock"))
+}
+
+// freePort asks the kernel for a port nobody uses.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// flash makes the configuration as `antlerctl gen config` does, and the disks.
+func (c *Cluster) flash(ctx context.Context) error {
+	now := time.Now()
+
+	secrets, err := gen.NewSecrets("lab", now)
+	if err != nil {
+		return err
+	}
+
+	files, err := gen.Generate(clusterFile(), secrets, now)
+	if err != nil {
+		return err
+	}
+
+	files.Admin.Endpoints = nil
+	for _, m := range c.Machines {
+		files.Admin.Endpoints = append(files.Admin.Endpoints,
+			config.Endpoint{Node: m.Name, Address: fmt.Sprintf("127.0.0.1:%d", m.APIPort)})
+	}
+
+	c.Admin = files.Admin
+
+	_, err = files.Write(filepath.Join(c.Dir, "config"))
+	if err != nil {
+		return err
+	}
+
+	for i, m := range c.Machines {
+		err = m.flash(ctx, c.ConfigFile(m.Name), i < 2)
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// ConfigFile is the path of a node's configuration, or of admin's.
+func (c *Cluster) ConfigFile(name string) string {
+	return filepath.Join(c.Dir, "config", name+".yaml")
+}
+
+func clusterFile() *gen.ClusterFile {
+	file := &gen.ClusterFile{
+		Name: "lab",
+		Floating: []netip.Prefix{
+			netip.MustParsePrefix(Floating + "/24"), netip.MustParsePrefix("fd77::10/64"),
+		},
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("fd77::/64")},
+	}
+
+	for i := 1; i <= 3; i++ {
+		node := gen.Node{
+			Name:    fmt.Sprintf("n%d", i),
+			Address: netip.MustParseAddr(fmt.Sprintf("10.77.0.1%d", i)),
+			Roles:   []config.Role{config.RoleMetadata, config.RoleChunkserver, config.RoleMetalogger, config.RoleClient},
+			Replica: config.Replica{Device: "/dev/disk/by-id/virtio-replica"},
+			Chunks:  []config.ChunkStore{{Device: "/dev/disk/by-id/virtio-chunks"}},
+			Network: config.Network{MAC: mac(i), Addresses: []netip.Prefix{
+				netip.MustParsePrefix(fmt.Sprintf("10.77.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd77::1%d/64", i)),
+			}},
+			Debug: config.Debug{ConsoleShell: true},
+		}
+		if i == 3 {
+			node.Roles[0], node.Replica = config.RoleWitness, config.Replica{}
+		}
+
+		file.Nodes = append(file.Nodes, node)
+	}
+
+	return file
+}
+
+// Say prints progress with the time since the cluster was made.
+func (c *Cluster) Say(format string, args ...any) {
+	fmt.Fprintf(c.Progress, "%7.1f s  %s\n", time.Since(c.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// Machine returns the machine called name.
+func (c *Cluster) Machine(name string) *Machine {
+	for _, m := range c.Machines {
+		if m.Name == name {
+			return m
+		}
+	}
+
+	return nil
+}
+
+// Others returns the names of all machines but m.
+func (c *Cluster) Others(m *Machine) []string {
+	var names []string
+
+	for _, other := range c.Machines {
+		if other != m {
+			names = append(names, other.Name)
+		}
+	}
+
+	return names
+}
+
+// Close ends every machine.
+func (c *Cluster) Close() {
+	for _, m := range c.Machines {
+		m.PowerCut()
+	}
+
+	c.Switch.Close()
+}
+
+// PowerCut pulls the plug of a machine, and notes it among its events.
+func (c *Cluster) PowerCut(m *Machine) time.Time {
+	at := m.PowerCut()
+	c.cuts[m.Name] = append(c.cuts[m.Name], Event{Time: at, Node: m.Name, Kind: powerCutKind, Message: "power cut"})
+	c.Say("%s: power cut", m.Name)
+
+	return at
+}
+
+// PowerOn starts a machine and makes its agent ready.
+func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
+	marks := map[string]int{}
+
+	for _, m := range machines {
+		marks[m.Name] = m.console.Len()
+
+		err := m.PowerOn()
+		if err != nil {
+			return err
+		}
+	}
+
+	for _, m := range machines {
+		// The first event comes from an antlerd that runs: by then the shell does.
+		_, err := m.console.Wait(ctx, marks[m.Name], func(line string) bool { return strings.Contains(line, eventPrefix) })
+		if err != nil {
+			return fmt.Errorf("wait for antlerd on %s: %w\n%s", m.Name, err, tail(m))
+		}
+
+		_, err = m.console.Run(ctx, "mkdir -p /run/lab && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab /run/lab")
+		if err != nil {
+			return fmt.Errorf("make the agent ready on %s: %w\n%s", m.Name, err, tail(m))
+		}
+
+		c.Say("%s: antlerd runs", m.Name)
+	}
+
+	return nil
+}
+
+func tail(m *Machine) string {
+	var b strings.Builder
+
+	for _, line := range m.console.Tail(40) {
+		fmt.Fprintf(&b, "  %s %s | %s\n", line.At.Format("15:04:05.000"), m.Name, line.Text)
+	}
+
+	return b.String()
+}
+
+// Tails returns the last lines of every console.
+func (c *Cluster) Tails() string {
+	var b strings.Builder
+
+	for _, m := range c.Machines {
+		fmt.Fprintf(&b, "--- console of %s (all of it in %s)\n%s", m.Name, filepath.Join(m.Dir, "console.log"), tail(m))
+	}
+
+	return b.String()
+}
+
+// Marks remembers where each console is now.
+func (c *Cluster) Marks() map[string]int {
+	marks := map[string]int{}
+	for _, m := range c.Machines {
+		marks[m.Name] = m.console.Len()
+	}
+
+	return marks
+}
+
+// EventsSince returns the events of all nodes since the marks, and the lab's.
+func (c *Cluster) EventsSince(marks map[string]int, since time.Time) []Event {
+	var events []Event
+
+	for _, m := range c.Machines {
+		events = append(events, m.console.Events(marks[m.Name])...)
+
+		for _, cut := range c.cuts[m.Name] {
+			if !cut.Time.Before(since) {
+				events = append(events, cut)
+			}
+		}
+	}
+
+	return events
+}
+
+// TwoMasters returns what speaks against "never two masters at a time", over
+// the whole life of the cluster.
+func (c *Cluster) TwoMasters() []string {
+	var intervals []Serving
+
+	for _, m := range c.Machines {
+		events := append(m.console.Events(0), c.cuts[m.Name]...)
+		sortEvents(events)
+		intervals = append(intervals, ServingIntervals(events)...)
+	}
+
+	return Overlaps(intervals)
+}
+
+// AwaitServing waits until a master serves, other than on the node not.
+func (c *Cluster) AwaitServing(ctx context.Context, not string) (*Machine, error) {
+	var serving *Machine
+
+	err := c.await(ctx, "a serving master", func(status *antlerv1.ClusterStatus) string {
+		node := status.GetServing().GetNode()
+		if node == "" || node == not || status.GetServing().GetPhase() != "serving" || len(status.GetServing().GetAddresses()) == 0 {
+			return fmt.Sprintf("served by %q, phase %q", node, status.GetServing().GetPhase())
+		}
+
+		serving = c.Machine(node)
+
+		return ""
+	})
+
+	return serving, err
+}
+
+// AwaitHealthy waits until everything is as it should be: both replicas up to
+// date, every node alive, every chunkserver there.
+func (c *Cluster) AwaitHealthy(ctx context.Context) error {
+	return c.await(ctx, "a healthy cluster", func(status *antlerv1.ClusterStatus) string {
+		if status.GetHealth() == antlerv1.Health_HEALTH_OK {
+			return ""
+		}
+
+		return problems(status)
+	})
+}
+
+func problems(status *antlerv1.ClusterStatus) string {
+	text := status.GetHealth().String()
+	for _, p := range status.GetProblems() {
+		text += fmt.Sprintf("; %s %s", p.GetNode(), p.GetSummary())
+	}
+
+	return text
+}
+
+// await asks whichever node answers until unmet returns "".
+func (c *Cluster) await(ctx context.Context, what string, unmet func(*antlerv1.ClusterStatus) string) error {
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+
+	last := "no node answered"
+
+	for {
+		status, err := c.Status(ctx)
+		if err == nil {
+			last = unmet(status)
+			if last == "" {
+				return nil
+			}
+		} else if !errors.Is(err, context.Canceled) && ctx.Err() == nil {
+			last = err.Error()
+		}
+
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %s", what, ctx.Err(), last)
+		case <-ticker.C:
+		}
+	}
+}

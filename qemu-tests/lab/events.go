@@ -1,0 +1,135 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Event is what antlerd prints of an event on the console.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Node    string    `json:"node"`
+	Kind    string    `json:"kind"`
+	Epoch   uint64    `json:"epoch"`
+	Message string    `json:"message"`
+}
+
+const eventPrefix = "antler-event: "
+
+// ParseEvent finds an event in a line of the console.
+func ParseEvent(line string) (Event, bool) {
+	_, text, found := strings.Cut(line, eventPrefix)
+	if !found {
+		return Event{}, false
+	}
+
+	var event Event
+
+	err := json.Unmarshal([]byte(text), &event)
+
+	return event, err == nil
+}
+
+// Events returns the events on the machine's console from line from on, in the
+// host's time: that of the line, since guests' clocks differ.
+func (c *Console) Events(from int) []Event {
+	var events []Event
+
+	for _, line := range c.Lines(from) {
+		event, ok := ParseEvent(line.Text)
+		if ok {
+			event.Time = line.At
+			events = append(events, event)
+		}
+	}
+
+	return events
+}
+
+// Serving is an interval in which a node's master could accept writes.
+type Serving struct {
+	Node     string
+	Epoch    uint64
+	From, To time.Time
+}
+
+// ServingIntervals finds in the events of one node, in order, when its master
+// could accept writes: from its start until it was stopped or killed, or its
+// replica lost the primary role, or the machine lost its power (a zero To means
+// that it still serves).
+func ServingIntervals(events []Event) []Serving {
+	var (
+		intervals []Serving
+		open      *Serving
+	)
+
+	end := func(at time.Time) {
+		if open != nil {
+			open.To = at
+			intervals = append(intervals, *open)
+			open = nil
+		}
+	}
+
+	for _, event := range events {
+		switch event.Kind {
+		case "metadata.master-started":
+			if open == nil {
+				open = &Serving{Node: event.Node, Epoch: event.Epoch, From: event.Time}
+			}
+		case "metadata.master-stopped", "metadata.master-killed", "replication.demoted", "node.fence", powerCutKind:
+			end(event.Time)
+		}
+	}
+
+	if open != nil {
+		intervals = append(intervals, *open)
+	}
+
+	return intervals
+}
+
+// powerCutKind is the lab's own event.
+const powerCutKind = "lab.power-cut"
+
+// Overlaps returns what is wrong with the intervals of all nodes: two of
+// different nodes at the same time, or an epoch served by two.
+func Overlaps(intervals []Serving) []string {
+	var problems []string
+
+	sort.Slice(intervals, func(i, j int) bool { return intervals[i].From.Before(intervals[j].From) })
+
+	for i, a := range intervals {
+		for _, b := range intervals[i+1:] {
+			if a.Node == b.Node {
+				continue
+			}
+
+			if a.Epoch == b.Epoch {
+				problems = append(problems, fmt.Sprintf("epoch %d was served by %s and by %s", a.Epoch, a.Node, b.Node))
+			}
+
+			if a.To.IsZero() || a.To.After(b.From) {
+				problems = append(problems, fmt.Sprintf("%s served in epoch %d until %s, %s in epoch %d from %s",
+					a.Node, a.Epoch, clock(a.To), b.Node, b.Epoch, clock(b.From)))
+			}
+		}
+	}
+
+	return problems
+}
+
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "now"
+	}
+
+	return t.Format("15:04:05.000")
+}
+
+func sortEvents(events []Event) {
+	sort.SliceStable(events, func(i, j int) bool { return events[i].Time.Before(events[j].Time) })
+}

@@ -1,0 +1,50 @@
+package lab
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseEvent(t *testing.T) {
+	event, ok := ParseEvent(`[   13.98] antlerd[189]: antler-event: {"time":"2026-01-02T03:04:05.6Z","node":"n1","kind":"address.added","epoch":3,"message":"x"}`)
+
+	require.True(t, ok)
+	require.Equal(t, "n1", event.Node)
+	require.Equal(t, uint64(3), event.Epoch)
+
+	for _, line := range []string{"", "antler-event: ", "antler-event: {", "no event"} {
+		_, ok = ParseEvent(line)
+		require.False(t, ok, line)
+	}
+}
+
+func TestServingIntervalsAndOverlaps(t *testing.T) {
+	start := time.Unix(1000, 0)
+	at := func(seconds int, node, kind string, epoch uint64) Event {
+		return Event{Time: start.Add(time.Duration(seconds) * time.Second), Node: node, Kind: kind, Epoch: epoch}
+	}
+	n1 := []Event{
+		at(1, "n1", "metadata.master-started", 1), at(2, "n1", "metadata.master-killed", 1),
+		at(3, "n1", "metadata.master-started", 1), at(10, "n1", powerCutKind, 0),
+	}
+
+	for name, test := range map[string]struct {
+		n2       []Event
+		problems int
+	}{
+		"one after the other":    {n2: []Event{at(11, "n2", "metadata.master-started", 2)}},
+		"at the same time":       {n2: []Event{at(9, "n2", "metadata.master-started", 2)}, problems: 1},
+		"in the same epoch":      {n2: []Event{at(11, "n2", "metadata.master-started", 1)}, problems: 2},
+		"between two of n1's":    {n2: []Event{at(2, "n2", "metadata.master-started", 2), at(3, "n2", "metadata.master-stopped", 2)}},
+		"all the time, demoted":  {n2: []Event{at(0, "n2", "metadata.master-started", 0), at(1, "n2", "replication.demoted", 0)}},
+		"all the time, never on": {n2: []Event{at(0, "n2", "metadata.master-started", 0)}, problems: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			intervals := append(ServingIntervals(n1), ServingIntervals(test.n2)...)
+
+			require.Len(t, Overlaps(intervals), test.problems)
+		})
+	}
+}

@@ -1,0 +1,215 @@
+// Package history is the record of what a client was told, and the check of
+// that record against what is there. The workload in the guest writes it, the
+// lab on the host reads it.
+package history
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// Kind of operation.
+type Kind string
+
+// The operations of the workload. An acknowledged Create or Append is one whose
+// fsync and close returned.
+const (
+	Create Kind = "create"
+	Append Kind = "append"
+	Mkdir  Kind = "mkdir"
+	Rename Kind = "rename"
+	Unlink Kind = "unlink"
+)
+
+// Op is a call and, once Done, its answer.
+type Op struct {
+	// ID counts the operations of one run.
+	ID     int    `json:"id"`
+	Worker int    `json:"worker"`
+	Kind   Kind   `json:"kind"`
+	Path   string `json:"path"`
+	// To is the new path of a Rename.
+	To string `json:"to,omitempty"`
+	// Hash of the whole content that the file has after a Create or Append.
+	Hash string `json:"hash,omitempty"`
+	// Start and End in nanoseconds of the guest's wall clock.
+	Start int64 `json:"start"`
+	End   int64 `json:"end,omitempty"`
+	// Done says that the call returned; Err is what it returned.
+	Done bool   `json:"done,omitempty"`
+	Err  string `json:"err,omitempty"`
+}
+
+// Acknowledged reports whether the client was told that the operation is done.
+func (o Op) Acknowledged() bool { return o.Done && o.Err == "" }
+
+// Entry is a file or directory as it is found afterwards.
+type Entry struct {
+	Path string `json:"path"`
+	Dir  bool   `json:"dir,omitempty"`
+	Hash string `json:"hash,omitempty"`
+	// Err says why it couldn't be read.
+	Err string `json:"err,omitempty"`
+}
+
+// Message is one line from the guest: exactly one field is set.
+type Message struct {
+	Op    *Op    `json:"op,omitempty"`
+	Entry *Entry `json:"entry,omitempty"`
+	// Clock is the guest's wall clock in nanoseconds.
+	Clock int64 `json:"clock,omitempty"`
+	// End of a walk, or of a workload that was stopped.
+	End string `json:"end,omitempty"`
+}
+
+// Hash of content.
+func Hash(content []byte) string {
+	sum := sha256.Sum256(content)
+
+	return hex.EncodeToString(sum[:8])
+}
+
+// Result of a check.
+type Result struct {
+	// Acknowledged operations, failed ones, and those never answered.
+	Acknowledged, Errors, Open int
+	// Lost, Altered and Undone say what is wrong, one line each.
+	Lost, Altered, Undone []string
+}
+
+// OK reports whether every acknowledged operation is still true.
+func (r Result) OK() bool { return len(r.Lost)+len(r.Altered)+len(r.Undone) == 0 }
+
+// expectation of one path.
+type expectation struct {
+	dir bool
+	// hashes that the content may have; empty means any.
+	hashes []string
+	// gone: it must not be there. optional: it may or may not be.
+	gone, optional bool
+	// or is the other path of a rename nobody answered.
+	or string
+}
+
+// Check holds what was acknowledged against what was found. Each path is used
+// by one worker, and workers run one operation at a time, so the record of a
+// path is a sequence.
+func Check(ops []Op, found []Entry) Result {
+	var result Result
+
+	expected := map[string]expectation{}
+
+	for _, op := range ops {
+		switch {
+		case op.Acknowledged():
+			result.Acknowledged++
+			acknowledge(expected, op)
+		case op.Done:
+			result.Errors++
+			doubt(expected, op)
+		default:
+			result.Open++
+			doubt(expected, op)
+		}
+	}
+
+	compare(&result, expected, found)
+
+	return result
+}
+
+func acknowledge(expected map[string]expectation, op Op) {
+	switch op.Kind {
+	case Create, Append:
+		expected[op.Path] = expectation{hashes: []string{op.Hash}}
+	case Mkdir:
+		expected[op.Path] = expectation{dir: true}
+	case Rename:
+		expected[op.To] = expected[op.Path]
+		expected[op.Path] = expectation{gone: true}
+	case Unlink:
+		expected[op.Path] = expectation{gone: true}
+	}
+}
+
+// doubt is an operation that failed or was never answered: it may have
+// happened or not. The workload doesn't touch its paths again.
+func doubt(expected map[string]expectation, op Op) {
+	before := expected[op.Path]
+
+	switch op.Kind {
+	case Create, Mkdir, Unlink:
+		before.optional, before.hashes = true, nil
+		expected[op.Path] = before
+	case Append:
+		// Part of it may be there.
+		before.hashes = nil
+		expected[op.Path] = before
+	case Rename:
+		before.or = op.To
+		expected[op.Path] = before
+	}
+}
+
+func compare(result *Result, expected map[string]expectation, found []Entry) {
+	there := make(map[string]Entry, len(found))
+	for _, entry := range found {
+		there[entry.Path] = entry
+	}
+
+	for path, want := range expected {
+		entry, ok := there[path]
+		if !ok && want.or != "" {
+			entry, ok = there[want.or]
+		}
+
+		switch {
+		case want.gone && ok:
+			result.Undone = append(result.Undone, path+": is there again")
+		case want.gone, want.optional && !ok:
+		case !ok:
+			result.Lost = append(result.Lost, path+": is missing")
+		case entry.Err != "":
+			result.Lost = append(result.Lost, path+": can't be read: "+entry.Err)
+		case entry.Dir != want.dir && !want.optional:
+			result.Altered = append(result.Altered, path+": is of another type")
+		case !matches(entry.Hash, want.hashes):
+			result.Altered = append(result.Altered, fmt.Sprintf("%s: content %s, want %v", path, entry.Hash, want.hashes))
+		}
+	}
+}
+
+func matches(hash string, allowed []string) bool {
+	if len(allowed) == 0 {
+		return true
+	}
+
+	for _, want := range allowed {
+		if hash == want {
+			return true
+		}
+	}
+
+	return false
+}
+
+// LongestGap returns the longest time between two acknowledgements, in which
+// no client was told anything, and when it began.
+func LongestGap(ops []Op) (time.Duration, time.Time) {
+	var (
+		last, begin int64
+		longest     time.Duration
+	)
+
+	for _, end := range acknowledgedAt(ops) {
+		if gap := time.Duration(end - last); last != 0 && gap > longest {
+			longest, begin = gap, last
+		}
+
+		last = end
+	}
+
+	return longest, time.Unix(0, begin)
+}

@@ -1,0 +1,255 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Machine is a virtual machine: a QEMU process and what survives it.
+type Machine struct {
+	Name string
+	// Dir holds its disks, sockets and console log.
+	Dir string
+	// APIPort on 127.0.0.1 is forwarded to the guest's API, by a network of its
+	// own that the Switch can't cut.
+	APIPort int
+
+	image  Image
+	index  int
+	disks  []disk
+	toolsD string
+
+	qemu    *exec.Cmd
+	exited  chan struct{}
+	console *Console
+	records *recordPort
+}
+
+// Image is what `make image` built.
+type Image struct {
+	Disk, Kernel, Initrd string
+	// Cmdline is the kernel's.
+	Cmdline string
+}
+
+// OpenImage returns the image in dir.
+func OpenImage(dir string) (Image, error) {
+	cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return Image{}, fmt.Errorf("open the image: %w: run `make image` first", err)
+	}
+
+	return Image{
+		Disk:    filepath.Join(dir, "antler.img"),
+		Kernel:  filepath.Join(dir, "vmlinuz"),
+		Initrd:  filepath.Join(dir, "initrd.img"),
+		Cmdline: strings.TrimSpace(string(cmdline)),
+	}, nil
+}
+
+// disk is one drive of a machine.
+type disk struct {
+	file, serial, cache string
+	readOnly            bool
+}
+
+// Sizes of a machine. Two of three guests are mostly idle, so one virtual
+// processor each is quicker on two real ones than two.
+const (
+	memoryMiB  = 768
+	systemSize = 2 << 30
+	replica    = 512 << 20
+	chunks     = 4 << 30
+	// bootOffset is where the image's FAT partition begins, see image/disk.go.
+	bootOffset = 1 << 20
+)
+
+// flash makes the machine's disks: a copy of the image with its configuration,
+// and blank ones.
+func (m *Machine) flash(ctx context.Context, configFile string, withReplica bool) error {
+	system := filepath.Join(m.Dir, "system.img")
+
+	for _, command := range [][]string{
+		{"cp", "--sparse=always", "--reflink=auto", m.image.Disk, system},
+		{"mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", system, bootOffset), configFile, "::antler.yaml"},
+	} {
+		output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("flash %s: %s: %w: %s", m.Name, command[0], err, output)
+		}
+	}
+
+	m.disks = []disk{
+		{file: system, serial: "system", cache: "unsafe"},
+		{file: filepath.Join(m.Dir, "chunks.img"), serial: "chunks", cache: "unsafe"},
+	}
+	sizes := map[string]int64{"chunks.img": chunks}
+
+	if withReplica {
+		// Its flushes are real: the safe setting's cost is part of what is shown.
+		m.disks = append(m.disks, disk{file: filepath.Join(m.Dir, "replica.img"), serial: "replica", cache: "writeback"})
+		sizes["replica.img"] = replica
+	}
+
+	for name, size := range sizes {
+		err := blank(filepath.Join(m.Dir, name), size)
+		if err != nil {
+			return fmt.Errorf("make disk of %s: %w", m.Name, err)
+		}
+	}
+
+	return nil
+}
+
+func blank(path string, size int64) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+
+	return file.Truncate(size)
+}
+
+// PowerOn starts the machine with the disks as they are.
+func (m *Machine) PowerOn() error {
+	for _, name := range []string{"console.sock", "records.sock", "qmp.sock"} {
+		_ = os.Remove(filepath.Join(m.Dir, name))
+	}
+
+	log, err := os.OpenFile(filepath.Join(m.Dir, "qemu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+
+	cmd := exec.Command("qemu-system-aarch64", m.arguments()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	// A Ctrl-C at the terminal is for the lab, which ends its machines itself.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+
+	started, exited := make(chan error), make(chan struct{})
+	m.qemu, m.exited = cmd, exited
+
+	go func() {
+		// Pdeathsig counts from the end of the thread that started QEMU, which
+		// so must live as long as the lab.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+
+		err := cmd.Start()
+		started <- err
+
+		if err == nil {
+			_ = cmd.Wait()
+		}
+
+		close(exited)
+	}()
+
+	if err = <-started; err != nil {
+		return fmt.Errorf("start QEMU for %s: %w", m.Name, err)
+	}
+
+	return m.connect()
+}
+
+func (m *Machine) connect() error {
+	deadline := time.Now().Add(30 * time.Second)
+
+	console, err := dialUntil(filepath.Join(m.Dir, "console.sock"), deadline, m.exited)
+	if err != nil {
+		return fmt.Errorf("connect to the console of %s: %w (see %s)", m.Name, err, filepath.Join(m.Dir, "qemu.log"))
+	}
+
+	records, err := dialUntil(filepath.Join(m.Dir, "records.sock"), deadline, m.exited)
+	if err != nil {
+		return fmt.Errorf("connect to the records of %s: %w", m.Name, err)
+	}
+
+	m.console.attach(console)
+	m.records.attach(records)
+
+	return nil
+}
+
+func (m *Machine) arguments() []string {
+	path := func(name string) string { return filepath.Join(m.Dir, name) }
+	arguments := []string{
+		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(memoryMiB),
+		"-nodefaults", "-display", "none", "-rtc", "base=utc",
+		"-kernel", m.image.Kernel, "-initrd", m.image.Initrd, "-append", m.image.Cmdline,
+		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
+		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
+		"-netdev", fmt.Sprintf("user,id=access,restrict=on,hostfwd=tcp:127.0.0.1:%d-:9440", m.APIPort),
+		"-device", "virtio-net-pci,romfile=,netdev=access,mac=52:54:00:aa:00:" + fmt.Sprintf("%02x", m.index),
+		"-device", "virtio-rng-pci",
+		"-device", "i6300esb", "-action", "watchdog=reset",
+		"-chardev", "socket,id=console,server=on,wait=off,path=" + path("console.sock") + ",logappend=on,logfile=" + path("console.log"),
+		"-serial", "chardev:console",
+		"-device", "virtio-serial-pci",
+		"-chardev", "socket,id=records,server=on,wait=off,path=" + path("records.sock"),
+		"-device", "virtserialport,chardev=records,name=antler.lab",
+		"-qmp", "unix:" + path("qmp.sock") + ",server=on,wait=off",
+	}
+
+	for i, d := range append(m.disks, disk{file: m.toolsD, serial: "lab", cache: "unsafe", readOnly: true}) {
+		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=%s,file=%s", i, d.cache, d.file)
+		if d.readOnly {
+			drive += ",readonly=on"
+		}
+
+		arguments = append(arguments, "-drive", drive, "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s", i, d.serial))
+	}
+
+	return arguments
+}
+
+// mac is the address of the machine's cluster interface.
+func mac(index int) string { return fmt.Sprintf("52:54:00:77:00:%02x", index) }
+
+// On reports whether the machine has power.
+func (m *Machine) On() bool {
+	if m.qemu == nil {
+		return false
+	}
+
+	select {
+	case <-m.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// PowerCut pulls the plug and returns the moment at which it was pulled.
+func (m *Machine) PowerCut() time.Time {
+	now := time.Now()
+
+	if m.On() {
+		_ = m.qemu.Process.Kill()
+		<-m.exited
+	}
+
+	return now
+}
+
+// PID of the machine's QEMU.
+func (m *Machine) PID() int { return m.qemu.Process.Pid }
+
+// Console of the machine.
+func (m *Machine) Console() *Console { return m.console }
+
+// Pause stops the machine as a whole.
+func (m *Machine) Pause() error { return m.qmp("stop") }
+
+// Resume lets a paused machine go on.
+func (m *Machine) Resume() error { return m.qmp("cont") }

@@ -1,0 +1,253 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"antler/qemu-tests/lab/history"
+)
+
+// recordPort is the virtio-serial port over which the agent in a guest tells
+// what its clients were told. All that came is kept, and on disk as well.
+type recordPort struct {
+	file *os.File
+
+	mu       sync.Mutex
+	changed  chan struct{}
+	messages []received
+}
+
+type received struct {
+	at time.Time
+	history.Message
+}
+
+func newRecordPort(path string) (*recordPort, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("keep the record: %w", err)
+	}
+
+	return &recordPort{file: file, changed: make(chan struct{})}, nil
+}
+
+func (p *recordPort) attach(conn net.Conn) {
+	go func() {
+		lines := bufio.NewScanner(conn)
+		lines.Buffer(nil, 1<<20)
+
+		for lines.Scan() {
+			var message history.Message
+
+			// A guest that loses its power in mid-line leaves half of one.
+			if json.Unmarshal(lines.Bytes(), &message) == nil {
+				p.add(message)
+			}
+
+			fmt.Fprintf(p.file, "%s\n", lines.Bytes())
+		}
+	}()
+}
+
+func (p *recordPort) add(message history.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	p.messages = append(p.messages, received{time.Now(), message})
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// from returns what came after the first n messages, and a channel that is
+// closed when there is more.
+func (p *recordPort) from(n int) ([]received, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	return append([]received(nil), p.messages[min(n, len(p.messages)):]...), p.changed
+}
+
+func (p *recordPort) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	return len(p.messages)
+}
+
+// wait returns the messages from n on, up to the first for which done is true.
+func (p *recordPort) wait(ctx context.Context, n int, done func(received) bool) ([]received, error) {
+	for {
+		messages, changed := p.from(n)
+
+		for i, message := range messages {
+			if done(message) {
+				return messages[:i+1], nil
+			}
+		}
+
+		select {
+		case <-ctx.Done():
+			return messages, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Workload is clients at work on a machine, in a directory of their own.
+type Workload struct {
+	machine *Machine
+	dir     string
+	// first message of this workload on the machine's port.
+	first int
+	// offset of the guest's clock against the host's.
+	offset time.Duration
+}
+
+const agent = "/run/lab/agent"
+
+// Work starts workers in dir of the machine.
+func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int) (*Workload, error) {
+	offset, err := m.ClockOffset(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	w := &Workload{machine: m, dir: dir, first: m.records.count(), offset: offset}
+
+	_, err = m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, workers))
+	if err != nil {
+		return nil, fmt.Errorf("start the workload on %s: %w", m.Name, err)
+	}
+
+	return w, nil
+}
+
+// Ops returns the record so far, in the host's time: each operation once, with
+// its answer if there was one.
+func (w *Workload) Ops() []history.Op {
+	messages, _ := w.machine.records.from(w.first)
+
+	var ops []history.Op
+
+	index := map[int]int{}
+
+	for _, message := range messages {
+		if message.Op == nil {
+			continue
+		}
+
+		op := *message.Op
+		op.Start -= int64(w.offset)
+
+		if op.Done {
+			op.End -= int64(w.offset)
+		}
+
+		if i, known := index[op.ID]; known {
+			ops[i] = op
+
+			continue
+		}
+
+		index[op.ID] = len(ops)
+		ops = append(ops, op)
+	}
+
+	return ops
+}
+
+// AwaitAcknowledged waits until n operations that began after since were
+// acknowledged.
+func (w *Workload) AwaitAcknowledged(ctx context.Context, since time.Time, n int) error {
+	left := n
+
+	_, err := w.machine.records.wait(ctx, w.first, func(m received) bool {
+		if m.Op != nil && m.Op.Acknowledged() && m.Op.Start-int64(w.offset) > since.UnixNano() {
+			left--
+		}
+
+		if left <= 0 {
+			return true
+		}
+
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d acknowledged operations on %s, %d to go: %w", n, w.machine.Name, left, err)
+	}
+
+	return nil
+}
+
+// Stop ends the workers after their current operation.
+func (w *Workload) Stop(ctx context.Context) error {
+	_, err := w.machine.console.Run(ctx, "kill -TERM $(cat /run/workload.pid)")
+	if err != nil {
+		return fmt.Errorf("stop the workload: %w", err)
+	}
+
+	_, err = w.machine.records.wait(ctx, w.first, func(m received) bool { return m.End == "work" })
+	if err != nil {
+		return fmt.Errorf("wait for the workload to end: %w", err)
+	}
+
+	return nil
+}
+
+// Check reads everything back on the machine on, and holds it against what was
+// acknowledged.
+func (w *Workload) Check(ctx context.Context, on *Machine) (history.Result, error) {
+	first := on.records.count()
+
+	_, err := on.console.Run(ctx, fmt.Sprintf("%s walk %s", agent, w.dir))
+	if err != nil {
+		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
+	}
+
+	messages, err := on.records.wait(ctx, first, func(m received) bool { return m.End == "walk" })
+	if err != nil {
+		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
+	}
+
+	var found []history.Entry
+
+	for _, message := range messages {
+		if message.Entry != nil && message.Entry.Path != "." {
+			found = append(found, *message.Entry)
+		}
+	}
+
+	result := history.Check(w.Ops(), found)
+	if result.Acknowledged == 0 {
+		return result, errors.New("nothing was acknowledged: there is nothing to check")
+	}
+
+	return result, nil
+}
+
+// ClockOffset is the guest's wall clock minus the host's. The console's and
+// the port's latency, some 10 ms, is in it.
+func (m *Machine) ClockOffset(ctx context.Context) (time.Duration, error) {
+	first := m.records.count()
+
+	_, err := m.console.Run(ctx, agent+" clock")
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for the time: %w", m.Name, err)
+	}
+
+	messages, err := m.records.wait(ctx, first, func(r received) bool { return r.Clock != 0 })
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for the time: %w", m.Name, err)
+	}
+
+	last := messages[len(messages)-1]
+
+	return time.Duration(last.Clock - last.at.UnixNano()), nil
+}
