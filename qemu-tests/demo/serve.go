@@ -258,4 +258,3 @@ func acknowledged(ops []history.Op) int {
 
 	return n
 }
-

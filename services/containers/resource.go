@@ -56,10 +56,17 @@ type ContainerSpecSpec struct {
 	StopTimeout int `yaml:"stopTimeout,omitempty"`
 	// OOMScoreAdj in -1000..1000.
 	OOMScoreAdj int `yaml:"oomScoreAdj,omitempty"`
+	// OpenFiles is RLIMIT_NOFILE; 0 means DefaultOpenFiles.
+	OpenFiles uint64 `yaml:"openFiles,omitempty"`
 }
+
+// DefaultOpenFiles lets a chunkserver keep some ten thousand chunks and
+// connections open, and mfsmount the 100,000 it asks for by itself.
+const DefaultOpenFiles = 131072
 
 // File is a file below the container's /etc.
 type File struct {
+	// Content may be secret: it is never shown.
 	Content string `yaml:"-"`
 	// World makes it readable by everybody (passwd, group, hosts).
 	World bool `yaml:"world,omitempty"`

@@ -55,7 +55,8 @@ type ReplicaSpecSpec struct {
 	// Formatted says that the replica holds a file system: from then on a blank
 	// device is a replacement and never the start of a new history.
 	Formatted bool `yaml:"formatted"`
-	// Role wanted, and the epoch in which it was granted.
+	// Role wanted, and the epoch in which it was granted. An empty role leaves
+	// what is as it is: antlerd has just started and knows nothing yet.
 	Role  Role   `yaml:"role"`
 	Epoch uint64 `yaml:"epoch"`
 	// First is true on the node that declares the two blank replicas equal
@@ -129,6 +130,8 @@ type ReplicaStatusSpec struct {
 	SyncPercent float64 `yaml:"syncPercent"`
 	// Epoch for which Role was reached.
 	Epoch uint64 `yaml:"epoch"`
+	// FailedEpoch is the epoch in which promoting was given up; Error says why.
+	FailedEpoch uint64 `yaml:"failedEpoch,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`
@@ -139,7 +142,8 @@ type ReplicaStatusSpec struct {
 // DeepCopy implements typed.DeepCopyable.
 func (s ReplicaStatusSpec) DeepCopy() ReplicaStatusSpec { return s }
 
-// ReadyFor reports whether the replica is primary in the epoch.
+// ReadyFor reports whether the replica is primary in the epoch, and its disk
+// good. It may have an Error all the same: one about its peer.
 func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool {
-	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Epoch == epoch && s.Error == ""
+	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Epoch == epoch && s.Disk == diskUpToDate
 }

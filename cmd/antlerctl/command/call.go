@@ -1,0 +1,61 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// patience is how long a person waits before asking whether it hangs.
+const patience = 2 * time.Second
+
+// call connects, makes one call and returns its answer. When that takes long it
+// says so.
+func call[C, Request, Reply any](ctx context.Context, a *app, client func(grpc.ClientConnInterface) C,
+	method func(C, context.Context, Request, ...grpc.CallOption) (Reply, error), request Request,
+) (Reply, error) {
+	var none Reply
+
+	ctx, cancel := a.deadline(ctx, callWait)
+	defer cancel()
+
+	defer a.reassure("waiting for an answer")()
+
+	ctx, conn, err := a.connect(ctx)
+	if err != nil {
+		return none, err
+	}
+	defer conn.Close()
+
+	return method(client(conn), ctx, request)
+}
+
+// reassure says every two seconds that it is still being waited, until the
+// function it returns is called.
+func (a *app) reassure(doing string) (stop func()) {
+	began := a.Now()
+	ended, done := make(chan struct{}), make(chan struct{})
+
+	go func() {
+		defer close(done)
+
+		ticker := time.NewTicker(patience)
+		defer ticker.Stop()
+
+		for {
+			select {
+			case <-ended:
+				return
+			case <-ticker.C:
+				fmt.Fprintf(a.Err, "%s (%s)\n", doing, a.Now().Sub(began).Round(time.Second))
+			}
+		}
+	}()
+
+	return func() {
+		close(ended)
+		<-done
+	}
+}

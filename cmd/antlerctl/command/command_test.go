@@ -1,0 +1,387 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/node/config"
+)
+
+const clusterFile = `
+name: home
+floating: [10.5.0.250/24]
+nodes:
+- {name: n1, address: 10.5.0.1, replica: {device: /dev/vdb}, chunks: [{device: /dev/vdc}]}
+- {name: n2, address: 10.5.0.2, replica: {device: /dev/vdb}, chunks: [{device: /dev/vdc}]}
+- {name: n3, address: 10.5.0.3, chunks: [{device: /dev/vdc}]}
+`
+
+// run runs antlerctl and returns what it printed.
+func run(t *testing.T, ctx context.Context, home string, args ...string) (code int, out, errs string) {
+	t.Helper()
+
+	var stdout, stderr bytes.Buffer
+
+	code = Execute(ctx, Environment{
+		Out: &stdout, Err: &stderr, Now: time.Now,
+		Getenv: func(name string) string {
+			if name == "HOME" {
+				return home
+			}
+
+			return ""
+		},
+	}, args)
+
+	return code, stdout.String(), stderr.String()
+}
+
+// generated runs `gen config` and returns the directory.
+func generated(t *testing.T) string {
+	t.Helper()
+
+	dir := t.TempDir()
+	path := filepath.Join(dir, "cluster.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(clusterFile), 0o600))
+
+	code, out, errs := run(t, t.Context(), "", "gen", "config", path, "-o", dir)
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, 6, strings.Count(out, ".yaml\n"))
+
+	return dir
+}
+
+func TestGenConfigMakesFilesThatLoad(t *testing.T) {
+	dir := generated(t)
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		_, err := config.LoadFile(filepath.Join(dir, name+".yaml"), time.Now())
+		require.NoError(t, err)
+	}
+}
+
+func TestGenConfigWritesNothingThatIsWrong(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"unknown key", "nmae: home\n", `unknown key "nmae"`},
+		{"even voters", strings.ReplaceAll(clusterFile, "- {name: n3, address: 10.5.0.3, chunks: [{device: /dev/vdc}]}\n", ""), "2 voters (n1, n2) are an even number"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "cluster.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(tc.text), 0o600))
+
+			code, _, errs := run(t, t.Context(), "", "gen", "config", path, "-o", filepath.Join(dir, "out"))
+			require.Equal(t, exitFailed, code)
+			require.Contains(t, errs, tc.want)
+			require.NoDirExists(t, filepath.Join(dir, "out"))
+		})
+	}
+}
+
+func TestGenCert(t *testing.T) {
+	dir := generated(t)
+	path := filepath.Join(dir, "bob.yaml")
+
+	code, _, errs := run(t, t.Context(), "", "gen", "cert", "--ca", filepath.Join(dir, "ca.yaml"), "--name", "bob", "-o", path)
+	require.Equal(t, exitOK, code, errs)
+
+	client, err := config.LoadClient(path)
+	require.NoError(t, err)
+	require.Len(t, client.Endpoints, 3)
+
+	pair, _, err := client.TLSCertificate()
+	require.NoError(t, err)
+	require.Equal(t, []string{config.OrganizationReader}, pair.Leaf.Subject.Organization)
+
+	code, _, errs = run(t, t.Context(), "", "gen", "cert", "--ca", filepath.Join(dir, "ca.yaml"), "--name", "bob", "-o", path, "--role", "root")
+	require.Equal(t, exitUsage, code)
+	require.Equal(t, "antlerctl: --role root: use admin or reader\n", errs)
+}
+
+// fakeNode answers as a node would.
+type fakeNode struct {
+	antlerv1.UnimplementedClusterServiceServer
+	antlerv1.UnimplementedNodeServiceServer
+	antlerv1.UnimplementedVolumeServiceServer
+}
+
+func (*fakeNode) GetStatus(context.Context, *antlerv1.GetStatusRequest) (*antlerv1.GetStatusResponse, error) {
+	return &antlerv1.GetStatusResponse{Cluster: healthy()}, nil
+}
+
+func event(sequence uint64) *antlerv1.Event {
+	return &antlerv1.Event{Time: timestamppb.New(testTime()), Node: "n1", Sequence: sequence, Kind: "authority.granted", Epoch: 6, Message: "epoch 6 granted to n2"}
+}
+
+func (*fakeNode) WatchEvents(request *antlerv1.WatchEventsRequest, stream antlerv1.ClusterService_WatchEventsServer) error {
+	for i := range 2 {
+		err := stream.Send(&antlerv1.WatchEventsResponse{Event: event(uint64(i + 1))})
+		if err != nil {
+			return err
+		}
+	}
+
+	if request.Follow {
+		<-stream.Context().Done()
+	}
+
+	return nil
+}
+
+func (*fakeNode) Switchover(request *antlerv1.SwitchoverRequest, stream antlerv1.ClusterService_SwitchoverServer) error {
+	if request.Target == "n3" {
+		answer, _ := status.New(codes.FailedPrecondition, "switch over to n3: it is not up to date").WithDetails(
+			&errdetails.ErrorInfo{Reason: "X", Domain: "antler"},
+			&errdetails.Help{Links: []*errdetails.Help_Link{{Description: "wait until it is"}}})
+
+		return answer.Err()
+	}
+
+	err := stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Event: event(1), Elapsed: durationpb.New(430 * time.Millisecond)}})
+	if err != nil {
+		return err
+	}
+
+	return stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Done: true, Node: "n2", Epoch: 6, Elapsed: durationpb.New(1900 * time.Millisecond)}})
+}
+
+func (*fakeNode) GetResources(context.Context, *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
+	return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{
+		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\n", Json: `{"disk":"UpToDate"}`},
+	}}, nil
+}
+
+// cluster starts n2 on loopback; n1 and n3 are down. It returns the path of a
+// client configuration for it.
+func cluster(t *testing.T) string {
+	t.Helper()
+
+	dir := generated(t)
+
+	cfg, err := config.LoadFile(filepath.Join(dir, "n2.yaml"), time.Now())
+	require.NoError(t, err)
+	pair, pool, err := cfg.PKI.TLSCertificate()
+	require.NoError(t, err)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	})))
+	antlerv1.RegisterClusterServiceServer(server, &fakeNode{})
+	antlerv1.RegisterNodeServiceServer(server, &fakeNode{})
+	antlerv1.RegisterVolumeServiceServer(server, &fakeNode{})
+	healthv1.RegisterHealthServer(server, health.NewServer())
+
+	go func() { _ = server.Serve(listener) }()
+
+	t.Cleanup(server.Stop)
+
+	// A port that nobody listens on.
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+
+	path := filepath.Join(dir, "admin.yaml")
+	client, err := config.LoadClient(path)
+	require.NoError(t, err)
+
+	client.Endpoints = []config.Endpoint{
+		{Node: "n1", Address: closed.Addr().String()},
+		{Node: "n2", Address: listener.Addr().String()},
+		// Another node behind the address of n2 is noticed.
+		{Node: "n3", Address: listener.Addr().String()},
+	}
+
+	raw, err := yaml.Marshal(client)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, raw, 0o600))
+
+	return path
+}
+
+func TestTheNextNodeIsAsked(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "status")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "cluster  home is OK\nserves   n1 since")
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "status", "-o", "json")
+	require.Equal(t, exitOK, code, errs)
+
+	var decoded struct {
+		Cluster struct {
+			Health  string
+			Serving struct {
+				Node string
+			}
+		}
+	}
+
+	require.NoError(t, json.Unmarshal([]byte(out), &decoded))
+	require.Equal(t, "HEALTH_OK", decoded.Cluster.Health)
+	require.Equal(t, "n1", decoded.Cluster.Serving.Node)
+}
+
+func TestConfigurationIsFoundAtHome(t *testing.T) {
+	home := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(home, ".antler"), 0o700))
+	require.NoError(t, os.Rename(cluster(t), filepath.Join(home, ".antler", "config.yaml")))
+
+	code, _, errs := run(t, t.Context(), home, "status")
+	require.Equal(t, exitOK, code, errs)
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	path := cluster(t)
+
+	code, _, errs := run(t, t.Context(), "", "-c", path, "status", "-n", "n1")
+	require.Equal(t, exitFailed, code)
+	require.Regexp(t, `^antlerctl: no node of cluster home answers:\n  n1 at 127\.0\.0\.1:\d+: .*connection refused\nAre they on, and can this machine reach them\?\n$`, errs)
+
+	code, _, errs = run(t, t.Context(), "", "-c", path, "status", "-n", "n3")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "certificate is valid for n2, localhost, not n3")
+
+	code, _, errs = run(t, t.Context(), "", "-c", path, "status", "-n", "n9")
+	require.Equal(t, exitUsage, code)
+	require.Equal(t, "antlerctl: no node is called \"n9\": name one of n1, n2, n3\n", errs)
+
+	code, _, errs = run(t, t.Context(), "", "status")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "no client configuration: give one with --config")
+}
+
+func TestSwitchoverShowsProgress(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "switchover")
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, "  0.43 s  n1     authority.granted              6  epoch 6 granted to n2\nn2 serves in epoch 6, after 1.9 s\n", out)
+
+	code, _, errs = run(t, t.Context(), "", "-c", path, "switchover", "n3")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "antlerctl: switch over to n3: it is not up to date\n  -> wait until it is\n", errs)
+}
+
+func TestEvents(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "events")
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, strings.Repeat("2026-03-01 12:00:00.000  n1     authority.granted              6  epoch 6 granted to n2\n", 2), out)
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "events", "-o", "json")
+	require.Equal(t, exitOK, code, errs)
+
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
+
+	code, _, _ = run(t, t.Context(), "", "-c", path, "events", "--since", "yesterday")
+	require.Equal(t, exitUsage, code)
+}
+
+// lineCounter cancels when it has seen enough lines, as a person would.
+type lineCounter struct {
+	bytes.Buffer
+	enough int
+	cancel context.CancelFunc
+}
+
+func (l *lineCounter) Write(p []byte) (int, error) {
+	n, err := l.Buffer.Write(p)
+	if bytes.Count(l.Bytes(), []byte("\n")) >= l.enough {
+		l.cancel()
+	}
+
+	return n, err
+}
+
+func TestInterruptIsQuiet(t *testing.T) {
+	path := cluster(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &lineCounter{enough: 2, cancel: cancel}
+
+	var errs bytes.Buffer
+
+	code := Execute(ctx, Environment{Out: out, Err: &errs, Now: time.Now, Getenv: func(string) string { return "" }},
+		[]string{"-c", path, "events", "-f"})
+	require.Equal(t, exitInterrupted, code)
+	require.Empty(t, errs.String())
+}
+
+func TestGet(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "get", "replica", "-o", "yaml")
+	require.Equal(t, exitOK, code, errs)
+
+	var decoded struct {
+		Metadata struct{ Node, Type string }
+		Spec     struct{ Disk string }
+	}
+
+	require.NoError(t, yaml.Unmarshal([]byte(out), &decoded))
+	require.Equal(t, "n2", decoded.Metadata.Node)
+	require.Equal(t, "UpToDate", decoded.Spec.Disk)
+
+	code, out, _ = run(t, t.Context(), "", "-c", path, "get", "replica")
+	require.Equal(t, exitOK, code)
+	require.Equal(t, "NODE  TYPE                    ID    VERSION  SPEC\nn2    ReplicaStatuses.antler  meta  3        {\"disk\":\"UpToDate\"}\n", out)
+}
+
+func TestWhatANodeDoesNotOffer(t *testing.T) {
+	code, _, errs := run(t, t.Context(), "", "-c", cluster(t), "volume", "list")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "antlerctl: the node does not offer this: method List not implemented\n", errs)
+}
+
+func TestMistakesInTheCommandLine(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"status", "-o", "xml"}, "antlerctl: --output xml: use table, json, yaml\n"},
+		{[]string{"status", "now"}, "antlerctl: unknown command \"now\" for \"antlerctl status\": see `antlerctl status --help`\n"},
+		{[]string{"volume", "create", "v", "--size", "much"}, "antlerctl: invalid argument \"much\" for \"--size\" flag: \"much\" is not a size: " + sizeHelp + ": see `antlerctl volume create --help`\n"},
+		{[]string{"status", "--frobnicate"}, "antlerctl: unknown flag: --frobnicate: see `antlerctl status --help`\n"},
+	} {
+		code, _, errs := run(t, t.Context(), "", tc.args...)
+		require.Equal(t, exitUsage, code)
+		require.Equal(t, tc.want, errs)
+	}
+}
+
+func TestCompletionScript(t *testing.T) {
+	code, out, errs := run(t, t.Context(), "", "completion", "bash")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "__start_antlerctl")
+
+	code, out, _ = run(t, t.Context(), "", "__complete", "-c", cluster(t), "status", "-n", "")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, "n1\nn2\nn3\n")
+}

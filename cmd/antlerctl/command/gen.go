@@ -1,0 +1,169 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"antler/services/node/config"
+	"antler/services/node/config/gen"
+)
+
+func (a *app) genCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "gen",
+		Short: "Make a cluster's configuration files and certificates",
+		Args:  noArgs,
+	}
+	cmd.AddCommand(a.genConfigCommand(), a.genCertCommand())
+
+	return cmd
+}
+
+const genConfigHelp = `Make all files of a cluster from one small cluster file: a CA with the cluster's
+secrets (ca.yaml), a configuration for each node (NODE.yaml), and one each for an
+administrator and a reader (admin.yaml, reader.yaml).
+
+Nothing is written unless all of it is right. Run again it keeps the CA and the
+secrets and renews all certificates: so a changed cluster file, and certificates
+about to end, need no other command. Keep ca.yaml in a safe place: who has it can
+become anybody.
+
+A cluster file:
+
+  name: home
+  floating: [192.168.1.250/24]    # where clients find the master; free for Antler
+  nodes:
+  - name: n1
+    address: 192.168.1.11
+    roles: [metadata, chunkserver, client]
+    replica: {device: /dev/disk/by-id/...-part3}
+    chunks: [{device: /dev/disk/by-id/...}]
+  - name: n2
+    address: 192.168.1.12
+    roles: [metadata, chunkserver, client]
+    replica: {device: /dev/disk/by-id/...-part3}
+    chunks: [{device: /dev/disk/by-id/...}]
+  - name: n3
+    address: 192.168.1.13
+    roles: [witness, chunkserver, metalogger, client]
+    chunks: [{path: /var/lib/antler/chunks}]
+  storage: {copies: 2}            # of each chunk, on different nodes
+
+Also known: networks (who may mount), storage.trashTime (seconds),
+storage.durability (safe, or lose-seconds-on-power-cut), and for each node
+network: {interface or mac, addresses, gateway, dns, dhcp} and
+debug: {consoleShell}.`
+
+func (a *app) genConfigCommand() *cobra.Command {
+	var (
+		dir   string
+		force bool
+	)
+
+	cmd := &cobra.Command{
+		Use:     "config CLUSTERFILE",
+		Short:   "Make the files of all nodes and people from a cluster file",
+		Long:    genConfigHelp,
+		Example: "  antlerctl gen config cluster.yaml -o home\n  antlerctl gen config cluster.yaml -o home           # again: renew certificates, add nodes\n  antlerctl gen config cluster.yaml -o home --force   # a new CA: all old files become useless",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, given []string) error {
+			return a.genConfig(given[0], dir, force)
+		},
+	}
+	cmd.Flags().StringVarP(&dir, "output", "o", ".", "directory for the files; made if it is not there")
+	cmd.Flags().BoolVar(&force, "force", false, "make a new CA and new secrets, even if there are some")
+	_ = cmd.MarkFlagDirname("output")
+
+	return cmd
+}
+
+func (a *app) genConfig(path, dir string, force bool) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read cluster file: %w", err)
+	}
+
+	file, err := gen.ParseClusterFile(raw)
+	if err != nil {
+		return fmt.Errorf("cluster file %s: %w", path, err)
+	}
+
+	secrets, err := gen.SecretsFor(dir, file.Name, force, a.Now())
+	if err != nil {
+		return err
+	}
+
+	files, err := gen.Generate(file, secrets, a.Now())
+
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return fmt.Errorf("cluster file %s: %w", path, err)
+	}
+
+	if err != nil {
+		return err
+	}
+
+	written, err := files.Write(dir)
+	if err != nil {
+		return err
+	}
+
+	for _, path := range written {
+		fmt.Fprintln(a.Out, path)
+	}
+
+	_, err = fmt.Fprintf(a.Err, "Give each node its own file as %s, and look at the cluster with\n  antlerctl -c %s status\n",
+		config.DefaultPath, filepath.Join(dir, "admin.yaml"))
+
+	return err
+}
+
+func (a *app) genCertCommand() *cobra.Command {
+	var (
+		secrets, role, name, path string
+		lifetime                  time.Duration
+	)
+
+	cmd := &cobra.Command{
+		Use:     "cert",
+		Short:   "Make a client configuration for one more person",
+		Long:    "Make a client configuration with a certificate of its own, signed by the\ncluster's CA. The role reader may look, the role admin may do everything.",
+		Example: "  antlerctl gen cert --ca home/ca.yaml --name grafana --role reader -o grafana.yaml",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			organization, known := map[string]string{"admin": config.OrganizationAdmin, "reader": config.OrganizationReader}[role]
+			if !known {
+				return usageError{fmt.Errorf("--role %s: use admin or reader", role)}
+			}
+
+			if name == "" || path == "" || lifetime <= 0 {
+				return usageError{errors.New("--name and --output are needed, and a lifetime above 0: see `antlerctl gen cert --help`")}
+			}
+
+			loaded, err := gen.LoadSecrets(secrets)
+			if err != nil {
+				return err
+			}
+
+			client, err := loaded.Client(name, organization, a.Now(), lifetime)
+			if err != nil {
+				return err
+			}
+
+			return gen.WriteClient(path, client)
+		},
+	}
+	cmd.Flags().StringVar(&secrets, "ca", gen.SecretsFile, "the cluster's ca.yaml")
+	cmd.Flags().StringVar(&role, "role", "reader", "admin or reader")
+	cmd.Flags().StringVar(&name, "name", "", "whose it is, for the records")
+	cmd.Flags().StringVarP(&path, "output", "o", "", "file to write")
+	cmd.Flags().DurationVar(&lifetime, "lifetime", 365*24*time.Hour, "how long it is valid")
+
+	return cmd
+}

@@ -1,0 +1,133 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	antlerv1 "antler/api/antler/v1"
+)
+
+// moveWait is the default of --timeout for what moves the master.
+const moveWait = 2 * time.Minute
+
+func (a *app) switchoverCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "switchover [NODE]",
+		Short: "Move the master in good order, to NODE or the other metadata node",
+		Long: `Move the master to another metadata node: it saves and stops first, and clients
+wait a moment. It is refused if that node does not hold every acknowledged write.
+Nothing can be lost by it.`,
+		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already",
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			request := &antlerv1.SwitchoverRequest{}
+			if len(given) > 0 {
+				request.Target = given[0]
+			}
+
+			return a.follow(cmd.Context(), func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+				stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, request)
+
+				return progressOf(stream), err
+			})
+		},
+	}
+}
+
+func (a *app) failoverCommand() *cobra.Command {
+	request := &antlerv1.FailoverRequest{}
+
+	cmd := &cobra.Command{
+		Use:   "failover NODE --force --reason WHY",
+		Short: "Let NODE serve although the cluster itself must not: can lose data",
+		Long: `Grant the authority to NODE by your word.
+
+The cluster fails over by itself whenever that loses nothing. This is for when it
+does not: when the only replica with the latest writes is lost for good. Writes
+that were acknowledged and that only the other replica has are given up. It is
+refused while another node may still serve.
+
+Your name (from your certificate) and the reason are kept in the cluster's record.`,
+		Example: "  antlerctl failover n2 --force --reason \"n1 burnt down\"",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			request.Target = given[0]
+
+			return a.follow(cmd.Context(), func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+				stream, err := antlerv1.NewClusterServiceClient(conn).Failover(ctx, request)
+
+				return progressOf(stream), err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&request.Force, "force", false, "yes, give up what only the other replica has")
+	cmd.Flags().StringVar(&request.Reason, "reason", "", "why, for the record")
+
+	return cmd
+}
+
+// progressOf makes one of the two streams that tell a move's progress.
+func progressOf[T interface{ GetProgress() *antlerv1.Progress }, S interface{ Recv() (T, error) }](stream S) func() (*antlerv1.Progress, error) {
+	return func() (*antlerv1.Progress, error) {
+		reply, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+
+		return reply.GetProgress(), nil
+	}
+}
+
+// follow shows the progress of a move until it is done.
+func (a *app) follow(ctx context.Context, begin func(context.Context, *session) (func() (*antlerv1.Progress, error), error)) error {
+	ctx, cancel := a.deadline(ctx, moveWait)
+	defer cancel()
+
+	ctx, conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	next, err := begin(ctx, conn)
+	if err != nil {
+		return err
+	}
+
+	defer a.reassure("still moving")()
+
+	for {
+		progress, err := next()
+		if errors.Is(err, io.EOF) {
+			return errors.New("the node ended the call before the move was done: look at `antlerctl status`")
+		}
+
+		if err != nil {
+			return err
+		}
+
+		err = a.showItem(progress, func(w io.Writer) error { return showProgress(w, progress) })
+		if err != nil || progress.GetDone() {
+			return err
+		}
+	}
+}
+
+func showProgress(w io.Writer, progress *antlerv1.Progress) error {
+	elapsed := progress.GetElapsed().AsDuration().Seconds()
+
+	if progress.GetDone() {
+		_, err := fmt.Fprintf(w, "%s serves in epoch %d, after %.1f s\n", progress.GetNode(), progress.GetEpoch(), elapsed)
+
+		return err
+	}
+
+	_, err := fmt.Fprintf(w, "%6.2f s  %s\n", elapsed, eventLine(progress.GetEvent()))
+
+	return err
+}

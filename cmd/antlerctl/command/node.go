@@ -1,0 +1,178 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	antlerv1 "antler/api/antler/v1"
+)
+
+func (a *app) servicesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "services",
+		Short:   "The MooseFS processes of a node",
+		Example: "  antlerctl services -n n2",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			reply, err := call(cmd.Context(), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.ListServices, &antlerv1.ListServicesRequest{})
+			if err != nil {
+				return err
+			}
+
+			return a.show(reply, func(w io.Writer) error { return showServices(w, reply) })
+		},
+	}
+}
+
+func showServices(w io.Writer, reply *antlerv1.ListServicesResponse) error {
+	rows := [][]string{{"NODE", "SERVICE", "STATE", "PID", "RESTARTS", "ERROR"}}
+
+	for _, s := range reply.GetServices() {
+		state, pid := fmt.Sprintf("ended (%d)", s.GetExitCode()), ""
+		if s.GetRunning() {
+			state, pid = "running", fmt.Sprint(s.GetPid())
+		}
+
+		rows = append(rows, []string{reply.GetNode(), s.GetName(), state, pid, fmt.Sprint(s.GetRestarts()), s.GetError()})
+	}
+
+	return table(w, rows)
+}
+
+func (a *app) logsCommand() *cobra.Command {
+	request := &antlerv1.StreamLogsRequest{}
+
+	cmd := &cobra.Command{
+		Use:     "logs SERVICE",
+		Short:   "What a service of a node wrote; -f: and goes on writing",
+		Example: "  antlerctl logs chunkserver -n n3 --tail 20\n  antlerctl logs master -n n1 -f",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			request.Service = given[0]
+
+			return a.streamLogs(cmd, request)
+		},
+	}
+	cmd.Flags().BoolVarP(&request.Follow, "follow", "f", false, "go on until Ctrl-C")
+	cmd.Flags().Uint32Var(&request.Tail, "tail", 0, "begin with the last so many lines (0: all)")
+
+	return cmd
+}
+
+func (a *app) streamLogs(cmd *cobra.Command, request *antlerv1.StreamLogsRequest) error {
+	wait := callWait
+	if request.Follow {
+		wait = 0
+	}
+
+	ctx, cancel := a.deadline(cmd.Context(), wait)
+	defer cancel()
+
+	ctx, conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+
+	stream, err := antlerv1.NewNodeServiceClient(conn).StreamLogs(ctx, request)
+	if err != nil {
+		return err
+	}
+
+	for {
+		reply, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+
+		if err != nil {
+			return err
+		}
+
+		err = a.showItem(reply, func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, strings.Join(reply.GetLines(), "\n"))
+
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (a *app) getCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get [TYPE [ID]]",
+		Short: "Any part of a node's state, as it is; without TYPE: what there is",
+		Long: `Show resources, the parts that a node's state consists of. A failover can be read
+off them in this order: authority, replicaspec, replica, masterspec, master,
+addressspec, address.`,
+		Example: "  antlerctl get                       # which types there are\n  antlerctl get authority -n n1 -o yaml\n  antlerctl get report n2",
+		Args:    args(cobra.MaximumNArgs(2)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			request := &antlerv1.GetResourcesRequest{}
+			if len(given) > 0 {
+				request.Type = given[0]
+			}
+
+			if len(given) > 1 {
+				request.Id = given[1]
+			}
+
+			reply, err := call(cmd.Context(), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.GetResources, request)
+			if err != nil {
+				return err
+			}
+
+			if a.output == formatTable {
+				return showResources(a.Out, reply)
+			}
+
+			return a.showSpecs(reply)
+		},
+	}
+}
+
+// specWidth is how much of a spec a table shows.
+const specWidth = 100
+
+func showResources(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
+	rows := [][]string{{"NODE", "TYPE", "ID", "VERSION", "SPEC"}}
+
+	for _, r := range reply.GetResources() {
+		spec := []rune(r.GetJson())
+		if len(spec) > specWidth {
+			spec = append(spec[:specWidth-3], []rune("...")...)
+		}
+
+		rows = append(rows, []string{reply.GetNode(), r.GetType(), r.GetId(), r.GetVersion(), string(spec)})
+	}
+
+	return table(w, rows)
+}
+
+// showSpecs prints resources as Kubernetes' users expect them: metadata and
+// spec.
+func (a *app) showSpecs(reply *antlerv1.GetResourcesResponse) error {
+	for _, r := range reply.GetResources() {
+		meta := fmt.Sprintf(`{"metadata":{"node":%q,"type":%q,"id":%q,"version":%q,"phase":%q,"owner":%q},"spec":%s}`,
+			reply.GetNode(), r.GetType(), r.GetId(), r.GetVersion(), r.GetPhase(), r.GetOwner(), r.GetJson())
+
+		var err error
+		if a.output == formatYAML {
+			err = a.showYAML([]byte(meta))
+		} else {
+			_, err = fmt.Fprintln(a.Out, meta)
+		}
+
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}

@@ -1,0 +1,157 @@
+// Package command is what antlerctl does: it parses what a person wants, asks a
+// node of the cluster over the API, and shows the answer in words or, for
+// programs, as JSON or YAML. All decisions are taken by antlerd.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"antler/services/node/version"
+)
+
+// Environment is what a command sees of the world.
+type Environment struct {
+	Out, Err io.Writer
+	Getenv   func(string) string
+	Now      func() time.Time
+}
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// app is one run of antlerctl: the environment and the global flags.
+type app struct {
+	Environment
+	config  string
+	node    string
+	output  string
+	timeout time.Duration
+}
+
+// Execute runs the command line and returns the exit code. An error is printed.
+func Execute(ctx context.Context, env Environment, args []string) int {
+	root := New(env)
+	root.SetArgs(args)
+
+	err := root.ExecuteContext(ctx)
+
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		// Ctrl-C: the person knows why it ended.
+		return exitInterrupted
+	}
+
+	fmt.Fprintln(env.Err, describe(err))
+
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+
+	return exitFailed
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+const rootHelp = `antlerctl looks at and steers a cluster of Antler nodes.
+
+It reaches the cluster with a client configuration, which "antlerctl gen config"
+makes (admin.yaml, reader.yaml). Any node will do: the endpoints in it are tried
+in order, and what another node must carry out is passed on to it. On a node
+itself, root needs no configuration.
+
+The client configuration is, in this order: --config, $ANTLERCONFIG,
+~/.antler/config.yaml, and else the unix socket of the node it runs on.`
+
+const rootExample = `  antlerctl gen config cluster.yaml -o home     # a CA and everybody's files
+  export ANTLERCONFIG=$PWD/home/admin.yaml
+  antlerctl status                              # who serves, what is wrong
+  antlerctl events -f                           # what happens, as it happens
+  antlerctl switchover                          # move the master in good order
+  antlerctl volume create photos --size 200GiB`
+
+// New returns the whole command.
+func New(env Environment) *cobra.Command {
+	a := &app{Environment: env}
+
+	root := &cobra.Command{
+		Use:           "antlerctl",
+		Short:         "Look at and steer a cluster of Antler nodes",
+		Long:          rootHelp,
+		Example:       rootExample,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			// gen's -o is a place.
+			if cmd.Flags().Lookup("output") == cmd.Root().PersistentFlags().Lookup("output") {
+				return a.checkOutput()
+			}
+
+			return nil
+		},
+	}
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+	})
+
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.config, "config", "c", "", "client configuration (default $ANTLERCONFIG, ~/.antler/config.yaml)")
+	flags.StringVarP(&a.node, "node", "n", "", "ask this node, and no other")
+	flags.StringVarP(&a.output, "output", "o", formatTable, "table, json or yaml")
+	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 30s; following never ends)")
+
+	// Completion is a comfort: without a configuration there is just none.
+	_ = root.RegisterFlagCompletionFunc("node", a.completeNodes)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
+
+	root.AddCommand(
+		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
+		a.volumeCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand(),
+		a.genCommand(), a.versionCommand(),
+	)
+
+	return root
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print antlerctl's version (status shows the nodes')",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.Out, version.Version)
+
+			return err
+		},
+	}
+}
+
+// args wraps a check of arguments so that its error is a usageError.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		err := check(cmd, given)
+		if err != nil {
+			return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+		}
+
+		return nil
+	}
+}
+
+func noArgs(cmd *cobra.Command, given []string) error { return args(cobra.NoArgs)(cmd, given) }

@@ -1,0 +1,96 @@
+// Command antlerd supervises one node of an Antler cluster: `antlerd run` is
+// the daemon, `antlerd prepare` configures the appliance's network at boot. The
+// kernel runs the same binary as DRBD's handler (`antlerd fence-peer meta`).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/siderolabs/go-procfs/procfs"
+	"github.com/spf13/cobra"
+
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/node/version"
+	"antler/services/replication"
+)
+
+func main() {
+	if replication.IsHandler(os.Args[1:]) {
+		os.Exit(replication.HandlerMain(os.Args[1:], os.Environ()))
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	err := command().ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "antlerd:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var configPath string
+
+	root := &cobra.Command{
+		Use:           "antlerd",
+		Short:         "Antler's supervisor: a highly available MooseFS master, chunkserver and mounts on this node",
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&configPath, "config", "",
+		"configuration file (default "+config.DefaultPath+"; "+config.KernelParameter+"= on the kernel command line wins)")
+
+	load := func() (*config.Config, error) {
+		return config.LoadFile(config.Path(configPath, procfs.ProcCmdline()), time.Now())
+	}
+
+	root.AddCommand(&cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon until SIGTERM; what it supervises goes on and is adopted at the next start",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+
+			return run(cmd.Context(), cfg)
+		},
+	}, &cobra.Command{
+		Use:   "prepare",
+		Short: "Set host name, network and console as the configuration says (the appliance image does so at boot)",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+
+			return node.Prepare(cfg, "/")
+		},
+	}, &cobra.Command{
+		Use:   "validate",
+		Short: "Check the configuration file and change nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+
+			fmt.Fprintf(cmd.OutOrStdout(), "%s of cluster %s: the configuration is valid\n", cfg.Node.Name, cfg.Cluster.Name)
+
+			return nil
+		},
+	})
+
+	return root
+}

@@ -1,0 +1,192 @@
+package address
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/controller/generic"
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/authority"
+	"antler/services/metadata"
+	"antler/services/node"
+	"antler/services/resources"
+)
+
+// SpecController decides whether this node should hold the floating address.
+type SpecController struct{}
+
+// Name implements controller.Controller.
+func (*SpecController) Name() string { return "address.SpecController" }
+
+// Inputs implements controller.Controller.
+func (*SpecController) Inputs() []controller.Input {
+	return []controller.Input{
+		input(authority.AuthorityStatusType, authority.AuthorityStatusID),
+		input(metadata.MasterStatusType, metadata.MasterStatusID),
+		input(node.ConfigType, node.ConfigID),
+	}
+}
+
+// Outputs implements controller.Controller.
+func (*SpecController) Outputs() []controller.Output {
+	return []controller.Output{{Type: AddressSpecType, Kind: controller.OutputExclusive}}
+}
+
+// Run implements controller.Controller.
+func (c *SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		}
+
+		if err := c.reconcile(ctx, r); err != nil {
+			return err
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) error {
+	cfg, err := get[*node.NodeConfig](ctx, r, node.ConfigID)
+	if err != nil || cfg == nil {
+		return err
+	}
+
+	record, err := get[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	if err != nil || record == nil {
+		return err
+	}
+
+	master, err := get[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	if err != nil {
+		return err
+	}
+
+	before, err := get[*AddressSpec](ctx, r, AddressSpecID)
+	if err != nil {
+		return err
+	}
+
+	verdict := decide(*record.TypedSpec(), specOf(master), specOf(before))
+	if verdict == undecided {
+		return nil
+	}
+
+	err = safe.WriterModify(ctx, r, NewAddressSpec(), func(spec *AddressSpec) error {
+		spec.TypedSpec().Hold = verdict == hold
+		spec.TypedSpec().Epoch = record.TypedSpec().Epoch
+		spec.TypedSpec().Addresses = nil
+
+		for _, prefix := range cfg.TypedSpec().Cluster.Floating {
+			spec.TypedSpec().Addresses = append(spec.TypedSpec().Addresses, prefix.String())
+		}
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write what to do with the floating address: %w", err)
+	}
+
+	return nil
+}
+
+// verdict on the floating address.
+type verdict int
+
+const (
+	// undecided leaves what was decided before, and the address of an antlerd
+	// that ran before where it is.
+	undecided verdict = iota
+	hold
+	release
+)
+
+// decide is the whole decision. before is what was decided last, nil after a
+// start of antlerd, when an address may be here from before.
+func decide(record authority.AuthorityStatusSpec, master *metadata.MasterStatusSpec, before *AddressSpecSpec) verdict {
+	if record.Starting {
+		return undecided
+	}
+
+	if !record.IsHolder || !record.LeaseValid {
+		return release
+	}
+
+	if master == nil {
+		return orRelease(before)
+	}
+
+	held := before != nil && before.Hold && before.Epoch == record.Epoch
+	current := master.Epoch == record.Epoch
+
+	switch master.Phase {
+	case metadata.PhaseServing:
+		if current && (master.Answering || held) {
+			return hold
+		}
+	case metadata.PhaseRestarting:
+		if current && held {
+			return hold
+		}
+	case metadata.PhaseStopped, metadata.PhaseStopping, metadata.PhaseFailed, metadata.PhaseFormatting:
+		return release
+	case metadata.PhaseMounting, metadata.PhaseRecovering, metadata.PhaseStarting:
+	}
+
+	return orRelease(before)
+}
+
+// orRelease is for a holder whose master does not answer yet: it takes no
+// address, and right after a start of antlerd it takes none away either.
+func orRelease(before *AddressSpecSpec) verdict {
+	if before == nil {
+		return undecided
+	}
+
+	return release
+}
+
+// input is the one resource of a type, to look at.
+func input(t resource.Type, id resource.ID) controller.Input {
+	return controller.Input{Namespace: resources.Namespace, Type: t, ID: optional.Some(id), Kind: controller.InputWeak}
+}
+
+// get reads a resource, nil if there is none.
+func get[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
+	res, err := safe.ReaderGetByID[R](ctx, r, id)
+	if err != nil {
+		var none R
+		if state.IsNotFoundError(err) {
+			return none, nil
+		}
+
+		return none, fmt.Errorf("decide about the floating address: %w", err)
+	}
+
+	return res, nil
+}
+
+// typedResource is a resource with a typed spec.
+type typedResource[S any] interface {
+	comparable
+	TypedSpec() *S
+}
+
+// specOf returns the spec of a resource, nil of none.
+func specOf[S any, R typedResource[S]](res R) *S {
+	var none R
+	if res == none {
+		return nil
+	}
+
+	return res.TypedSpec()
+}

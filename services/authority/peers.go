@@ -1,0 +1,128 @@
+package authority
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+
+	antlerv1 "antler/api/antler/v1"
+)
+
+// peers are the connections to the other nodes' PeerService.
+type peers struct {
+	tls     *tls.Config
+	dial    dial
+	members map[string]string // address by name
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn
+	// moved is closed when another node may have become leader.
+	moved chan struct{}
+}
+
+func newPeers(c Config) *peers {
+	p := &peers{tls: c.ClientTLS, dial: c.Dial, members: map[string]string{}, conns: map[string]*grpc.ClientConn{}, moved: make(chan struct{})}
+	for _, m := range c.Members {
+		p.members[m.Name] = m.Address
+	}
+
+	return p
+}
+
+// client returns a client for the node. It connects on the first call.
+func (p *peers) client(name string) (antlerv1.PeerServiceClient, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if conn, ok := p.conns[name]; ok {
+		return antlerv1.NewPeerServiceClient(conn), nil
+	}
+
+	address, ok := p.members[name]
+	if !ok {
+		return nil, fmt.Errorf("call %s: it isn't a member in this node's configuration", name)
+	}
+
+	config := p.tls.Clone()
+	config.ServerName = name
+
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return p.dial(ctx, "tcp", address)
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// A node that comes back is called again within a second.
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("call %s at %s: %w", name, address, err)
+	}
+
+	p.conns[name] = conn
+
+	return antlerv1.NewPeerServiceClient(conn), nil
+}
+
+// drop gives up a connection on which a call was not answered. Without it TCP
+// would try for minutes to reach a machine whose power was cut.
+func (p *peers) drop(name string) {
+	p.mu.Lock()
+	conn := p.conns[name]
+	delete(p.conns, name)
+	p.mu.Unlock()
+
+	if conn != nil {
+		_ = conn.Close() // already unusable
+	}
+}
+
+// untilLeaderMoves ends when there may be another leader to ask.
+func (p *peers) untilLeaderMoves(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	p.mu.Lock()
+	moved := p.moved
+	p.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := make(chan struct{})
+
+	go func() {
+		select {
+		case <-moved:
+			cancel()
+		case <-stop:
+		}
+	}()
+
+	return ctx, sync.OnceFunc(func() { close(stop); cancel() })
+}
+
+func (p *peers) leaderChanged() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+func (p *peers) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	var errs []error
+	for name, conn := range p.conns {
+		errs = append(errs, conn.Close())
+		delete(p.conns, name)
+	}
+
+	_ = errors.Join(errs...) // closing a connection fails only if it is closed
+}

@@ -1,0 +1,252 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	antlerv1 "antler/api/antler/v1"
+)
+
+// renewForever sends this node's renewals to the leader until ctx ends.
+func (a *Authority) renewForever(ctx context.Context) error {
+	ticker := time.NewTicker(a.config.Timing.RenewInterval)
+	defer ticker.Stop()
+
+	for ask := 0; ; ask++ {
+		a.renew(ctx, ask)
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-a.renewNow:
+		}
+	}
+}
+
+// renew sends one renewal and takes over the answer. Without a known leader the
+// members are asked in turn who it is; ask counts.
+func (a *Authority) renew(ctx context.Context, ask int) {
+	to := a.knownLeader()
+	if to == "" {
+		to = a.config.Members[ask%len(a.config.Members)].Name
+	}
+
+	request := a.request()
+	sent := a.config.Now()
+
+	answer, err := a.callRenew(ctx, to, request)
+	if err != nil {
+		a.forgetLeader(to)
+
+		return
+	}
+
+	a.renewed(to, request.GetEpoch(), sent, answer)
+}
+
+// request is this node's renewal now.
+func (a *Authority) request() *antlerv1.RenewRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(a.report)}
+	if a.holds() {
+		request.Epoch = a.record.Epoch
+	}
+
+	return request
+}
+
+// holds reports whether this node holds the current epoch and hasn't given it
+// up. The lock is held.
+func (a *Authority) holds() bool {
+	return a.record.Epoch > 0 && a.record.Holder == a.config.Self && !a.lease.Abandoned(a.record.Epoch)
+}
+
+func (a *Authority) callRenew(ctx context.Context, to string, request *antlerv1.RenewRequest) (*antlerv1.RenewResponse, error) {
+	ctx, cancel := a.peers.untilLeaderMoves(ctx, a.config.Timing.RenewTimeout)
+	defer cancel()
+
+	if to == a.config.Self {
+		return a.answerRenew(ctx, to, request)
+	}
+
+	client, err := a.peers.client(to)
+	if err != nil {
+		return nil, err
+	}
+
+	answer, err := client.Renew(ctx, request)
+	if err != nil {
+		a.peers.drop(to)
+
+		return nil, fmt.Errorf("renew at %s: %w", to, err)
+	}
+
+	return answer, nil
+}
+
+// knownLeader is whom to ask: Raft's word where this node votes.
+func (a *Authority) knownLeader() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if a.quorum != nil {
+		if leader := a.quorum.leader(); leader != "" {
+			return leader
+		}
+	}
+
+	return a.leader
+}
+
+// forgetLeader after it did not answer, so that others are asked who leads.
+func (a *Authority) forgetLeader(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if a.leader == name {
+		a.leader = ""
+		a.notify()
+	}
+}
+
+// renewed takes over an answer to the renewal that was sent at the given time.
+func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *antlerv1.RenewResponse) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if answer.GetLeader() != from {
+		if a.leader = answer.GetLeader(); a.leader != "" {
+			a.kick()
+		}
+
+		return
+	}
+
+	if answer.GetRenewed() {
+		a.lease.Answered(a.config.Timing, epoch, sent)
+	}
+
+	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
+
+	now := a.config.Now()
+	for _, m := range answer.GetMembers() {
+		a.alive[m.GetName()] = m.GetAlive()
+		if m.GetAge() != nil {
+			a.nodes[m.GetName()] = NodeView{LastSeen: now.Add(-m.GetAge().AsDuration()), Report: reportFromWire(m.GetReport())}
+		}
+	}
+
+	a.learn(recordFromWire(answer.GetRecord()), answer.GetIndex())
+	a.notify()
+}
+
+// answerRenew answers a renewal, as the leader or by naming it.
+func (a *Authority) answerRenew(ctx context.Context, from string, request *antlerv1.RenewRequest) (*antlerv1.RenewResponse, error) {
+	l, leader := a.leadership()
+	if l == nil {
+		return &antlerv1.RenewResponse{Leader: leader}, nil
+	}
+
+	renewed := false
+	if request.GetEpoch() != 0 {
+		if err := l.verify(ctx); err != nil {
+			return nil, err
+		}
+
+		renewed = l.renew(from, request.GetEpoch(), request.GetRun())
+	}
+
+	l.note(from, reportFromWire(request.GetReport()))
+
+	answer := l.view(a.config)
+	answer.Leader, answer.Renewed = a.config.Self, renewed
+
+	return answer, nil
+}
+
+// leadership returns this node's term as the leader, or nil and who leads as far
+// as this node knows.
+func (a *Authority) leadership() (*leadership, string) {
+	known := a.knownLeader()
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if a.leading == nil && known == a.config.Self {
+		known = "" // elected, but not ready yet
+	}
+
+	return a.leading, known
+}
+
+// verify asks a quorum whether this term is still the current one. Everything
+// that a former leader promised before is over when it returns nil.
+func (l *leadership) verify(ctx context.Context) error {
+	verified := make(chan error, 1)
+	future := l.quorum.raft.VerifyLeader()
+
+	go func() { verified <- future.Error() }()
+
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("ask the quorum who leads: %w", ctx.Err())
+	case err := <-verified:
+		if err != nil {
+			return fmt.Errorf("ask the quorum who leads: %w", err)
+		}
+	}
+
+	// Terms only grow: if it is this one now, it was this one when the quorum
+	// said yes.
+	if term := l.quorum.raft.CurrentTerm(); term != l.term {
+		return fmt.Errorf("ask the quorum who leads: term %d is over, this is %d", l.term, term)
+	}
+
+	return nil
+}
+
+// renew extends the lease if the record says that the node holds the epoch. The
+// caller has verified the leadership since the renewal came in.
+func (l *leadership) renew(node string, epoch, run uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	record, _ := l.quorum.record.read()
+
+	return record.Epoch == epoch && record.Holder == node && l.lease.Renew(l.now(), epoch, run)
+}
+
+// note keeps what a node said, and decides again if that may change anything.
+func (l *leadership) note(node string, r Report) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	before := l.nodes[node]
+	now := l.now()
+	l.nodes[node] = NodeView{LastSeen: now, Report: r}
+
+	if !before.alive(now, l.timing) || before.Report.Replica != r.Replica || before.Report.Leaving != r.Leaving {
+		l.wake()
+	}
+}
+
+// view is what the leader tells everybody.
+func (l *leadership) view(c Config) *antlerv1.RenewResponse {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	record, index := l.quorum.record.read()
+	answer := &antlerv1.RenewResponse{Index: index, Record: recordToWire(record), Reason: l.reason}
+	now := l.now()
+
+	for _, m := range c.Members {
+		n := l.nodes[m.Name]
+		answer.Members = append(answer.Members, viewToWire(m.Name, n, now, n.alive(now, l.timing)))
+	}
+
+	return answer
+}

@@ -1,0 +1,126 @@
+// Package report tells the authority about this node: it turns the status
+// resources of the replica, the master and the supervised processes into the
+// report that goes to the leader with each renewal. It stands apart from
+// package authority because those who write these resources depend on that.
+package report
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"go.uber.org/zap"
+
+	"antler/services/authority"
+	"antler/services/containers"
+	"antler/services/metadata"
+	"antler/services/replication"
+)
+
+// Teller takes this node's report.
+type Teller interface {
+	Report(r authority.Report)
+}
+
+// Controller reports what ReplicaStatus, MasterStatus and ContainerStatus say.
+type Controller struct {
+	Authority Teller
+	// Version of antlerd.
+	Version string
+}
+
+// Name implements controller.Controller.
+func (c *Controller) Name() string { return "authority.ReportController" }
+
+// Inputs implements controller.Controller.
+func (c *Controller) Inputs() []controller.Input {
+	return []controller.Input{
+		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
+		safe.Input[*metadata.MasterStatus](controller.InputWeak),
+		safe.Input[*containers.ContainerStatus](controller.InputWeak),
+	}
+}
+
+// Outputs implements controller.Controller.
+func (c *Controller) Outputs() []controller.Output { return nil }
+
+// Run implements controller.Controller.
+func (c *Controller) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		}
+
+		report, err := c.build(ctx, r)
+		if err != nil {
+			return err
+		}
+
+		c.Authority.Report(report)
+		r.ResetRestartBackoff()
+	}
+}
+
+func (c *Controller) build(ctx context.Context, r controller.Reader) (authority.Report, error) {
+	report := authority.Report{Version: c.Version, Services: map[string]string{}}
+
+	replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return report, fmt.Errorf("read the replica's status: %w", err)
+	}
+
+	if err == nil {
+		report.Replica = ofReplica(*replica.TypedSpec())
+	}
+
+	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return report, fmt.Errorf("read the master's status: %w", err)
+	}
+
+	if err == nil {
+		report.Master = ofMaster(*master.TypedSpec())
+	}
+
+	processes, err := safe.ReaderListAll[*containers.ContainerStatus](ctx, r)
+	if err != nil {
+		return report, fmt.Errorf("list the processes: %w", err)
+	}
+
+	for p := range processes.All() {
+		report.Services[p.Metadata().ID()] = ofProcess(*p.TypedSpec())
+	}
+
+	return report, nil
+}
+
+func ofReplica(s replication.ReplicaStatusSpec) authority.ReplicaReport {
+	return authority.ReplicaReport{
+		Phase: string(s.Phase), Role: string(s.Role), Disk: s.Disk, Connection: s.Connection, PeerDisk: s.PeerDisk,
+		Suspended: s.Suspended, SyncPercent: s.SyncPercent, Error: s.Error,
+	}
+}
+
+func ofMaster(s metadata.MasterStatusSpec) authority.MasterReport {
+	return authority.MasterReport{
+		Phase: string(s.Phase), Epoch: s.Epoch, Answering: s.Answering, MetaVersion: s.MetaVersion, MetadataID: s.MetadataID,
+		Version: s.Version, TotalSpace: s.TotalSpace, FreeSpace: s.FreeSpace, Chunks: s.Chunks,
+		Chunkservers: s.Chunkservers, Restarts: s.Restarts, Error: s.Error,
+	}
+}
+
+// ofProcess says in words how a process is.
+func ofProcess(s containers.ContainerStatusSpec) string {
+	switch {
+	case s.Error != "":
+		return "error: " + s.Error
+	case s.Running:
+		return "running"
+	default:
+		return fmt.Sprintf("stopped (exit code %d)", s.ExitCode)
+	}
+}

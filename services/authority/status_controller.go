@@ -1,0 +1,133 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"go.uber.org/zap"
+)
+
+// StatusController writes AuthorityStatus and the NodeReports. The loss of the
+// lease is written when it happens, by a timer, and not at the next renewal.
+type StatusController struct {
+	Authority *Authority
+	// Events may be nil.
+	Events Events
+
+	told AuthorityStatusSpec
+}
+
+// Name implements controller.Controller.
+func (c *StatusController) Name() string { return "authority.StatusController" }
+
+// Inputs implements controller.Controller.
+func (c *StatusController) Inputs() []controller.Input { return nil }
+
+// Outputs implements controller.Controller.
+func (c *StatusController) Outputs() []controller.Output {
+	return []controller.Output{
+		{Type: AuthorityStatusType, Kind: controller.OutputExclusive},
+		{Type: NodeReportType, Kind: controller.OutputExclusive},
+	}
+}
+
+// Run implements controller.Controller.
+func (c *StatusController) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+
+	for {
+		changed := c.Authority.Changed()
+
+		until, err := c.write(ctx, r)
+		if err != nil {
+			return err
+		}
+
+		timer.Stop()
+
+		if !until.IsZero() {
+			timer.Reset(until.Sub(c.Authority.config.Now()))
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+func (c *StatusController) write(ctx context.Context, r controller.Runtime) (time.Time, error) {
+	status, until := c.Authority.Status()
+	c.tell(status)
+
+	err := safe.WriterModify(ctx, r, NewAuthorityStatus(), func(res *AuthorityStatus) error {
+		if worthWriting(*res.TypedSpec(), status) {
+			*res.TypedSpec() = status
+		}
+
+		return nil
+	})
+	if err != nil {
+		return until, fmt.Errorf("write the authority's status: %w", err)
+	}
+
+	for name, report := range c.Authority.Reports() {
+		err := safe.WriterModify(ctx, r, NewNodeReport(name), func(res *NodeReport) error {
+			// While a node is alive the moment of its last report says nothing.
+			if was := res.TypedSpec(); was.Alive && report.Alive {
+				report.LastSeen = was.LastSeen
+			}
+
+			*res.TypedSpec() = report
+
+			return nil
+		})
+		if err != nil {
+			return until, fmt.Errorf("write the report of %s: %w", name, err)
+		}
+	}
+
+	return until, nil
+}
+
+// tell writes down what happened since the last time. What was so when antlerd
+// started is no news.
+func (c *StatusController) tell(s AuthorityStatusSpec) {
+	was := c.told
+	c.told = s
+
+	if c.Events == nil || was.Self == "" || was.Starting {
+		return
+	}
+
+	for _, e := range eventsBetween(was, s) {
+		c.Events.Emit(e.kind, s.Epoch, e.message)
+	}
+}
+
+// worthWriting reports whether anything changed besides times that move on with
+// each renewal. Everybody who watches would wake up for those.
+func worthWriting(was, is AuthorityStatusSpec) bool {
+	return !reflect.DeepEqual(withoutTimes(was), withoutTimes(is))
+}
+
+func withoutTimes(s AuthorityStatusSpec) AuthorityStatusSpec {
+	s = s.DeepCopy()
+	s.LeaseUntil = time.Time{}
+
+	for i := range s.Members {
+		if s.Members[i].Alive {
+			s.Members[i].LastSeen = time.Time{}
+		}
+	}
+
+	return s
+}

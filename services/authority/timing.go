@@ -1,0 +1,256 @@
+package authority
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Timing is the one table of detection, lease and step times of the product.
+// The relations that make them safe or useful are in Validate, and tested.
+//
+// The defaults are for small ARM nodes and hold under emulation on a noisy
+// host. What a client sees when the serving node's power is cut is at most
+//
+//	GrantWait + commit + promote, mount, recover, start + the client's own retry
+//	2.8 s     + 0.1 s  + about 2.5 s                    + up to 2 s   = 7.4 s
+type Timing struct {
+	// RenewInterval is how often every node sends its report to the leader; the
+	// holder's is also its request for a longer lease. A missed one is made up
+	// for by the next, see Validate.
+	RenewInterval time.Duration
+	// RenewTimeout ends a renewal that is not answered, so that the next can go
+	// to another leader.
+	RenewTimeout time.Duration
+	// AliveWithin is for how long after its last report a node counts as alive:
+	// a node that isn't is never granted an epoch.
+	AliveWithin time.Duration
+
+	// LeaseTTL is for how long the holder may serve, counted from when it sent
+	// the last renewal that was answered.
+	LeaseTTL time.Duration
+	// FenceDeadline is the time from the loss of the lease until mfsmaster is
+	// dead; a node that needs longer resets itself.
+	FenceDeadline time.Duration
+	// ClockMargin is for clocks that drift and timers that fire late: 100 ppm of
+	// drift in LeaseTTL is 0.2 ms, so nearly all of it is for late timers.
+	ClockMargin time.Duration
+	// GrantWait is what the leader waits before it grants a new epoch, counted
+	// from its last answer to the holder or from when it became leader,
+	// whichever is later.
+	GrantWait time.Duration
+	// RestartHold is how much longer than GrantWait the leader waits while
+	// antlerd on the holder is restarted on purpose, so that serving goes on
+	// meanwhile.
+	RestartHold time.Duration
+
+	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
+	// stands for election after one to two of it), RaftElection its election
+	// timeout. They are shorter than Raft's usual 1 s for one reason: when the
+	// leader dies the holder must find the next one before its lease ends.
+	RaftHeartbeat, RaftElection time.Duration
+	// RaftLeaderLease: a leader without contact to a quorum steps down after it.
+	RaftLeaderLease time.Duration
+	// RaftCommit is how late a follower may learn that an entry is committed.
+	// Half of what an idle leader sends goes by it, so it isn't shorter.
+	RaftCommit time.Duration
+	// RaftTakeover is what a new leader needs from winning until it has applied
+	// everything before its term and can answer renewals.
+	RaftTakeover time.Duration
+	// RaftIO ends a read or write on a Raft connection.
+	RaftIO time.Duration
+	// ApplyTimeout ends the wait for a proposed command.
+	ApplyTimeout time.Duration
+
+	// TransferDelay: leadership is moved off the serving node that long after it
+	// came there or was last tried. Not at once: a takeover has better things to
+	// do.
+	TransferDelay time.Duration
+	// SwitchoverDeadline is the time in which the old holder must have released
+	// (it saves its metadata and stops cleanly first), or the wish is dropped.
+	SwitchoverDeadline time.Duration
+	// GiveUpBackOff is for how long a node that gave up isn't granted an epoch;
+	// it doubles with each failure in a row, up to GiveUpBackOffMax.
+	GiveUpBackOff, GiveUpBackOffMax time.Duration
+
+	// ReplicaPingInterval, ReplicaPingTimeout and ReplicaTimeout are DRBD's
+	// ping-int, ping-timeout and timeout: an idle link that died is noticed after
+	// the first two together. DRBD takes them in s, 0.1 s and 0.1 s.
+	ReplicaPingInterval, ReplicaPingTimeout, ReplicaTimeout time.Duration
+
+	// ProbeInterval and ProbeTimeout are of the question asked of mfsmaster over
+	// its own protocol; ProbesFailed in a row mean that it doesn't serve.
+	ProbeInterval, ProbeTimeout time.Duration
+	ProbesFailed                int
+
+	// The deadlines of the steps of taking over, in order. A step that misses
+	// its own ends the attempt with a reason.
+	PromoteDeadline, FsckDeadline, MountDeadline, RecoverDeadline, StartDeadline time.Duration
+	// StopDeadline is for a clean stop; after it comes SIGKILL.
+	StopDeadline time.Duration
+
+	// VersionInterval is how often the holder has the meta version that it
+	// serves recorded. Metadata that is older than the last record is never
+	// started, so this bounds how old it can be.
+	VersionInterval time.Duration
+}
+
+// DefaultTiming returns the product's times.
+func DefaultTiming() Timing {
+	const ms = time.Millisecond
+
+	return Timing{
+		RenewInterval: 300 * ms,
+		RenewTimeout:  900 * ms,
+		AliveWithin:   1200 * ms,
+
+		LeaseTTL:      1900 * ms,
+		FenceDeadline: 700 * ms,
+		ClockMargin:   200 * ms,
+		GrantWait:     2800 * ms,
+		RestartHold:   15 * time.Second,
+
+		RaftHeartbeat:   500 * ms,
+		RaftElection:    500 * ms,
+		RaftLeaderLease: 500 * ms,
+		RaftCommit:      100 * ms,
+		RaftTakeover:    300 * ms,
+		RaftIO:          2 * time.Second,
+		ApplyTimeout:    2 * time.Second,
+
+		TransferDelay:      5 * time.Second,
+		SwitchoverDeadline: 30 * time.Second,
+		GiveUpBackOff:      5 * time.Second,
+		GiveUpBackOffMax:   60 * time.Second,
+
+		ReplicaPingInterval: time.Second,
+		ReplicaPingTimeout:  500 * ms,
+		ReplicaTimeout:      time.Second,
+
+		ProbeInterval: 500 * ms,
+		ProbeTimeout:  time.Second,
+		ProbesFailed:  2,
+
+		PromoteDeadline: 10 * time.Second,
+		FsckDeadline:    60 * time.Second,
+		MountDeadline:   10 * time.Second,
+		RecoverDeadline: 60 * time.Second,
+		StartDeadline:   30 * time.Second,
+		StopDeadline:    10 * time.Second,
+
+		VersionInterval: 15 * time.Second,
+	}
+}
+
+// rule is one relation of the table. If it isn't kept, broken says what may
+// happen.
+type rule struct {
+	kept   bool
+	broken string
+}
+
+// Validate checks the relations between the times. It returns all that are
+// broken in one error.
+func (t Timing) Validate() error {
+	var errs []error
+
+	for _, r := range append(t.safety(), t.service()...) {
+		if !r.kept {
+			errs = append(errs, errors.New(r.broken))
+		}
+	}
+
+	if len(errs) > 0 {
+		return fmt.Errorf("check the table of times: %w", errors.Join(errs...))
+	}
+
+	return nil
+}
+
+// safety are the relations without which two masters may serve.
+func (t Timing) safety() []rule {
+	return []rule{
+		{t.positive(), "every time must be more than zero"},
+		// The holder's lease ends LeaseTTL after it sent a renewal, which is before
+		// the leader answered it; mfsmaster is dead FenceDeadline later. The
+		// leader counts from its answer, so all that remains is the difference
+		// between two clocks and late timers.
+		{
+			t.GrantWait >= t.LeaseTTL+t.FenceDeadline+t.ClockMargin,
+			"GrantWait < LeaseTTL + FenceDeadline + ClockMargin: the next holder could start while the last one's master runs",
+		},
+		// The hold is part of the record, so it ends for every leader alike.
+		{
+			t.RestartHold <= MaxHold,
+			"RestartHold > MaxHold: the quorum would refuse every planned restart",
+		},
+		{
+			t.RaftLeaderLease <= t.RaftHeartbeat,
+			"RaftLeaderLease > RaftHeartbeat: two leaders would overlap for longer than they must",
+		},
+	}
+}
+
+// service are the relations without which the holder would stop for no reason,
+// or nobody would take over.
+func (t Timing) service() []rule {
+	probes := time.Duration(t.ProbesFailed) * (t.ProbeInterval + t.ProbeTimeout)
+
+	return []rule{
+		// The last renewal is up to one interval old when the leader dies; the
+		// survivors notice after up to two heartbeat timeouts; the new leader
+		// needs RaftTakeover; and the next renewal leaves after one interval.
+		{
+			t.LeaseTTL >= 2*t.RaftHeartbeat+t.RaftTakeover+2*t.RenewInterval,
+			"LeaseTTL < 2 RaftHeartbeat + RaftTakeover + 2 RenewInterval: the death of the Raft leader would stop the master",
+		},
+		{
+			t.RenewTimeout+2*t.RenewInterval <= t.LeaseTTL,
+			"RenewTimeout + 2 RenewInterval > LeaseTTL: one lost renewal would stop the master",
+		},
+		{
+			t.AliveWithin >= 3*t.RenewInterval && t.AliveWithin < t.GrantWait,
+			"AliveWithin outside 3 RenewInterval .. GrantWait: dead nodes would be granted epochs, or live ones none",
+		},
+		// DRBD promotes a replica that thinks its peer is still there and primary
+		// for as long as it thinks so: never.
+		{
+			t.ReplicaPingInterval+t.ReplicaPingTimeout < t.GrantWait,
+			"ReplicaPingInterval + ReplicaPingTimeout >= GrantWait: the next holder would be granted before its replica knows that the peer is gone, and could not promote",
+		},
+		{
+			probes <= 3*time.Second,
+			"ProbesFailed * (ProbeInterval + ProbeTimeout) > 3 s: a master that hangs would be noticed too late to keep its promise",
+		},
+		{
+			t.StopDeadline < t.SwitchoverDeadline,
+			"StopDeadline >= SwitchoverDeadline: a switchover would be dropped while the master still stops",
+		},
+		{
+			t.GiveUpBackOff <= t.GiveUpBackOffMax,
+			"GiveUpBackOff > GiveUpBackOffMax",
+		},
+		{
+			t.ApplyTimeout > t.RaftHeartbeat,
+			"ApplyTimeout <= RaftHeartbeat: commands would be given up in every election",
+		},
+	}
+}
+
+// positive reports whether no time was left out.
+func (t Timing) positive() bool {
+	for _, d := range []time.Duration{
+		t.RenewInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
+		t.GrantWait, t.RestartHold, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
+		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
+		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
+		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
+		t.RecoverDeadline, t.StartDeadline, t.StopDeadline, t.VersionInterval,
+	} {
+		if d <= 0 {
+			return false
+		}
+	}
+
+	return t.ProbesFailed > 0
+}

@@ -1,0 +1,72 @@
+package authority_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"antler/services/authority"
+)
+
+func TestDefaultTimingIsValid(t *testing.T) {
+	require.NoError(t, authority.DefaultTiming().Validate())
+}
+
+// The promise: a power cut costs a client at most 8 s, of which taking over
+// needs about 2.5 s and the client's own retry up to 2 s.
+func TestDefaultTimingKeepsThePromise(t *testing.T) {
+	const takeOver, retry, commit = 2500 * time.Millisecond, 2 * time.Second, 100 * time.Millisecond
+
+	require.LessOrEqual(t, authority.DefaultTiming().GrantWait+commit+takeOver+retry, 8*time.Second)
+}
+
+func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*authority.Timing)
+		want   string
+	}{
+		"grant too early": {
+			func(tm *authority.Timing) { tm.GrantWait -= time.Millisecond },
+			"GrantWait < LeaseTTL + FenceDeadline + ClockMargin",
+		},
+		"lease longer than the wait": {
+			func(tm *authority.Timing) { tm.LeaseTTL += time.Millisecond },
+			"the next holder could start",
+		},
+		"fence slower than the wait": {
+			func(tm *authority.Timing) { tm.FenceDeadline *= 2 },
+			"the next holder could start",
+		},
+		"election outlives the lease": {
+			func(tm *authority.Timing) { tm.RaftHeartbeat = time.Second },
+			"the death of the Raft leader would stop the master",
+		},
+		"one lost renewal": {
+			func(tm *authority.Timing) { tm.RenewTimeout = tm.LeaseTTL },
+			"one lost renewal would stop the master",
+		},
+		"left out": {
+			func(tm *authority.Timing) { tm.VersionInterval = 0 },
+			"every time must be more than zero",
+		},
+		"hold longer than accepted": {
+			func(tm *authority.Timing) { tm.RestartHold = authority.MaxHold + 1 },
+			"RestartHold > MaxHold",
+		},
+		"link death noticed after the grant": {
+			func(tm *authority.Timing) { tm.ReplicaPingInterval = 10 * time.Second },
+			"could not promote",
+		},
+		"slow probes": {
+			func(tm *authority.Timing) { tm.ProbesFailed = 3 },
+			"a master that hangs",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timing := authority.DefaultTiming()
+			tc.change(&timing)
+			require.ErrorContains(t, timing.Validate(), tc.want)
+		})
+	}
+}

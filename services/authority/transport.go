@@ -1,0 +1,152 @@
+package authority
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// handshakeTimeout ends a connection whose other side doesn't speak TLS.
+const handshakeTimeout = 5 * time.Second
+
+// stream is Raft's connections: TLS in both directions, and the name in the
+// other side's certificate is the node's that was meant to be called.
+type stream struct {
+	net.Listener
+
+	dial   dial
+	self   raft.ServerAddress // as the others know this node
+	client *tls.Config
+	names  map[raft.ServerAddress]string
+
+	ready chan net.Conn
+	stop  context.CancelFunc
+	close func() error
+	done  <-chan struct{}
+	wg    sync.WaitGroup
+}
+
+var _ raft.StreamLayer = (*stream)(nil)
+
+// dial makes a connection.
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newStream accepts connections on the listener until it is closed.
+func newStream(p quorumParts) *stream {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &stream{
+		Listener: p.listener, dial: p.dial, client: p.client,
+		self: raft.ServerAddress(p.self.RaftAddress), names: p.names(),
+		ready: make(chan net.Conn), stop: stop, done: ctx.Done(),
+	}
+
+	// Raft closes it, and so does who made it.
+	s.close = sync.OnceValue(s.Listener.Close)
+	s.wg.Go(func() { s.accept(ctx, p.server) })
+
+	return s
+}
+
+func (s *stream) accept(ctx context.Context, config *tls.Config) {
+	for {
+		conn, err := s.Listener.Accept()
+		if ctx.Err() != nil {
+			return
+		}
+
+		if err != nil {
+			// Out of file descriptors, most likely: it passes.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+				continue
+			}
+		}
+
+		s.wg.Go(func() { s.handshake(ctx, tls.Server(conn, config)) })
+	}
+}
+
+// handshake happens before Raft sees the connection: Raft would wait for the
+// first byte without a limit.
+func (s *stream) handshake(ctx context.Context, conn *tls.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // the caller sees why, and logs it
+
+		return
+	}
+
+	select {
+	case s.ready <- conn:
+	case <-s.done:
+		_ = conn.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (s *stream) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.ready:
+		return conn, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener. Raft tells it to the others as this node's, so
+// it is never the unspecified address that the listener may be bound to.
+func (s *stream) Addr() net.Addr { return advertised(s.self) }
+
+// advertised is an address as the configuration has it.
+type advertised raft.ServerAddress
+
+// Network implements net.Addr.
+func (advertised) Network() string { return "tcp" }
+
+// String implements net.Addr.
+func (a advertised) String() string { return string(a) }
+
+// Close implements net.Listener.
+func (s *stream) Close() error {
+	s.stop()
+	err := s.close()
+	s.wg.Wait()
+
+	return err
+}
+
+// Dial implements raft.StreamLayer.
+func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	name, ok := s.names[address]
+	if !ok {
+		return nil, fmt.Errorf("dial Raft at %s: no node of the configuration has this address", address)
+	}
+
+	config := s.client.Clone()
+	config.ServerName = name
+
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+
+	plain, err := s.dial(ctx, "tcp", string(address))
+	if err != nil {
+		return nil, fmt.Errorf("dial Raft of %s at %s: %w", name, address, err)
+	}
+
+	conn := tls.Client(plain, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("dial Raft of %s at %s: %w", name, address, err), plain.Close())
+	}
+
+	return conn, nil
+}

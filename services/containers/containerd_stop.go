@@ -1,0 +1,221 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+)
+
+// Kill implements Killer.
+func (c *Containerd) Kill(ctx context.Context, name string, signal syscall.Signal) error {
+	var group error
+
+	if signal == syscall.SIGKILL {
+		group = killCgroup(c.places.cgroup(name))
+	}
+
+	p := c.processes.get(name)
+	if p != nil {
+		// The handle alone is enough: its end takes the PID namespace along.
+		return p.signal(signal)
+	}
+
+	if signal == syscall.SIGKILL {
+		return group
+	}
+
+	task, err := c.task(ctx, name)
+	if err != nil || task == nil {
+		return err
+	}
+
+	return ignoreNotFound(task.Kill(ctx, signal))
+}
+
+// task returns containerd's own task, or nil when there is none.
+func (c *Containerd) task(ctx context.Context, name string) (containerd.Task, error) {
+	container, err := c.client.LoadContainer(ctx, name)
+	if err != nil {
+		return nil, ignoreNotFound(err)
+	}
+
+	task, err := container.Task(ctx, nil)
+	if err != nil {
+		return nil, ignoreNotFound(err)
+	}
+
+	return task, nil
+}
+
+func ignoreNotFound(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+
+	return err
+}
+
+// Alive says whether any process of the container is there, without asking
+// containerd: after a Kill, false is the proof.
+func (c *Containerd) Alive(name string) (bool, error) {
+	if p := c.processes.get(name); p != nil && p.alive() {
+		return true, nil
+	}
+
+	return populated(c.places.cgroup(name))
+}
+
+// Remove implements Runtime.
+func (c *Containerd) Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+	err := c.end(ctx, name, signal, timeout)
+	if err != nil {
+		return err
+	}
+
+	container, err := c.client.LoadContainer(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return os.RemoveAll(c.places.etc(name))
+	}
+
+	if err != nil {
+		return fmt.Errorf("load container: %w", err)
+	}
+
+	err = c.discard(ctx, container)
+	if err != nil {
+		return err
+	}
+
+	return os.RemoveAll(c.places.etc(name))
+}
+
+// end stops the processes, with containerd's help only where there is no
+// handle.
+func (c *Containerd) end(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+	p := c.processes.get(name)
+	if p == nil {
+		err := c.endByContainerd(ctx, name, signal, timeout)
+		if err != nil {
+			return err
+		}
+
+		return c.empty(ctx, name)
+	}
+
+	err := p.signal(signal)
+	if err != nil {
+		return err
+	}
+
+	if p.endsWithin(ctx, timeout) {
+		return c.empty(ctx, name)
+	}
+
+	err = errors.Join(killCgroup(c.places.cgroup(name)), p.signal(syscall.SIGKILL))
+	if err != nil {
+		return err
+	}
+
+	if !p.endsWithin(ctx, killDeadline) {
+		return fmt.Errorf("process %d does not end after SIGKILL: it hangs in the kernel, only a reset of the node ends it", p.pid)
+	}
+
+	return c.empty(ctx, name)
+}
+
+// endByContainerd asks for an orderly end; the deletion that follows is not
+// orderly.
+func (c *Containerd) endByContainerd(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+	if signal == syscall.SIGKILL || timeout == 0 {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	task, err := c.task(ctx, name)
+	if err != nil || task == nil {
+		return err
+	}
+
+	ended, err := task.Wait(ctx)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+
+	err = task.Kill(ctx, signal)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+
+	<-ended
+
+	return nil
+}
+
+// discard deletes a container, its task and the mounts it left behind.
+func (c *Containerd) discard(ctx context.Context, container containerd.Container) error {
+	labels, err := container.Labels(ctx)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("read labels: %w", err)
+	}
+
+	task, err := container.Task(ctx, nil)
+	if err == nil {
+		_, err = task.Delete(ctx, containerd.WithProcessKill)
+	}
+
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete task: %w", err)
+	}
+
+	err = container.Delete(ctx)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete container: %w", err)
+	}
+
+	for path := range strings.SplitSeq(labels[labelShared], ":") {
+		if path == "" {
+			continue
+		}
+
+		err = unmountFuse(path)
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// empty kills whatever is left in the container's cgroup and waits for its end.
+func (c *Containerd) empty(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, killDeadline)
+	defer cancel()
+
+	for {
+		busy, err := populated(c.places.cgroup(name))
+		if err != nil || !busy {
+			return err
+		}
+
+		err = killCgroup(c.places.cgroup(name))
+		if err != nil {
+			return err
+		}
+
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for processes in %s to end after SIGKILL (hanging in the kernel?): %w",
+				c.places.cgroup(name), ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// fakeRuntime is containerd without containerd. It counts what would be a
+// second instance.
+type fakeRuntime struct {
+	mu    sync.Mutex
+	next  int
+	tasks map[string]*fakeTask
+	down  bool
+	// events are the calls that changed something, and when.
+	events []string
+	twice  bool
+	begin  time.Time
+}
+
+type fakeTask struct {
+	Task
+	exited chan int
+}
+
+var errDown = errors.New("containerd is down")
+
+func newFakeRuntime() *fakeRuntime {
+	return &fakeRuntime{tasks: map[string]*fakeTask{}, next: 100, begin: time.Now()}
+}
+
+func (f *fakeRuntime) note(format string, args ...any) {
+	f.events = append(f.events, fmt.Sprintf("%v ", time.Since(f.begin))+fmt.Sprintf(format, args...))
+}
+
+func (f *fakeRuntime) log() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	out := f.events
+	f.events = nil
+
+	return out
+}
+
+func (f *fakeRuntime) Names(context.Context) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return nil, errDown
+	}
+
+	var names []string
+	for name := range f.tasks {
+		names = append(names, name)
+	}
+
+	return names, nil
+}
+
+func (f *fakeRuntime) Find(_ context.Context, name string) (*Task, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return nil, errDown
+	}
+
+	if t := f.tasks[name]; t != nil {
+		return &t.Task, nil
+	}
+
+	return nil, nil
+}
+
+func (f *fakeRuntime) Start(_ context.Context, name string, spec ContainerSpecSpec) (*Task, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return nil, errDown
+	}
+
+	if f.tasks[name] != nil {
+		f.twice = true
+	}
+
+	f.note("start %s %v", name, spec.Args)
+
+	return f.run(name, spec), nil
+}
+
+func (f *fakeRuntime) run(name string, spec ContainerSpecSpec) *Task {
+	f.next++
+	exited := make(chan int, 1)
+	f.tasks[name] = &fakeTask{exited: exited, Task: Task{
+		PID: f.next, Digest: Digest(spec), Generation: spec.Generation, Exited: exited,
+	}}
+
+	return &f.tasks[name].Task
+}
+
+func (f *fakeRuntime) Remove(_ context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return errDown
+	}
+
+	if f.tasks[name] != nil {
+		f.note("stop %s %d %v", name, int(signal), timeout)
+	}
+
+	delete(f.tasks, name)
+
+	return nil
+}
+
+// end lets a process end by itself.
+func (f *fakeRuntime) end(name string, code int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	f.tasks[name].exited <- code
+	delete(f.tasks, name)
+}
+
+func (f *fakeRuntime) setDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	f.down = down
+}

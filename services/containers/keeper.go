@@ -1,0 +1,379 @@
+package containers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// defaultStopTimeout is for specs that name none.
+const defaultStopTimeout = 10 * time.Second
+
+// Calls to the runtime end by these; starting a container under emulation
+// takes seconds.
+const (
+	callTimeout  = 10 * time.Second
+	startTimeout = 30 * time.Second
+)
+
+// keeper looks after one container in a goroutine of its own, so that a slow
+// stop of one holds up no other.
+type keeper struct {
+	name    string
+	runtime Runtime
+	logPath string
+	logger  *zap.Logger
+	// changed is called after every change of the status.
+	changed func()
+	wake    chan struct{}
+
+	mu   sync.Mutex
+	want *ContainerSpecSpec
+	// last is the latest spec that was wanted; it says how to stop.
+	last ContainerSpecSpec
+	// told says that somebody has decided what is wanted.
+	told   bool
+	status ContainerStatusSpec
+	// gone: nothing is wanted and nothing is left.
+	gone bool
+
+	// Owned by run.
+	task  *Task
+	known bool
+	ended string
+	since time.Time
+	// crash paces restarts of a process that ends, retry those of a runtime
+	// that fails.
+	crash, retry backoff
+}
+
+func newKeeper(name string, runtime Runtime, logPath string, logger *zap.Logger, changed func()) *keeper {
+	return &keeper{
+		name:    name,
+		runtime: runtime,
+		logPath: logPath,
+		logger:  logger.With(zap.String("container", name)),
+		changed: changed,
+		wake:    make(chan struct{}, 1),
+		status:  ContainerStatusSpec{LogPath: logPath},
+	}
+}
+
+// set tells what should run; nil means nothing. It never blocks.
+func (k *keeper) set(want *ContainerSpecSpec) {
+	k.mu.Lock()
+	k.want, k.told = want, true
+
+	if want != nil {
+		k.last = *want
+	}
+	k.mu.Unlock()
+
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) wanted() *ContainerSpecSpec {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	return k.want
+}
+
+// report returns the status, and whether the container is gone for good.
+func (k *keeper) report() (ContainerStatusSpec, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	return k.status, k.gone
+}
+
+func (k *keeper) isGone() bool {
+	_, gone := k.report()
+
+	return gone
+}
+
+func (k *keeper) update(change func(*ContainerStatusSpec)) {
+	k.mu.Lock()
+	before := k.status
+	change(&k.status)
+	same := k.status == before
+	k.mu.Unlock()
+
+	if !same {
+		k.changed()
+	}
+}
+
+// run brings the container to what is wanted, again and again, until nothing
+// is wanted and nothing is left, or ctx ends. It leaves a running task alone
+// when ctx ends: tasks outlive antlerd.
+func (k *keeper) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		want := k.wanted()
+
+		err := k.converge(ctx, want)
+		if err != nil {
+			k.logger.Warn("container is not as wanted", zap.Error(err))
+			k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
+			k.wait(ctx, k.retry.next())
+
+			continue
+		}
+
+		k.retry.reset()
+
+		if want == nil && k.finish() {
+			return
+		}
+
+		k.wait(ctx, 0)
+	}
+}
+
+// finish ends the keeper unless something is wanted again by now.
+func (k *keeper) finish() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	if k.want != nil {
+		return false
+	}
+
+	k.gone = true
+
+	defer k.changed()
+
+	return true
+}
+
+// wait returns when something happened, or after pause if there is one.
+func (k *keeper) wait(ctx context.Context, pause time.Duration) {
+	var timer <-chan time.Time
+
+	if pause > 0 {
+		t := time.NewTimer(pause)
+		defer t.Stop()
+
+		timer = t.C
+	}
+
+	var exited <-chan int
+	if k.task != nil {
+		exited = k.task.Exited
+	}
+
+	select {
+	case <-ctx.Done():
+	case <-k.wake:
+	case <-timer:
+	case code := <-exited:
+		k.exited(ctx, code)
+	}
+}
+
+// exited records the end of the task, and pauses before it may be restarted.
+func (k *keeper) exited(ctx context.Context, code int) {
+	k.logger.Info("process ended", zap.Int("pid", k.task.PID), zap.Int("code", code))
+
+	// The spec that ended: it runs again only if Restart says so, or when
+	// another takes its place.
+	k.ended = version(k.task.Digest, k.task.Generation)
+	k.task = nil
+
+	k.update(func(s *ContainerStatusSpec) {
+		s.Running, s.PID, s.Adopted, s.ExitCode = false, 0, false, code
+	})
+
+	want := k.wanted()
+	if want == nil || !want.Restart {
+		return
+	}
+
+	if time.Since(k.since) >= backoffForget {
+		k.crash.reset()
+	}
+
+	k.update(func(s *ContainerStatusSpec) {
+		s.Error = fmt.Sprintf("process ended with code %d and is started again: see %s", code, k.logPath)
+	})
+	k.wait(ctx, k.crash.next())
+}
+
+func version(digest string, generation uint64) string {
+	return fmt.Sprintf("%s/%d", digest, generation)
+}
+
+// converge takes every step that is due now.
+func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
+	if !k.known {
+		err := k.adopt(ctx)
+		if err != nil {
+			return err
+		}
+	}
+
+	if want == nil {
+		return k.remove(ctx)
+	}
+
+	if k.task != nil {
+		if !stale(k.task, want) {
+			k.update(func(s *ContainerStatusSpec) { s.Error = "" })
+
+			return nil
+		}
+
+		err := k.remove(ctx)
+		if err != nil {
+			return err
+		}
+	}
+
+	if !want.Restart && k.ended == version(Digest(*want), want.Generation) {
+		return nil
+	}
+
+	return k.start(ctx, *want)
+}
+
+// stale says that a running task has to make way for what is wanted.
+func stale(task *Task, want *ContainerSpecSpec) bool {
+	if task.Generation != want.Generation {
+		return true
+	}
+
+	return want.RestartOnChange && task.Digest != Digest(*want)
+}
+
+func (k *keeper) adopt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	task, err := k.runtime.Find(ctx, k.name)
+	if err != nil {
+		return fmt.Errorf("look for container %q: %w", k.name, err)
+	}
+
+	k.known = true
+
+	if task == nil {
+		return nil
+	}
+
+	k.logger.Info("adopted a running process", zap.Int("pid", task.PID))
+	k.running(task, true)
+
+	return nil
+}
+
+func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+
+	again := k.ended != ""
+
+	task, err := k.runtime.Start(ctx, k.name, want)
+	if err != nil {
+		// It may have been started all the same: look before the next try.
+		k.known = false
+
+		return fmt.Errorf("start container %q: %w", k.name, err)
+	}
+
+	if again {
+		k.update(func(s *ContainerStatusSpec) { s.Restarts++ })
+	}
+
+	k.logger.Info("started", zap.Int("pid", task.PID))
+	k.running(task, false)
+
+	return nil
+}
+
+func (k *keeper) running(task *Task, adopted bool) {
+	k.task, k.since, k.ended = task, time.Now(), ""
+	k.update(func(s *ContainerStatusSpec) {
+		s.Running, s.PID, s.Adopted, s.Error = true, task.PID, adopted, ""
+		s.Digest, s.Generation = task.Digest, task.Generation
+	})
+}
+
+// remove ends the container in the way of the last spec that was wanted.
+func (k *keeper) remove(ctx context.Context) error {
+	k.mu.Lock()
+	signal, timeout := stopping(k.last)
+	k.mu.Unlock()
+
+	if k.task == nil {
+		signal, timeout = syscall.SIGKILL, 0
+	}
+
+	// SIGKILL and the deletion get their time on top.
+	ctx, cancel := context.WithTimeout(ctx, timeout+callTimeout)
+	defer cancel()
+
+	err := k.runtime.Remove(ctx, k.name, signal, timeout)
+	if err != nil {
+		return fmt.Errorf("stop container %q: %w", k.name, err)
+	}
+
+	if k.task != nil {
+		k.logger.Info("stopped", zap.Int("pid", k.task.PID))
+	}
+
+	k.task = nil
+	k.update(func(s *ContainerStatusSpec) {
+		s.Running, s.PID, s.Adopted, s.Error = false, 0, false, ""
+	})
+
+	return nil
+}
+
+func stopping(want ContainerSpecSpec) (syscall.Signal, time.Duration) {
+	signal, timeout := syscall.SIGTERM, defaultStopTimeout
+
+	if want.StopSignal != 0 {
+		signal = syscall.Signal(want.StopSignal)
+	}
+
+	if want.StopTimeout != 0 {
+		timeout = time.Duration(want.StopTimeout) * time.Second
+	}
+
+	return signal, timeout
+}
+
+// hold reports a container that was found running, and begins to act only when
+// it is told what is wanted.
+func (k *keeper) hold(ctx context.Context) {
+	for ctx.Err() == nil && k.holding() {
+		if !k.known {
+			err := k.adopt(ctx)
+			if err != nil {
+				k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
+				k.wait(ctx, k.retry.next())
+
+				continue
+			}
+		}
+
+		k.wait(ctx, 0)
+	}
+
+	k.run(ctx)
+}
+
+func (k *keeper) holding() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+
+	return !k.told
+}

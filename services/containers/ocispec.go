@@ -1,0 +1,149 @@
+package containers
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Places on the host that containers are made of.
+type Places struct {
+	// RootFS is the read-only skeleton of mount points and usr-merge links.
+	RootFS string
+	// Usr is what becomes /usr: the host's, or an extension's own.
+	Usr string
+	// Run is the volatile directory: Run/containers/NAME/etc, Run/log/NAME.log.
+	Run string
+	// CgroupFS is where cgroup v2 is mounted, CgroupParent the group below it
+	// that holds one group for each container.
+	CgroupFS     string
+	CgroupParent string
+}
+
+// DefaultPlaces are those of the appliance image.
+func DefaultPlaces(run string) Places {
+	return Places{
+		RootFS:       "/usr/lib/antler/rootfs",
+		Usr:          "/usr",
+		Run:          run,
+		CgroupFS:     "/sys/fs/cgroup",
+		CgroupParent: "/antler",
+	}
+}
+
+func (p Places) etc(name string) string { return filepath.Join(p.Run, "containers", name, "etc") }
+func (p Places) log(name string) string { return filepath.Join(p.LogDir(), name+".log") }
+
+// LogDir holds the containers' log files.
+func (p Places) LogDir() string { return filepath.Join(p.Run, "log") }
+
+func (p Places) cgroup(name string) string {
+	return filepath.Join(p.CgroupFS, p.CgroupParent, name)
+}
+
+// baseCapabilities let a daemon become its own user and nothing else.
+var baseCapabilities = []string{"CAP_SETGID", "CAP_SETUID"}
+
+// fuseMajor, fuseMinor: /dev/fuse in the kernel's devices.txt.
+const fuseMajor, fuseMinor = 10, 229
+
+// ociSpec returns the whole OCI configuration of a container.
+func ociSpec(name string, spec ContainerSpecSpec, places Places) *specs.Spec {
+	capabilities := slices.Concat(baseCapabilities, spec.Capabilities)
+	if spec.Fuse {
+		capabilities = append(capabilities, "CAP_SYS_ADMIN")
+	}
+
+	slices.Sort(capabilities)
+	capabilities = slices.Compact(capabilities)
+
+	openFiles := spec.OpenFiles
+	if openFiles == 0 {
+		openFiles = DefaultOpenFiles
+	}
+
+	out := &specs.Spec{
+		Version: "1.0.2",
+		Root:    &specs.Root{Path: places.RootFS, Readonly: true},
+		// The host's network namespace also means the host's UTS name.
+		Process: &specs.Process{
+			Args: spec.Args,
+			Cwd:  "/",
+			Env:  []string{"PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"},
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
+			},
+			NoNewPrivileges: true,
+			OOMScoreAdj:     &spec.OOMScoreAdj,
+			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles, Soft: openFiles}},
+		},
+		Mounts: ociMounts(name, spec, places),
+		Linux: &specs.Linux{
+			CgroupsPath: filepath.Join(places.CgroupParent, name),
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.MountNamespace},
+			},
+			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list"},
+			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+			Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+		},
+	}
+
+	if spec.Fuse {
+		addFuse(out)
+	}
+
+	return out
+}
+
+// addFuse gives /dev/fuse, and a mount namespace in which a mount is passed on
+// to the host through the binds that are shared.
+func addFuse(out *specs.Spec) {
+	mode, major, minor := os.FileMode(fuseMode), int64(fuseMajor), int64(fuseMinor)
+
+	out.Linux.RootfsPropagation = "rshared"
+	out.Linux.Devices = []specs.LinuxDevice{{
+		Path: "/dev/fuse", Type: "c", Major: major, Minor: minor, FileMode: &mode,
+	}}
+	out.Linux.Resources.Devices = append(out.Linux.Resources.Devices,
+		specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: &major, Minor: &minor, Access: "rwm"})
+}
+
+const fuseMode = 0o600
+
+// ociMounts lists the mounts in order: the empty tmpfs under /var/lib/antler
+// comes before the binds into it, since the skeleton itself is read-only and
+// can't be given more mount points.
+func ociMounts(name string, spec ContainerSpecSpec, places Places) []specs.Mount {
+	hidden := []string{"nosuid", "nodev", "noexec"}
+
+	mounts := []specs.Mount{
+		{Destination: "/usr", Type: "bind", Source: places.Usr, Options: []string{"rbind", "ro", "nosuid", "nodev"}},
+		{Destination: "/etc", Type: "bind", Source: places.etc(name), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}},
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: hidden},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k"}},
+		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: append(hidden, "mode=755", "size=1m")},
+		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: append(hidden, "mode=1777", "size=16m")},
+		{Destination: "/var/lib/antler", Type: "tmpfs", Source: "tmpfs", Options: append(hidden, "mode=755", "size=64k")},
+	}
+
+	for _, m := range spec.Mounts {
+		options := []string{"rbind", "nosuid", "nodev"}
+
+		if m.ReadOnly {
+			options = append(options, "ro")
+		}
+
+		if m.Shared {
+			options = append(options, "rshared")
+		} else {
+			options = append(options, "rprivate")
+		}
+
+		mounts = append(mounts, specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: options})
+	}
+
+	return mounts
+}

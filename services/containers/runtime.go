@@ -1,0 +1,40 @@
+package containers
+
+import (
+	"context"
+	"syscall"
+	"time"
+)
+
+// Runtime is what Controller needs of containerd. Every call may fail because
+// containerd is down, and may be repeated.
+type Runtime interface {
+	// Names lists the containers that exist, running or not.
+	Names(ctx context.Context) ([]string, error)
+	// Find returns the live task called name, or nil when there is none.
+	// Leftovers of a dead one are deleted.
+	Find(ctx context.Context, name string) (*Task, error)
+	// Start starts the container. It fails when one is still alive.
+	Start(ctx context.Context, name string, spec ContainerSpecSpec) (*Task, error)
+	// Remove ends the container with signal, after timeout with SIGKILL, and
+	// deletes it. Nothing to remove is no error.
+	Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error
+}
+
+// Killer ends a process at once, without containerd and without waiting for a
+// reconcile. Nobody there to be killed is no error.
+type Killer interface {
+	Kill(ctx context.Context, name string, signal syscall.Signal) error
+}
+
+// Task is a live process.
+type Task struct {
+	// PID on the host of the first process of the container.
+	PID int
+	// Digest and Generation of the spec it was started with.
+	Digest     string
+	Generation uint64
+	// Exited gives the exit code once, when the process has ended; -1 when
+	// nobody can tell it any more.
+	Exited <-chan int
+}

@@ -1,0 +1,244 @@
+package metadata
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"antler/services/containers"
+	"antler/services/node/config"
+)
+
+// HostDisk is Disk with the tools and system calls of this host.
+type HostDisk struct{}
+
+// ext4 has its magic number at this offset of the device; see the kernel's
+// documentation of the super block.
+const (
+	superOffset = 1024 + 0x38
+	superMagic  = 0xEF53
+)
+
+// HasFileSystem implements Disk.
+func (HostDisk) HasFileSystem(device string) (bool, error) {
+	file, err := os.Open(device)
+	if err != nil {
+		return false, fmt.Errorf("look for a file system: %w", err)
+	}
+	defer file.Close()
+
+	magic := make([]byte, 2)
+
+	_, err = file.ReadAt(magic, superOffset)
+	if err != nil {
+		return false, fmt.Errorf("look for a file system on %s: %w", device, err)
+	}
+
+	return binary.LittleEndian.Uint16(magic) == superMagic, nil
+}
+
+// Format implements Disk. The journal is small, since each commit of it is
+// replicated and a takeover replays it; inode tables are written at once, for
+// the same reason.
+func (HostDisk) Format(ctx context.Context, device string) error {
+	return command(ctx, "mkfs.ext4", "-q", "-L", "antler-meta", "-m", "0", "-J", "size=8",
+		"-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-N", "4096", device)
+}
+
+// mountOptions: a failing device must stop the master, not turn read-only
+// beneath it; nobody needs access times.
+const (
+	mountFlags   = unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	mountOptions = "errors=remount-ro"
+)
+
+// Mount implements Disk. The kernel replays the journal; a file system that it
+// marked faulty goes through e2fsck first.
+func (d HostDisk) Mount(ctx context.Context, device string) error {
+	err := os.MkdirAll(config.MetadataPath, 0o755)
+	if err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+
+	err = check(ctx, device)
+	if err != nil {
+		return err
+	}
+
+	err = unix.Mount(device, config.MetadataPath, "ext4", mountFlags, mountOptions)
+	if err != nil {
+		return fmt.Errorf("mount %s at %s: %w", device, config.MetadataPath, err)
+	}
+
+	return nil
+}
+
+// check runs e2fsck -p: without a reason it replays the journal and ends at
+// once. Exit codes from e2fsck(8): 1 errors corrected.
+func check(ctx context.Context, device string) error {
+	output, err := exec.CommandContext(ctx, "e2fsck", "-p", device).CombinedOutput()
+
+	var exit *exec.ExitError
+	if err == nil || errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return nil
+	}
+
+	return fmt.Errorf("check %s: %w: %s: it needs a person: `e2fsck %s`", device, err, bytes.TrimSpace(output), device)
+}
+
+// Mounted implements Disk.
+func (HostDisk) Mounted() (bool, error) {
+	content, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false, fmt.Errorf("look for the mount: %w", err)
+	}
+
+	for line := range strings.Lines(string(content)) {
+		// The fifth field is the mount point: proc_pid_mountinfo(5).
+		fields := strings.Fields(line)
+		if len(fields) > 4 && fields[4] == config.MetadataPath {
+			return true, nil
+		}
+	}
+
+	return false, nil
+}
+
+// Prepare implements Disk.
+func (HostDisk) Prepare(empty bool) error {
+	err := os.Mkdir(DataPath, 0o750)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+
+	err = os.Chown(DataPath, containers.MFSUser, containers.MFSUser)
+	if err != nil {
+		return fmt.Errorf("give the data directory to mfs: %w", err)
+	}
+
+	// The lock is the process's, and that is gone: after a power cut or a kill
+	// only its file is left.
+	err = os.Remove(inData(".mfsmaster.lock"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the stale lock: %w", err)
+	}
+
+	if !empty {
+		return nil
+	}
+
+	return firstMetadata()
+}
+
+// firstMetadata writes the empty metadata, unless any is there.
+func firstMetadata() error {
+	there, err := filepath.Glob(inData("metadata*"))
+	if err != nil || len(there) > 0 {
+		return err
+	}
+
+	temporary := inData("first.tmp")
+
+	err = writeDurably(temporary, []byte(emptyMetadata))
+	if err != nil {
+		return fmt.Errorf("write the empty metadata: %w", err)
+	}
+
+	err = os.Chown(temporary, containers.MFSUser, containers.MFSUser)
+	if err != nil {
+		return fmt.Errorf("give the empty metadata to mfs: %w", err)
+	}
+
+	err = os.Rename(temporary, inData("metadata.mfs"))
+	if err != nil {
+		return fmt.Errorf("put the empty metadata in place: %w", err)
+	}
+
+	unix.Sync()
+
+	return nil
+}
+
+func writeDurably(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+
+	_, err = file.Write(content)
+
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// Stored implements Disk.
+func (HostDisk) Stored() (Stored, error) { return ReadStored(DataPath) }
+
+// leastFree is what must be free for the changelog to go on while somebody
+// makes room: some hours' worth.
+const leastFree = 8 << 20
+
+// Healthy implements Disk. It reads no file, so frozen I/O doesn't hold it up.
+func (HostDisk) Healthy() error {
+	var stat unix.Statfs_t
+
+	err := unix.Statfs(config.MetadataPath, &stat)
+	if err != nil {
+		return fmt.Errorf("look at the replica's file system: %w", err)
+	}
+
+	if stat.Flags&unix.ST_RDONLY != 0 {
+		return errors.New("the replica's file system has become read-only after an error of its device: mfsmaster could not write its changelog")
+	}
+
+	if free := stat.Bavail * uint64(stat.Bsize); free < leastFree {
+		return fmt.Errorf("the replica's file system is full (%d MiB are left): make room below %s, or replace the disk by a larger one", free>>20, config.MetadataPath)
+	}
+
+	return nil
+}
+
+// unmountRetry is how often unmounting is tried: for a moment after the kill
+// the process still holds its files.
+const unmountRetry = 20 * time.Millisecond
+
+// Unmount implements Disk.
+func (HostDisk) Unmount(ctx context.Context) error {
+	ticker := time.NewTicker(unmountRetry)
+	defer ticker.Stop()
+
+	for {
+		err := unix.Unmount(config.MetadataPath, 0)
+		if err == nil || errors.Is(err, unix.EINVAL) {
+			return nil
+		}
+
+		if !errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("unmount %s: %w", config.MetadataPath, err)
+		}
+
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("unmount %s: it is in use: %w", config.MetadataPath, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	output, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(output))
+	}
+
+	return nil
+}

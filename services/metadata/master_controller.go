@@ -1,0 +1,281 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/authority"
+	"antler/services/containers"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/replication"
+	"antler/services/resources"
+)
+
+// Events records what happened, for the API and the timeline.
+type Events interface {
+	Emit(kind string, epoch uint64, message string)
+}
+
+// Info is what a master answers about itself.
+type Info struct {
+	Version                       string
+	MetaVersion, MetadataID       uint64
+	TotalSpace, FreeSpace, Chunks uint64
+}
+
+// Prober asks the master on this node something over its own protocol.
+type Prober interface {
+	Probe(ctx context.Context) (Info, error)
+}
+
+// Disk is the replica's file system on this node.
+type Disk interface {
+	// HasFileSystem reports whether the device holds the file system.
+	HasFileSystem(device string) (bool, error)
+	// Format makes it. It is called with the quorum's consent only.
+	Format(ctx context.Context, device string) error
+	// Mount checks, repairs what a crash left, and mounts at config.MetadataPath.
+	Mount(ctx context.Context, device string) error
+	// Mounted reports whether it is.
+	Mounted() (bool, error)
+	// Prepare makes the data directory, with the empty metadata if it is new.
+	Prepare(empty bool) error
+	// Stored is what a start would load.
+	Stored() (Stored, error)
+	// Healthy says why a master must not go on: read-only or full.
+	Healthy() error
+	// Unmount ends when it is unmounted or ctx does.
+	Unmount(ctx context.Context) error
+}
+
+// MaxRestarts in place in one epoch; then this node says that it can't serve.
+const MaxRestarts = 5
+
+// startingProbe is how often a master that starts is asked.
+const startingProbe = 50 * time.Millisecond
+
+// MasterController makes mfsmaster on this node what MasterSpec says.
+type MasterController struct {
+	Disk   Disk
+	Prober Prober
+	Killer Killer
+	Events Events
+	Timing authority.Timing
+	Now    func() time.Time
+}
+
+// Name implements controller.Controller.
+func (*MasterController) Name() string { return "metadata.MasterController" }
+
+// Inputs implements controller.Controller.
+func (*MasterController) Inputs() []controller.Input {
+	return []controller.Input{
+		safe.Input[*MasterSpec](controller.InputWeak),
+		{
+			Namespace: resources.Namespace, Type: containers.ContainerStatusType,
+			ID: optional.Some(Container), Kind: controller.InputWeak,
+		},
+		{
+			Namespace: resources.Namespace, Type: node.ConfigType,
+			ID: optional.Some(node.ConfigID), Kind: controller.InputWeak,
+		},
+	}
+}
+
+// Outputs implements controller.Controller.
+func (*MasterController) Outputs() []controller.Output {
+	return []controller.Output{
+		{Type: MasterStatusType, Kind: controller.OutputExclusive},
+		{Type: replication.DeviceUseType, Kind: controller.OutputExclusive},
+		{Type: containers.ContainerSpecType, Kind: controller.OutputShared},
+	}
+}
+
+// Run implements controller.Controller.
+func (c *MasterController) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
+	m := &master{MasterController: c, runtime: r, logger: logger}
+	timer := time.NewTimer(time.Hour)
+
+	defer timer.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		case <-timer.C:
+		}
+
+		again, err := m.pass(ctx)
+		if err != nil {
+			return err
+		}
+
+		if again > 0 {
+			timer.Reset(again)
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+// master is what the controller remembers between passes.
+type master struct {
+	*MasterController
+
+	runtime controller.Runtime
+	logger  *zap.Logger
+	config  *config.Config
+
+	status MasterStatusSpec
+	// wanted is set while a ContainerSpec of generation stands.
+	wanted     bool
+	generation uint64
+	started    time.Time
+	failures   int
+	// mountedHere: this run of antlerd mounted the file system, so nothing that
+	// ran before can be on it.
+	mountedHere bool
+	// adopting is until when a container that ran before antlerd is waited for.
+	adopting time.Time
+	// running is the container as last reported, killed the process that was
+	// sent SIGKILL.
+	running containers.ContainerStatusSpec
+	killed  int
+}
+
+// pass does what is next and says when to come again (0: when something
+// changes).
+func (m *master) pass(ctx context.Context) (time.Duration, error) {
+	spec, err := m.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+
+	m.status.Mounted, err = m.Disk.Mounted()
+	if err != nil {
+		return 0, err
+	}
+
+	if m.status.Phase == "" {
+		m.status.Phase = PhaseStopped
+	}
+
+	if spec == nil {
+		return 0, m.report(ctx)
+	}
+
+	var again time.Duration
+
+	if spec.Run {
+		again, err = m.takeOver(ctx, spec)
+	} else {
+		again, err = m.giveUp(ctx, spec)
+	}
+
+	if err != nil {
+		m.logger.Warn("master", zap.Error(err))
+		m.status.Error = err.Error()
+		again = time.Second
+	}
+
+	return again, m.report(ctx)
+}
+
+// read the inputs; no spec means that nothing is known yet.
+func (m *master) read(ctx context.Context) (*MasterSpecSpec, error) {
+	cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, m.runtime, node.ConfigID)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+
+	m.config = cfg.TypedSpec().Config
+	m.running = containers.ContainerStatusSpec{}
+
+	container, err := safe.ReaderGetByID[*containers.ContainerStatus](ctx, m.runtime, Container)
+	if err != nil && !state.IsNotFoundError(err) {
+		return nil, fmt.Errorf("read container: %w", err)
+	}
+
+	if err == nil {
+		m.running = *container.TypedSpec()
+	}
+
+	spec, err := safe.ReaderGetByID[*MasterSpec](ctx, m.runtime, MasterSpecID)
+	if state.IsNotFoundError(err) {
+		return nil, nil
+	}
+
+	if err != nil {
+		return nil, fmt.Errorf("read master spec: %w", err)
+	}
+
+	return spec.TypedSpec(), nil
+}
+
+// report the status, and to the replica what is made of it.
+func (m *master) report(ctx context.Context) error {
+	err := safe.WriterModify(ctx, m.runtime, replication.NewDeviceUse(), func(res *replication.DeviceUse) error {
+		res.TypedSpec().Mounted = m.status.Mounted
+		res.TypedSpec().Alive = m.running.Running && m.running.PID != m.killed || m.wanted && !m.running.Running
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report the use of the replica: %w", err)
+	}
+
+	return m.reportStatus(ctx)
+}
+
+func (m *master) reportStatus(ctx context.Context) error {
+	err := safe.WriterModify(ctx, m.runtime, NewMasterStatus(), func(res *MasterStatus) error {
+		*res.TypedSpec() = m.status
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report master: %w", err)
+	}
+
+	return nil
+}
+
+// enter a phase, visible to others at once, since the step that follows may
+// take long.
+func (m *master) enter(ctx context.Context, phase Phase) error {
+	m.status.Phase = phase
+
+	return m.report(ctx)
+}
+
+func (m *master) emit(kind, format string, args ...any) {
+	m.Events.Emit("metadata."+kind, m.status.Epoch, fmt.Sprintf(format, args...))
+}
+
+// kill sends SIGKILL; afterwards the process can tell nobody anything.
+func (m *master) kill(ctx context.Context) error {
+	err := m.Killer.Kill(ctx, Container, syscall.SIGKILL)
+	if err != nil {
+		return fmt.Errorf("kill mfsmaster: %w", err)
+	}
+
+	m.killed = m.running.PID
+
+	return nil
+}
+
+// fail says that this node can't serve in this epoch.
+func (m *master) fail(err error) {
+	m.status.Phase, m.status.Answering, m.status.Error = PhaseFailed, false, err.Error()
+	m.emit("failed", "%v", err)
+}

@@ -1,0 +1,307 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+
+	"antler/services/containers"
+)
+
+// adoptPatience is how long a container that may have run before antlerd was
+// started is waited for, while its file system is mounted: starting another
+// would interrupt a master that serves.
+const adoptPatience = 5 * time.Second
+
+// takeOver does the next step towards a serving master.
+func (m *master) takeOver(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	if m.status.Epoch != spec.Epoch {
+		m.status.Epoch, m.status.Restarts, m.status.Error = spec.Epoch, 0, ""
+
+		if m.status.Phase == PhaseFailed {
+			m.status.Phase = PhaseStopped
+		}
+	}
+
+	if m.status.Phase == PhaseFailed {
+		return 0, nil
+	}
+
+	if !m.status.Mounted {
+		err := m.mount(ctx, spec)
+		if err != nil {
+			m.fail(err)
+
+			return 0, nil
+		}
+	}
+
+	if spec.Format {
+		return 0, m.format(ctx)
+	}
+
+	m.status.Formatted = false
+
+	if !m.wanted {
+		return m.start(ctx, spec)
+	}
+
+	return m.supervise(ctx, spec)
+}
+
+// mount checks and mounts the file system, after making it where the quorum has
+// consented and there is none.
+func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
+	there, err := m.Disk.HasFileSystem(spec.Device)
+	if err != nil {
+		return err
+	}
+
+	if !there && !spec.Format {
+		return fmt.Errorf("%s holds no file system, though the cluster has been serving from one: its content is lost here", spec.Device)
+	}
+
+	if !there {
+		err = m.enter(ctx, PhaseFormatting)
+		if err != nil {
+			return err
+		}
+
+		err = m.Disk.Format(ctx, spec.Device)
+		if err != nil {
+			return err
+		}
+	}
+
+	err = m.enter(ctx, PhaseMounting)
+	if err != nil {
+		return err
+	}
+
+	err = m.Disk.Mount(ctx, spec.Device)
+	if err != nil {
+		return err
+	}
+
+	m.status.Mounted, m.mountedHere = true, true
+	m.emit("mounted", "%s is checked and mounted", spec.Device)
+
+	return nil
+}
+
+// format finishes the first metadata and waits for the quorum to record it:
+// nothing is served before that.
+func (m *master) format(ctx context.Context) error {
+	err := m.Disk.Prepare(true)
+	if err != nil {
+		return err
+	}
+
+	if !m.status.Formatted {
+		m.emit("formatted", "file system and empty metadata are made")
+	}
+
+	m.status.Formatted = true
+
+	return m.enter(ctx, PhaseFormatting)
+}
+
+// start looks at what would be loaded, and starts mfsmaster if that is at least
+// what the quorum knows to have been served.
+func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	if m.running.Running {
+		return m.adopt(ctx)
+	}
+
+	// On the first pass after antlerd's start: what runs may not be known yet.
+	if m.status.Phase == PhaseStopped && m.started.IsZero() && m.running.Digest == "" && m.waitForAdoption() {
+		return 100 * time.Millisecond, nil
+	}
+
+	err := m.Disk.Prepare(false)
+	if err != nil {
+		return 0, err
+	}
+
+	stored, err := m.Disk.Stored()
+	if err != nil {
+		return 0, err
+	}
+
+	err = mayStart(stored, *spec)
+	if err != nil {
+		m.fail(err)
+
+		return 0, nil
+	}
+
+	m.generation = max(m.generation, m.running.Generation) + 1
+
+	err = m.enter(ctx, PhaseRecovering)
+	if err != nil {
+		return 0, err
+	}
+
+	return startingProbe, m.want(ctx)
+}
+
+// waitForAdoption reports whether to wait on. Only a file system that was
+// mounted before this run of antlerd can have a master on it.
+func (m *master) waitForAdoption() bool {
+	if m.adopting.IsZero() {
+		m.adopting = m.Now().Add(adoptPatience)
+	}
+
+	return !m.mountedHere && m.Now().Before(m.adopting)
+}
+
+// adopt takes over a master that ran before antlerd did.
+func (m *master) adopt(ctx context.Context) (time.Duration, error) {
+	m.generation = m.running.Generation
+
+	return startingProbe, m.want(ctx)
+}
+
+// want writes the container's spec.
+func (m *master) want(ctx context.Context) error {
+	spec := masterSpec(m.config, m.generation)
+
+	err := safe.WriterModify(ctx, m.runtime, containers.NewContainerSpec(Container), func(res *containers.ContainerSpec) error {
+		*res.TypedSpec() = spec
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("ask for mfsmaster's container: %w", err)
+	}
+
+	m.wanted, m.started, m.failures = true, m.Now(), 0
+
+	return nil
+}
+
+// supervise asks the master, and restarts it when it has ended or doesn't
+// answer.
+func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	err := m.Disk.Healthy()
+	if err != nil {
+		m.fail(err)
+
+		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+	}
+
+	current := m.running.Generation == m.generation
+
+	switch {
+	case m.running.Running && current:
+		return m.ask(ctx, spec)
+	case current && m.status.Phase != PhaseRecovering && m.status.Phase != PhaseRestarting:
+		m.emit("master-stopped", "mfsmaster ended with exit code %d", m.running.ExitCode)
+
+		return m.restart(ctx, "mfsmaster ended")
+	case current && m.ended():
+		return m.restart(ctx, fmt.Sprintf("mfsmaster ended with exit code %d while starting", m.running.ExitCode))
+	case m.Now().Sub(m.started) > m.Timing.StartDeadline:
+		return m.restart(ctx, "mfsmaster's container did not start: "+m.running.Error)
+	}
+
+	// The container's status wakes us.
+	return time.Second, nil
+}
+
+// ended reports whether the container of this generation has run and is over.
+func (m *master) ended() bool { return !m.running.Running && m.running.Digest != "" }
+
+// ask the master something over its own protocol.
+func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting {
+		m.emit("master-started", "mfsmaster runs (process %d)", m.running.PID)
+
+		err := m.enter(ctx, PhaseStarting)
+		if err != nil {
+			return 0, err
+		}
+	}
+
+	probe, cancel := context.WithTimeout(ctx, m.Timing.ProbeTimeout)
+	defer cancel()
+
+	info, err := m.Prober.Probe(probe)
+	if err != nil {
+		return m.unanswered(ctx, err)
+	}
+
+	if info.MetaVersion < spec.MinMetaVersion {
+		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: starting it would destroy newer data", info.MetaVersion, spec.MinMetaVersion))
+
+		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+	}
+
+	if m.status.Phase != PhaseServing {
+		m.emit("master-answering", "mfsmaster %s answers, metadata version %d", info.Version, info.MetaVersion)
+	}
+
+	m.failures = 0
+	m.status.Phase, m.status.Answering, m.status.Error = PhaseServing, true, ""
+	m.status.Version, m.status.MetaVersion, m.status.MetadataID = info.Version, info.MetaVersion, info.MetadataID
+	m.status.TotalSpace, m.status.FreeSpace, m.status.Chunks = info.TotalSpace, info.FreeSpace, info.Chunks
+
+	return m.Timing.ProbeInterval, nil
+}
+
+// unanswered counts; a master that starts has StartDeadline, one that has
+// answered before ProbesFailed tries.
+func (m *master) unanswered(ctx context.Context, err error) (time.Duration, error) {
+	if m.status.Phase == PhaseStarting {
+		if m.Now().Sub(m.started) < m.Timing.StartDeadline {
+			return startingProbe, nil
+		}
+
+		return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", m.Timing.StartDeadline))
+	}
+
+	m.failures++
+	m.status.Answering = false
+
+	if m.failures == 1 {
+		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
+	}
+
+	if m.failures < m.Timing.ProbesFailed {
+		return startingProbe, nil
+	}
+
+	m.emit("master-killed", "mfsmaster did not answer %d times in a row", m.failures)
+
+	return m.restart(ctx, "mfsmaster runs and doesn't answer")
+}
+
+// restart in place, as often as MaxRestarts.
+func (m *master) restart(ctx context.Context, why string) (time.Duration, error) {
+	err := m.kill(ctx)
+	if err != nil {
+		return 0, err
+	}
+
+	m.status.Answering = false
+
+	if m.status.Restarts >= MaxRestarts {
+		m.fail(fmt.Errorf("%s, after %d restarts: see `antlerctl logs mfsmaster`", why, m.status.Restarts))
+
+		return 0, m.unwant(ctx)
+	}
+
+	m.status.Restarts++
+	m.status.Error = why
+	m.generation++
+
+	err = m.enter(ctx, PhaseRestarting)
+	if err != nil {
+		return 0, err
+	}
+
+	return startingProbe, m.want(ctx)
+}

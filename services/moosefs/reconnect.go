@@ -1,0 +1,239 @@
+package moosefs
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/address"
+	"antler/services/authority"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/resources"
+)
+
+// Sockets ends TCP connections of this host, whoever owns them.
+type Sockets interface {
+	// Destroy ends the connections to remote, at any of the ports, over which
+	// nothing was acknowledged for at least silence. Their owners get an error
+	// at once. It returns how many there were.
+	Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error)
+}
+
+// Neighbours tells when an address of the local network moved to another
+// machine.
+type Neighbours interface {
+	// Moves sends when the link-layer address of ip has changed from one that
+	// was known, until ctx ends.
+	Moves(ctx context.Context, ip netip.Addr) (<-chan struct{}, error)
+}
+
+// masterPorts are those of the master that mounts, chunkservers and metaloggers
+// are connected to.
+var masterPorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort, config.MasterClientPort}
+
+// freshly is how old a connection may be that was made to the new master
+// already when this node learns of its own address.
+const freshly = 150 * time.Millisecond
+
+// settling is for how long after its start antlerd takes the epochs it learns of
+// for those in which everybody is connected already: the record of the past
+// arrives in that time, and ending good connections would make every restart of
+// antlerd a small outage.
+const settling = 5 * time.Second
+
+// Reconnector ends this node's connections to a master that is gone, as soon as
+// another answers at the floating address. Their owners connect again at once;
+// by themselves they would find out when TCP's next retransmission meets the
+// new machine, and the pauses between those double.
+//
+// There are three signs, and the first that comes is enough. The network says
+// that the address has another machine now: that comes with the announcement
+// itself, in milliseconds. Or the address has come to this very node. Or, when
+// both were missed, a node reports that its master answers in a new epoch;
+// what has been silent since that epoch began then has no other end any more.
+// A connection that is being made is left alone: its next SYN finds the new
+// machine.
+type Reconnector struct {
+	Sockets    Sockets
+	Neighbours Neighbours
+	Events     Events
+
+	// started is when this run of the controller began.
+	started time.Time
+	// began is when this node first saw the current epoch.
+	epoch uint64
+	began time.Time
+	// done is the epoch for which the third sign was acted upon, held that of
+	// the second.
+	done, held uint64
+}
+
+// Name implements controller.Controller.
+func (*Reconnector) Name() string { return "moosefs.Reconnector" }
+
+// Inputs implements controller.Controller.
+func (*Reconnector) Inputs() []controller.Input {
+	return []controller.Input{
+		nodeConfigInput(),
+		{
+			Namespace: resources.Namespace, Type: address.AddressStatusType,
+			ID: optional.Some(address.AddressStatusID), Kind: controller.InputWeak,
+		},
+		{
+			Namespace: resources.Namespace, Type: authority.AuthorityStatusType,
+			ID: optional.Some(authority.AuthorityStatusID), Kind: controller.InputWeak,
+		},
+		{Namespace: resources.Namespace, Type: authority.NodeReportType, Kind: controller.InputWeak},
+	}
+}
+
+// Outputs implements controller.Controller.
+func (*Reconnector) Outputs() []controller.Output { return nil }
+
+// Run implements controller.Controller.
+func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
+	var moves <-chan struct{}
+
+	c.started = time.Now()
+
+	for {
+		moved := false
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		case _, moved = <-moves:
+			if !moved {
+				return fmt.Errorf("watch the neighbours: the kernel's messages ended")
+			}
+		}
+
+		cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, r, node.ConfigID)
+		if err != nil {
+			return fmt.Errorf("read configuration: %w", err)
+		}
+
+		floating, err := FloatingIPv4(cfg.TypedSpec().Cluster)
+		if err != nil {
+			return err
+		}
+
+		if moves == nil {
+			moves, err = c.Neighbours.Moves(ctx, floating)
+			if err != nil {
+				return err
+			}
+		}
+
+		silence, sign, err := c.sign(ctx, r, moved)
+		if err != nil {
+			return err
+		}
+
+		if sign != "" {
+			c.reconnect(floating, silence, sign, logger)
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+// sign says what speaks for a new master, if anything does, and for how long a
+// connection must have been silent to be one to the old.
+func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool) (time.Duration, string, error) {
+	err := c.noteEpoch(ctx, r)
+	if err != nil {
+		return 0, "", err
+	}
+
+	if moved {
+		return 0, "the address moved", nil
+	}
+
+	local, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return 0, "", fmt.Errorf("read the address: %w", err)
+	}
+
+	if err == nil && local.TypedSpec().Announced && local.TypedSpec().Epoch > c.held {
+		c.held = local.TypedSpec().Epoch
+
+		if !c.settling() {
+			return freshly, "the address came to this node", nil
+		}
+	}
+
+	return c.report(ctx, r)
+}
+
+func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader) error {
+	record, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	if state.IsNotFoundError(err) {
+		return nil
+	}
+
+	if err != nil {
+		return fmt.Errorf("read the authority's record: %w", err)
+	}
+
+	if record.TypedSpec().Epoch > c.epoch {
+		c.epoch, c.began = record.TypedSpec().Epoch, time.Now()
+
+		if c.settling() {
+			c.done = c.epoch
+		}
+	}
+
+	return nil
+}
+
+func (c *Reconnector) settling() bool { return time.Since(c.started) < settling }
+
+// report is the third sign.
+func (c *Reconnector) report(ctx context.Context, r controller.Reader) (time.Duration, string, error) {
+	if c.epoch == 0 || c.done == c.epoch {
+		return 0, "", nil
+	}
+
+	reports, err := safe.ReaderListAll[*authority.NodeReport](ctx, r)
+	if err != nil {
+		return 0, "", fmt.Errorf("list the nodes' reports: %w", err)
+	}
+
+	for report := range reports.All() {
+		master := report.TypedSpec().Report.Master
+		if !master.Answering || master.Epoch != c.epoch {
+			continue
+		}
+
+		c.done = c.epoch
+
+		return time.Since(c.began), "node " + report.Metadata().ID() + " serves", nil
+	}
+
+	return 0, "", nil
+}
+
+func (c *Reconnector) reconnect(floating netip.Addr, silence time.Duration, sign string, logger *zap.Logger) {
+	count, err := c.Sockets.Destroy(floating, masterPorts, silence)
+	if err != nil {
+		// They come back by themselves, later.
+		logger.Warn("end connections to the old master", zap.Error(err))
+	}
+
+	logger.Info("looked for connections to an old master",
+		zap.String("sign", sign), zap.Duration("silence", silence), zap.Int("ended", count))
+
+	if count > 0 {
+		c.Events.Emit("clients.reconnect", c.epoch, fmt.Sprintf("%s: ended %d connections to the old master", sign, count))
+	}
+}

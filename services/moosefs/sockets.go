@@ -1,0 +1,132 @@
+package moosefs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// HostSockets ends connections through the kernel's sock_diag interface
+// (SOCK_DESTROY, CONFIG_INET_DIAG_DESTROY; module tcp_diag).
+type HostSockets struct{}
+
+// endedStates are those in which a connection still counts on its other end
+// (enum in net/tcp_states.h): ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT,
+// LAST_ACK, CLOSING. Not SYN_SENT.
+var endedStates = []uint8{1, 4, 5, 8, 9, 11}
+
+// Destroy implements Sockets.
+func (HostSockets) Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error) {
+	all, err := netlink.SocketDiagTCPInfo(unix.AF_INET)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return 0, fmt.Errorf("list TCP connections: %w", err)
+	}
+
+	count := 0
+
+	var failed error
+
+	for _, found := range all {
+		if !stale(found, remote, ports, silence) {
+			continue
+		}
+
+		id := found.InetDiagMsg.ID
+
+		err = netlink.SocketDestroy(
+			&net.TCPAddr{IP: id.Source, Port: int(id.SourcePort)},
+			&net.TCPAddr{IP: id.Destination, Port: int(id.DestinationPort)})
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("end connection %s:%d to %s:%d: %w",
+				id.Source, id.SourcePort, id.Destination, id.DestinationPort, err))
+
+			continue
+		}
+
+		count++
+	}
+
+	return count, failed
+}
+
+func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, ports []uint16, silence time.Duration) bool {
+	if found.InetDiagMsg == nil || found.TCPInfo == nil {
+		return false
+	}
+
+	id := found.InetDiagMsg.ID
+
+	to, valid := netip.AddrFromSlice(id.Destination)
+	if !valid || to.Unmap() != remote || !slices.Contains(ports, id.DestinationPort) {
+		return false
+	}
+
+	if !slices.Contains(endedStates, found.InetDiagMsg.State) {
+		return false
+	}
+
+	return time.Duration(found.TCPInfo.Last_ack_recv)*time.Millisecond >= silence
+}
+
+// HostNeighbours watches the kernel's neighbour table.
+type HostNeighbours struct{}
+
+// Moves implements Neighbours.
+func (HostNeighbours) Moves(ctx context.Context, ip netip.Addr) (<-chan struct{}, error) {
+	updates := make(chan netlink.NeighUpdate, 16)
+
+	err := netlink.NeighSubscribeWithOptions(updates, ctx.Done(), netlink.NeighSubscribeOptions{ListExisting: true})
+	if err != nil {
+		return nil, fmt.Errorf("watch the neighbours: %w", err)
+	}
+
+	moves := make(chan struct{}, 1)
+
+	go func() {
+		defer close(moves)
+
+		var last net.HardwareAddr
+
+		for update := range updates {
+			var moved bool
+
+			last, moved = follow(last, ip, update)
+			if !moved {
+				continue
+			}
+
+			select {
+			case moves <- struct{}{}:
+			default:
+			}
+		}
+	}()
+
+	return moves, nil
+}
+
+// follow returns the link-layer address of ip after an update, and whether it
+// changed. Entries that come, go or fail tell nothing new about where it is.
+func follow(last net.HardwareAddr, ip netip.Addr, update netlink.NeighUpdate) (net.HardwareAddr, bool) {
+	of, valid := netip.AddrFromSlice(update.IP)
+	if !valid || of.Unmap() != ip || update.Type != unix.RTM_NEWNEIGH || len(update.HardwareAddr) == 0 {
+		return last, false
+	}
+
+	if update.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE|netlink.NUD_NOARP) != 0 {
+		return last, false
+	}
+
+	return update.HardwareAddr, len(last) > 0 && !slices.Equal(last, update.HardwareAddr)
+}

@@ -1,0 +1,247 @@
+package moosefs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/metadata"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/resources"
+)
+
+// statusInterval is how often the master is asked; four questions cost it less
+// than one client's second.
+const statusInterval = 5 * time.Second
+
+// defaultsTimeout is for MooseFS's tools, which wait as long as the mount does.
+const defaultsTimeout = 20 * time.Second
+
+// Master is asked about the storage. Client is one.
+type Master interface {
+	Info(ctx context.Context) (Info, error)
+	Chunkservers(ctx context.Context) ([]Chunkserver, error)
+	Sessions(ctx context.Context) ([]Session, error)
+	Metaloggers(ctx context.Context) ([]Metalogger, error)
+	Health(ctx context.Context) (Health, error)
+}
+
+// StatusController reports, on the node that serves, what the master knows of
+// the storage; and sets the defaults for new data once the admin mount is
+// there.
+type StatusController struct {
+	// Master returns the one at an address.
+	Master func(address string) Master
+	Runner Runner
+	Events Events
+}
+
+// Name implements controller.Controller.
+func (*StatusController) Name() string { return "moosefs.StatusController" }
+
+// Inputs implements controller.Controller.
+func (*StatusController) Inputs() []controller.Input {
+	return []controller.Input{
+		nodeConfigInput(), masterStatusInput(),
+		{
+			Namespace: resources.Namespace,
+			Type:      MountStatusType,
+			ID:        optional.Some(AdminMountContainer),
+			Kind:      controller.InputWeak,
+		},
+	}
+}
+
+// Outputs implements controller.Controller.
+func (*StatusController) Outputs() []controller.Output {
+	return []controller.Output{{Type: StatusType, Kind: controller.OutputExclusive}}
+}
+
+// Run implements controller.Controller.
+func (c *StatusController) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
+	ticker := time.NewTicker(statusInterval)
+	defer ticker.Stop()
+
+	// defaultsIn is the epoch in which the defaults were seen to be right.
+	var defaultsIn uint64
+
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		case <-ticker.C:
+		}
+
+		r.StartTrackingOutputs()
+
+		cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, r, node.ConfigID)
+		if err != nil {
+			return fmt.Errorf("read configuration: %w", err)
+		}
+
+		epoch, err := serving(ctx, r)
+		if err != nil {
+			return err
+		}
+
+		if epoch != 0 {
+			if defaultsIn != epoch && c.setDefaults(ctx, r, cfg.TypedSpec().Cluster.Storage, epoch, logger) {
+				defaultsIn = epoch
+			}
+
+			err = c.report(ctx, r, cfg.TypedSpec().Cluster, defaultsIn == epoch)
+			if err != nil {
+				return err
+			}
+		}
+
+		err = safe.CleanupOutputs[*Status](ctx, r)
+		if err != nil {
+			return fmt.Errorf("take back what is no longer so: %w", err)
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+// serving returns the epoch in which this node's master answers, or 0.
+func serving(ctx context.Context, r controller.Reader) (uint64, error) {
+	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	if state.IsNotFoundError(err) {
+		return 0, nil
+	}
+
+	if err != nil {
+		return 0, fmt.Errorf("read the master's status: %w", err)
+	}
+
+	if !master.TypedSpec().Answering {
+		return 0, nil
+	}
+
+	return master.TypedSpec().Epoch, nil
+}
+
+// setDefaults reports whether the defaults are right.
+func (c *StatusController) setDefaults(ctx context.Context, r controller.Reader, storage config.Storage, epoch uint64, logger *zap.Logger) bool {
+	mount, err := safe.ReaderGetByID[*MountStatus](ctx, r, AdminMountContainer)
+	if err != nil || !mount.TypedSpec().Alive {
+		return false
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, defaultsTimeout)
+	defer cancel()
+
+	err = SetDefaults(ctx, c.Runner, mount.TypedSpec().Path, storage)
+	if err != nil {
+		logger.Warn("the defaults for new data are not set", zap.Error(err))
+
+		return false
+	}
+
+	c.Events.Emit("storage.defaults", epoch, fmt.Sprintf("new data gets %d copies and stays in the trash for %d s", storage.Copies, storage.TrashTime))
+
+	return true
+}
+
+func (c *StatusController) report(ctx context.Context, r controller.Writer, cluster config.Cluster, defaults bool) error {
+	address, err := MasterAddress(cluster)
+	if err != nil {
+		return err
+	}
+
+	spec, askErr := ask(ctx, c.Master(address), cluster)
+	spec.DefaultsSet = defaults
+
+	err = safe.WriterModify(ctx, r, NewStatus(), func(res *Status) error {
+		if askErr != nil {
+			// What was known is better than nothing.
+			res.TypedSpec().Error = askErr.Error()
+
+			return nil
+		}
+
+		*res.TypedSpec() = spec
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report the storage: %w", err)
+	}
+
+	return nil
+}
+
+// ask puts the answers of a master together.
+func ask(ctx context.Context, master Master, cluster config.Cluster) (StatusSpec, error) {
+	info, err := master.Info(ctx)
+	if err != nil {
+		return StatusSpec{}, err
+	}
+
+	chunkservers, err1 := master.Chunkservers(ctx)
+	sessions, err2 := master.Sessions(ctx)
+	metaloggers, err3 := master.Metaloggers(ctx)
+	health, err4 := master.Health(ctx)
+
+	err = errors.Join(err1, err2, err3, err4)
+	if err != nil {
+		return StatusSpec{}, err
+	}
+
+	spec := StatusSpec{
+		Version: info.Version.String(), MetaVersion: info.MetaVersion, Asked: info.Now,
+		TotalSpace: info.TotalSpace, FreeSpace: info.AvailSpace, TrashSpace: info.TrashSpace,
+		Chunks: health.Chunks, Missing: health.Missing, Endangered: health.Endangered,
+		Undergoal: health.Undergoal, Settled: health.Settled,
+	}
+
+	for _, session := range sessions {
+		if session.Connected {
+			spec.Sessions++
+		}
+	}
+
+	for _, cs := range chunkservers {
+		spec.Chunkservers = append(spec.Chunkservers, ChunkserverStatus{
+			Address: cs.Address.String(), Node: member(cluster, cs.Address.Addr()),
+			Connected: cs.Connected, Maintenance: cs.Maintenance, Version: cs.Version.String(),
+			Used: cs.Used, Total: cs.Total, Chunks: cs.Chunks, Errors: cs.Errors,
+		})
+	}
+
+	for _, ml := range metaloggers {
+		spec.Metaloggers = append(spec.Metaloggers, MetaloggerStatus{
+			Address: ml.Address.String(), Node: member(cluster, ml.Address), Version: ml.Version.String(),
+		})
+	}
+
+	// The master's order is that of its hash tables.
+	slices.SortFunc(spec.Chunkservers, func(a, b ChunkserverStatus) int { return strings.Compare(a.Address, b.Address) })
+	slices.SortFunc(spec.Metaloggers, func(a, b MetaloggerStatus) int { return strings.Compare(a.Address, b.Address) })
+
+	return spec, nil
+}
+
+// member names the node with an address; servers from outside Antler have none.
+func member(cluster config.Cluster, address netip.Addr) string {
+	for _, m := range cluster.Nodes {
+		if m.Address == address {
+			return m.Name
+		}
+	}
+
+	return ""
+}

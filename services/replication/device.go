@@ -1,0 +1,118 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// BlockDevice is the Device that looks at real ones.
+type BlockDevice struct{}
+
+// Size implements Device.
+func (BlockDevice) Size(path string) (int64, error) {
+	// O_EXCL without O_CREAT fails on a block device that somebody has claimed:
+	// a mount, swap, device mapper, MD, or DRBD.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+
+	if info.Mode()&os.ModeDevice == 0 || info.Mode()&os.ModeCharDevice != 0 {
+		return 0, errors.New("it is no block device")
+	}
+
+	return file.Seek(0, io.SeekEnd)
+}
+
+// Blank implements Device.
+func (BlockDevice) Blank(path string) (bool, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false, err
+	}
+
+	return blankEnds(file, size)
+}
+
+const mebibyte = 1 << 20
+
+// blankEnds reports whether the first and last mebibyte are all zero.
+func blankEnds(device io.ReaderAt, size int64) (bool, error) {
+	buffer := make([]byte, mebibyte)
+
+	for _, offset := range []int64{0, max(0, size-mebibyte)} {
+		n, err := device.ReadAt(buffer, offset)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+
+		for _, b := range buffer[:n] {
+			if b != 0 {
+				return false, nil
+			}
+		}
+	}
+
+	return true, nil
+}
+
+// zeroStep is zeroed at a time, so that a stop is heard in between.
+const zeroStep = 64 << 20
+
+// Zero implements Device.
+func (BlockDevice) Zero(ctx context.Context, path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+
+	for offset := int64(0); offset < size; offset += zeroStep {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+
+		err = zeroOut(file, offset, min(zeroStep, size-offset))
+		if err != nil {
+			return fmt.Errorf("at %d MiB of %d: %w", offset>>20, size>>20, err)
+		}
+	}
+
+	return file.Sync()
+}
+
+// zeroOut has the kernel zero a range: by discarding where the device promises
+// zeros afterwards, by writing them where not.
+func zeroOut(file *os.File, offset, length int64) error {
+	span := [2]uint64{uint64(offset), uint64(length)}
+
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, file.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&span)))
+	if errno != 0 {
+		return os.NewSyscallError("BLKZEROOUT", errno)
+	}
+
+	return nil
+}

@@ -1,0 +1,168 @@
+package replication
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+)
+
+// Exit codes of the fence-peer handler, from drbd_nl.c of DRBD 8.4.
+const (
+	// exitOutdated: the peer is outdated, I/O goes on.
+	exitOutdated = 4
+	// exitRefused is none that DRBD knows ("fence-peer helper broken"): I/O stays
+	// frozen. 5 (unreachable) would not do: DRBD then takes the peer for outdated
+	// if its own disk is UpToDate.
+	exitRefused = 1
+)
+
+// HandlerServer answers DRBD's fence-peer handler, which the kernel runs as a
+// process of its own (HandlerMain), over a unix socket: one line in, one line
+// out.
+//
+//	fence-peer meta ipv4 10.0.0.2
+//	4
+//
+// A connection that ends without an answer means that antlerd goes away: the
+// handler comes back to the next one.
+type HandlerServer struct {
+	// Socket is config.HandlerSocket but in tests.
+	Socket string
+	Fencer Fencer
+	// Peer gives the name of the node with an address.
+	Peer   func(netip.Addr) (string, bool)
+	Events Events
+	Logger *zap.Logger
+
+	calls atomic.Int32
+}
+
+// Fencing reports whether a call is being answered now.
+func (s *HandlerServer) Fencing() bool { return s.calls.Load() > 0 }
+
+// Run answers calls until ctx ends.
+func (s *HandlerServer) Run(ctx context.Context) error {
+	listener, err := s.listen()
+	if err != nil {
+		return fmt.Errorf("listen for DRBD's handler on %s: %w", s.Socket, err)
+	}
+
+	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	defer stop()
+
+	var calls sync.WaitGroup
+	defer calls.Wait()
+
+	for {
+		conn, err := listener.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+
+		if err != nil {
+			return fmt.Errorf("wait for DRBD's handler on %s: %w", s.Socket, err)
+		}
+
+		calls.Go(func() { s.serve(ctx, conn) })
+	}
+}
+
+func (s *HandlerServer) listen() (net.Listener, error) {
+	err := os.MkdirAll(filepath.Dir(s.Socket), 0o755)
+	if err != nil {
+		return nil, err
+	}
+
+	// What an antlerd before this one left.
+	err = os.Remove(s.Socket)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+
+	listener, err := net.Listen("unix", s.Socket)
+	if err != nil {
+		return nil, err
+	}
+
+	err = os.Chmod(s.Socket, 0o600)
+	if err != nil {
+		listener.Close()
+
+		return nil, err
+	}
+
+	return listener, nil
+}
+
+func (s *HandlerServer) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+
+	line, err := bufio.NewReader(io.LimitReader(conn, 512)).ReadString('\n')
+	if err != nil {
+		return
+	}
+
+	s.calls.Add(1)
+	defer s.calls.Add(-1)
+
+	// The handler sends no more: reading ends when it does, and there is nobody
+	// to answer then.
+	go func() {
+		_, _ = conn.Read(make([]byte, 1))
+		cancel()
+	}()
+
+	err = s.answer(ctx, line)
+	if ctx.Err() != nil {
+		return
+	}
+
+	if err != nil {
+		s.Logger.Warn("peer is not outdated, I/O stays frozen", zap.Error(err))
+		fmt.Fprintf(conn, "%d %s\n", exitRefused, strings.Join(strings.Fields(err.Error()), " "))
+
+		return
+	}
+
+	fmt.Fprintf(conn, "%d\n", exitOutdated)
+}
+
+// answer returns nil only when the quorum has recorded that the peer is outdated.
+func (s *HandlerServer) answer(ctx context.Context, line string) error {
+	words := strings.Fields(line)
+	if len(words) != 4 || words[0] != handlerFencePeer || words[1] != resourceName {
+		return fmt.Errorf("answer DRBD's handler: %q is no question we know", strings.TrimSpace(line))
+	}
+
+	address, err := netip.ParseAddr(words[3])
+	if err != nil {
+		return fmt.Errorf("answer DRBD's handler: %w", err)
+	}
+
+	peer, found := s.Peer(address.Unmap())
+	if !found {
+		return fmt.Errorf("answer DRBD's handler: no node of the cluster has the address %s: see that the configuration is the same everywhere", address)
+	}
+
+	s.Logger.Info("DRBD lost its peer: asking the quorum to outdate it", zap.String("peer", peer))
+
+	return s.Fencer.Outdate(ctx, peer)
+}

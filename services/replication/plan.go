@@ -1,0 +1,143 @@
+package replication
+
+import "time"
+
+// step is one thing to do with the replica.
+type step string
+
+const (
+	stepNone    step = ""
+	stepInspect step = "inspect the device"
+	stepCreate  step = "create the replica"
+	stepUp      step = "bring the replica up"
+	stepBreak   step = "break off frozen I/O"
+	stepDemote  step = "demote"
+	stepRecycle step = "attach the disk again"
+	stepEqual   step = "declare the new replicas equal"
+	stepFirst   step = "make the only replica the first version"
+	stepPromote step = "promote"
+	stepFence   step = "have the peer outdated"
+	stepConnect step = "connect to the peer again"
+	stepMeasure step = "measure the resync"
+)
+
+// situation is all that the choice of the next step depends on.
+type situation struct {
+	// spec is nil while nothing is wanted of this node.
+	spec   *ReplicaSpecSpec
+	kernel kernel
+	found  finding
+	// stale: the configuration of the running resource is not the wanted one.
+	stale bool
+	// broken: this node has let go of its disk to get out of the primary role.
+	broken bool
+	// failedEpoch is the epoch in which promoting was given up.
+	failedEpoch uint64
+	// fencing: DRBD's handler is being answered.
+	fencing bool
+}
+
+// next chooses the step to take now. The order matters: first out of what is
+// dangerous, then into what is wanted, then what can wait.
+func next(s situation) step {
+	switch {
+	case s.spec == nil || !s.kernel.known:
+		return stepNone
+	case !s.kernel.exists:
+		return s.begin()
+	case s.spec.Force && s.kernel.role == RolePrimary && s.kernel.suspended != "":
+		return stepBreak
+	case s.spec.Role == RoleSecondary && s.kernel.role == RolePrimary:
+		return stepDemote
+	case s.broken && s.kernel.role == RoleSecondary:
+		return stepRecycle
+	// The disk is not attached, and it was not the disk's fault.
+	case s.kernel.disk == diskDiskless && !s.broken && s.kernel.failures == 0:
+		return stepUp
+	case s.stale && s.kernel.role != RolePrimary && !s.broken:
+		return stepUp
+	case s.stale && s.kernel.suspended == "" && !s.broken:
+		return stepUp
+	case s.spec.Role == RolePrimary && s.kernel.role != RolePrimary:
+		return s.ascend()
+	case s.spec.Role == RolePrimary && s.kernel.suspended == suspendedFencing && !s.fencing && s.kernel.connection != connected:
+		return stepFence
+	}
+
+	return s.tend()
+}
+
+// begin is for a resource that the kernel doesn't have.
+func (s situation) begin() step {
+	switch {
+	case s.found.phase == PhaseUnknown:
+		return stepInspect
+	case s.found.phase == PhaseDown:
+		return stepUp
+	case s.found.phase == PhaseBlank && s.spec.ConsentID != "":
+		return stepCreate
+	}
+
+	return stepNone
+}
+
+// ascend leads to the primary role.
+func (s situation) ascend() step {
+	k := s.kernel
+	fresh := s.spec.First && !s.spec.Formatted && k.disk == diskInconsistent
+
+	switch {
+	case fresh && s.spec.Peer == "":
+		return stepFirst
+	// Both were zeroed when they were created: that is why they are equal.
+	case fresh && k.connection == connected && k.peerDisk == diskInconsistent:
+		return stepEqual
+	// The peer is still being created.
+	case fresh:
+		return s.tend()
+	case s.failedEpoch == s.spec.Epoch:
+		return s.tend()
+	}
+
+	return stepPromote
+}
+
+// tend looks after what is neither wanted nor dangerous.
+func (s situation) tend() step {
+	switch {
+	case s.spec.Peer != "" && s.kernel.connection == standAlone && !s.kernel.splitBrain:
+		return stepConnect
+	case s.kernel.syncing():
+		return stepMeasure
+	}
+
+	return stepNone
+}
+
+// pause is how long a step waits before it is tried again. Steps that others
+// wait for are tried often.
+func (s step) pause(failures int) time.Duration {
+	switch s {
+	case stepDemote, stepBreak, stepRecycle:
+		// "secondary" is refused for a moment after anybody has had a look at the
+		// device, and for as long as it is mounted.
+		return 100 * time.Millisecond
+	case stepFence, stepEqual, stepFirst, stepPromote:
+		return 300 * time.Millisecond
+	case stepMeasure, stepInspect:
+		return 2 * time.Second
+	}
+
+	return min(10*time.Second, 500*time.Millisecond<<min(failures, 5))
+}
+
+// stillWanted reports whether a step that is under way is worth finishing.
+// Promoting ends at once when the lease is lost.
+func (s step) stillWanted(begun, now *ReplicaSpecSpec) bool {
+	switch s {
+	case stepPromote, stepFence, stepEqual, stepFirst:
+		return now != nil && now.Role == RolePrimary && now.Epoch == begun.Epoch
+	}
+
+	return true
+}

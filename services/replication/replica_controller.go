@@ -1,0 +1,346 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/authority"
+	"antler/services/resources"
+)
+
+// Events is the log of what happened, for people.
+type Events interface {
+	Emit(kind string, epoch uint64, message string)
+}
+
+// ReplicaController makes the replica what ReplicaSpec says, and reports it.
+type ReplicaController struct {
+	// Node is this node's name.
+	Node   string
+	Runner Runner
+	Device Device
+	Fencer Fencer
+	Events Events
+	Timing authority.Timing
+	// Config and Marker are ConfigPath and MarkerPath but in tests.
+	Config, Marker string
+	// Fencing reports whether the handler is being answered; see HandlerServer.
+	Fencing func() bool
+}
+
+// Name implements controller.Controller.
+func (*ReplicaController) Name() string { return "replication.ReplicaController" }
+
+// Inputs implements controller.Controller.
+func (*ReplicaController) Inputs() []controller.Input {
+	return []controller.Input{{
+		Namespace: resources.Namespace,
+		Type:      ReplicaSpecType,
+		ID:        optional.Some(ReplicaSpecID),
+		Kind:      controller.InputWeak,
+	}}
+}
+
+// Outputs implements controller.Controller.
+func (*ReplicaController) Outputs() []controller.Output {
+	return []controller.Output{{Type: ReplicaStatusType, Kind: controller.OutputExclusive}}
+}
+
+// Run implements controller.Controller.
+func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+
+	k := &keeping{
+		ReplicaController: c,
+		logger:            logger,
+		watch:             newWatch(),
+		done:              make(chan outcome, 1),
+		failures:          map[step]int{},
+		notBefore:         map[step]time.Time{},
+	}
+	k.actions = actions{
+		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node},
+		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
+		fencer:    c.Fencer,
+		timing:    c.Timing,
+		self:      c.Node,
+	}
+
+	defer k.running.Wait()
+	defer cancel()
+
+	k.running.Go(func() { k.watch.run(ctx, k.drbd, logger) })
+
+	for {
+		var timer <-chan time.Time
+		if k.wait > 0 {
+			timer = time.After(k.wait)
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		case <-k.watch.changed:
+		case out := <-k.done:
+			k.finish(out)
+		case <-timer:
+		}
+
+		spec, err := safe.ReaderGetByID[*ReplicaSpec](ctx, r, ReplicaSpecID)
+		if err != nil && !state.IsNotFoundError(err) {
+			return fmt.Errorf("read what the replica should be: %w", err)
+		}
+
+		k.spec = nil
+		if spec != nil {
+			k.spec = new(spec.TypedSpec().DeepCopy())
+		}
+
+		k.reconcile(ctx)
+
+		err = k.report(ctx, r)
+		if err != nil {
+			return err
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+// keeping is the controller at work. It is used by the controller's own
+// goroutine; steps and the watch run beside it and tell it through channels.
+type keeping struct {
+	*ReplicaController
+	actions
+
+	logger  *zap.Logger
+	watch   *watch
+	running sync.WaitGroup
+
+	spec   *ReplicaSpecSpec
+	kernel kernel
+	found  finding
+	// inspectAt is when the device is looked at again.
+	inspectAt time.Time
+	// config is what the kernel was last configured with.
+	config string
+	broken bool
+	// epoch for which the role was reached, or was given up.
+	epoch, failedEpoch uint64
+	// percent in sync, as last measured.
+	percent float64
+
+	// current is the step under way and stop ends it; done tells its outcome.
+	current step
+	stop    context.CancelFunc
+	begun   ReplicaSpecSpec
+	done    chan outcome
+	// wait is until when nothing is to be done.
+	wait      time.Duration
+	failures  map[step]int
+	notBefore map[step]time.Time
+	// problem is why the last step failed.
+	problem     error
+	problemStep step
+}
+
+// reconcile takes in what the kernel told and starts the next step.
+func (k *keeping) reconcile(ctx context.Context) {
+	before := k.kernel
+	k.kernel = k.watch.look()
+	k.tell(before, k.kernel)
+	k.settle()
+
+	k.wait = 0
+	k.lookAgain()
+
+	chosen := next(k.situation())
+	k.forget(chosen)
+
+	if k.current != stepNone {
+		if !k.current.stillWanted(&k.begun, k.spec) || (chosen == stepBreak && k.current != stepBreak) {
+			k.stop()
+		}
+
+		return
+	}
+
+	now := time.Now()
+
+	if chosen == stepNone {
+		if k.unusable() {
+			k.wait = max(time.Millisecond, k.inspectAt.Sub(now))
+		}
+
+		return
+	}
+
+	if at := k.notBefore[chosen]; now.Before(at) {
+		k.wait = at.Sub(now)
+
+		return
+	}
+
+	k.start(ctx, chosen)
+}
+
+// unusable reports whether the device is one that somebody may yet connect, wipe
+// or fill.
+func (k *keeping) unusable() bool {
+	return k.spec != nil && k.kernel.known && !k.kernel.exists && k.found.phase != PhaseUnknown
+}
+
+// lookAgain has such a device inspected from time to time.
+func (k *keeping) lookAgain() {
+	if k.unusable() && k.current == stepNone && !time.Now().Before(k.inspectAt) {
+		k.found.again()
+	}
+}
+
+// forget drops a problem that has gone away by itself.
+func (k *keeping) forget(chosen step) {
+	givenUp := k.problemStep == stepPromote && k.spec != nil && k.failedEpoch == k.spec.Epoch
+
+	if chosen != k.problemStep && chosen != stepInspect && !givenUp {
+		k.problem, k.problemStep = nil, stepNone
+	}
+}
+
+// settle notes what has been reached.
+func (k *keeping) settle() {
+	if k.spec == nil {
+		return
+	}
+
+	if k.kernel.exists && k.kernel.role == k.spec.Role {
+		k.epoch = k.spec.Epoch
+	}
+
+	if k.spec.Role == RoleSecondary {
+		k.failedEpoch = 0
+	}
+
+	if k.kernel.exists && k.config == "" {
+		k.config = k.configOnDisk()
+	}
+
+	if !k.kernel.exists {
+		k.config = ""
+	}
+}
+
+// configOnDisk is what the running resource was configured with by an antlerd
+// before this one.
+func (k *keeping) configOnDisk() string {
+	content, err := os.ReadFile(k.Config)
+	if err != nil {
+		return ""
+	}
+
+	return string(content)
+}
+
+func (k *keeping) situation() situation {
+	s := situation{
+		spec: k.spec, kernel: k.kernel, found: k.found,
+		broken: k.broken, failedEpoch: k.failedEpoch, fencing: k.Fencing(),
+	}
+
+	if k.spec == nil {
+		return s
+	}
+
+	content, err := renderConfig(k.Node, *k.spec, k.Timing)
+	s.stale = err == nil && k.kernel.exists && content != k.config
+
+	return s
+}
+
+func (k *keeping) start(ctx context.Context, chosen step) {
+	ctx, k.stop = context.WithCancel(ctx)
+	k.current, k.begun = chosen, *k.spec
+
+	if chosen == stepBreak {
+		k.broken = true
+	}
+
+	spec := *k.spec
+
+	k.logger.Info("replica: step", zap.String("step", string(chosen)))
+	k.running.Go(func() { k.done <- k.take(ctx, chosen, spec, k.watch.look) })
+}
+
+// finish takes in the outcome of a step.
+func (k *keeping) finish(out outcome) {
+	k.stop()
+	k.current = stepNone
+
+	if out.err != nil {
+		k.fail(out)
+
+		return
+	}
+
+	delete(k.failures, out.step)
+	delete(k.notBefore, out.step)
+
+	if k.problemStep == out.step {
+		k.problem, k.problemStep = nil, stepNone
+	}
+
+	switch out.step {
+	case stepInspect:
+		k.found = out.found
+		k.inspectAt = time.Now().Add(stepInspect.pause(0))
+	case stepCreate:
+		k.found = finding{phase: PhaseDown}
+		k.Events.Emit("replication.created", out.begun.Epoch, "replica created on "+out.begun.Device)
+	case stepUp, stepRecycle:
+		k.broken = false
+		k.config = k.configOnDisk()
+	case stepMeasure:
+		k.percent = out.measured.inSync()
+		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))
+	case stepConnect, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence:
+		// The kernel's word for it is on its way. Until it is here the same step
+		// would be chosen again.
+		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))
+	}
+}
+
+func (k *keeping) fail(out outcome) {
+	k.failures[out.step]++
+	k.notBefore[out.step] = time.Now().Add(out.step.pause(k.failures[out.step]))
+
+	// A step that was no longer wanted did not fail.
+	if !out.step.stillWanted(&out.begun, k.spec) {
+		return
+	}
+
+	// Being held open passes, or is told after two seconds.
+	if out.step == stepDemote && refused(out.err, refusedHeldOpen) && k.failures[stepDemote] < 20 {
+		return
+	}
+
+	k.logger.Warn("replica: step failed", zap.String("step", string(out.step)), zap.Error(out.err))
+	k.problem, k.problemStep = fmt.Errorf("%s: %w", out.step, out.err), out.step
+
+	if out.step == stepPromote {
+		k.failedEpoch = out.begun.Epoch
+	}
+
+	// The device has to be looked at again before it is touched again.
+	if out.step == stepCreate || out.step == stepUp {
+		k.found.again()
+	}
+}

@@ -1,0 +1,158 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/safe"
+)
+
+// report writes the status.
+func (k *keeping) report(ctx context.Context, r controller.Runtime) error {
+	status := k.status()
+
+	err := safe.WriterModify(ctx, r, NewReplicaStatus(), func(res *ReplicaStatus) error {
+		*res.TypedSpec() = status
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report the replica: %w", err)
+	}
+
+	return nil
+}
+
+func (k *keeping) status() ReplicaStatusSpec {
+	status := ReplicaStatusSpec{
+		Phase:       k.phase(),
+		Role:        k.kernel.role,
+		Disk:        k.kernel.disk,
+		Connection:  k.kernel.connection,
+		PeerRole:    k.kernel.peerRole,
+		PeerDisk:    k.kernel.peerDisk,
+		Suspended:   k.kernel.suspended,
+		SyncPercent: 100,
+		Epoch:       k.epoch,
+		FailedEpoch: k.failedEpoch,
+		Error:       k.errorText(),
+	}
+
+	if k.spec != nil {
+		status.Backing = k.spec.Device
+	}
+
+	if k.kernel.exists {
+		status.Device = drbdDevice
+	}
+
+	if k.kernel.syncing() {
+		status.SyncPercent = k.percent
+	}
+
+	if !k.broken {
+		status.IOErrors = k.kernel.failures
+	}
+
+	return status
+}
+
+func (k *keeping) phase() Phase {
+	switch {
+	case !k.kernel.known:
+		return PhaseUnknown
+	case !k.kernel.exists:
+		return k.found.shown()
+	case k.kernel.disk == "" || k.kernel.disk == diskDiskless || k.kernel.disk == diskFailed || k.kernel.disk == diskAttaching:
+		return PhaseDown
+	}
+
+	return PhaseUp
+}
+
+// again asks for another look.
+func (f *finding) again() {
+	if f.phase != PhaseUnknown {
+		f.last = f.phase
+	}
+
+	f.phase = PhaseUnknown
+}
+
+// shown is the phase for the status. While a device is looked at again, it is
+// what it was.
+func (f finding) shown() Phase {
+	if f.phase == PhaseUnknown && f.last != PhaseUnknown {
+		return f.last
+	}
+
+	return f.phase
+}
+
+// errorText says the most important thing that is wrong.
+func (k *keeping) errorText() string {
+	switch {
+	case k.watch.problem() != nil:
+		return fmt.Sprintf("watch DRBD: %v: is the kernel module drbd loaded?", k.watch.problem())
+	case k.kernel.failures > 0 && !k.broken:
+		return fmt.Sprintf("the disk under %s failed and was detached: replace it", drbdDevice)
+	case k.kernel.splitBrain:
+		return "split brain: both replicas were written apart from each other, and stay apart until a person decides which one to keep"
+	case !k.kernel.exists && k.found.problem != "":
+		return k.found.problem
+	case k.problem != nil:
+		return k.problem.Error()
+	}
+
+	return ""
+}
+
+// tell records what changed.
+func (k *keeping) tell(before, after kernel) {
+	if !before.known || !after.known {
+		return
+	}
+
+	for _, change := range changes(before, after) {
+		k.Events.Emit(change.kind, k.tellingEpoch(), change.message)
+	}
+}
+
+// tellingEpoch is the epoch that is being worked for.
+func (k *keeping) tellingEpoch() uint64 {
+	if k.spec == nil {
+		return k.epoch
+	}
+
+	return k.spec.Epoch
+}
+
+// change is an event that is worth telling people.
+type change struct{ kind, message string }
+
+// changes are the differences between two states that people want to know.
+func changes(before, after kernel) []change {
+	var out []change
+
+	add := func(happened bool, kind, message string) {
+		if happened {
+			out = append(out, change{kind, message})
+		}
+	}
+
+	was, is := before.connection == connected, after.connection == connected
+
+	add(!was && is, "replication.connected", "connected to the peer, whose disk is "+after.peerDisk)
+	add(was && !is, "replication.disconnected", "lost the peer: "+after.connection)
+	add(before.role != RolePrimary && after.role == RolePrimary, "replication.promoted", "this replica is primary")
+	add(before.role == RolePrimary && after.role != RolePrimary, "replication.demoted", "this replica is no longer primary")
+	add(before.suspended == "" && after.suspended != "", "replication.suspended", "I/O is frozen: "+after.suspended)
+	add(before.suspended != "" && after.suspended == "", "replication.resumed", "I/O goes on")
+	add(!before.syncing() && after.syncing(), "replication.resync-started", "resync as "+after.replication)
+	add(before.syncing() && after.replication == "Established", "replication.resync-finished", "the replicas are equal")
+	add(!before.splitBrain && after.splitBrain, "replication.split-brain", "both replicas were written apart from each other")
+	add(before.failures < after.failures, "replication.io-error", "the backing disk was lost")
+
+	return out
+}

@@ -1,0 +1,200 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/controller/generic"
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
+	"go.uber.org/zap"
+
+	"antler/services/authority"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/resources"
+)
+
+// SpecController decides what the replica of this node should be.
+type SpecController struct{}
+
+// Name implements controller.Controller.
+func (*SpecController) Name() string { return "replication.SpecController" }
+
+// Inputs implements controller.Controller.
+func (*SpecController) Inputs() []controller.Input {
+	return []controller.Input{
+		weak(authority.AuthorityStatusType, authority.AuthorityStatusID),
+		weak(node.ConfigType, node.ConfigID),
+		weak(ReplicaStatusType, ReplicaStatusID),
+		weak(DeviceUseType, DeviceUseID),
+	}
+}
+
+func weak(t resource.Type, id resource.ID) controller.Input {
+	return controller.Input{Namespace: resources.Namespace, Type: t, ID: optional.Some(id), Kind: controller.InputWeak}
+}
+
+// Outputs implements controller.Controller.
+func (*SpecController) Outputs() []controller.Output {
+	return []controller.Output{{Type: ReplicaSpecType, Kind: controller.OutputExclusive}}
+}
+
+// Run implements controller.Controller.
+func (c *SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.EventCh():
+		}
+
+		if err := c.reconcile(ctx, r); err != nil {
+			return err
+		}
+
+		r.ResetRestartBackoff()
+	}
+}
+
+func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) error {
+	cfg, err := read[*node.NodeConfig](ctx, r, node.ConfigID)
+	if err != nil || cfg == nil || !cfg.TypedSpec().Self().Has(config.RoleMetadata) {
+		return err
+	}
+
+	facts := facts{}
+
+	facts.use, err = spec[DeviceUseSpec, *DeviceUse](ctx, r, DeviceUseID)
+	if err != nil {
+		return err
+	}
+
+	facts.record, err = spec[authority.AuthorityStatusSpec, *authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	if err != nil {
+		return err
+	}
+
+	facts.replica, err = spec[ReplicaStatusSpec, *ReplicaStatus](ctx, r, ReplicaStatusID)
+	if err != nil {
+		return err
+	}
+
+	facts.before, err = spec[ReplicaSpecSpec, *ReplicaSpec](ctx, r, ReplicaSpecID)
+	if err != nil {
+		return err
+	}
+
+	wanted := decide(cfg.TypedSpec().Config, facts)
+
+	err = safe.WriterModify(ctx, r, NewReplicaSpec(), func(res *ReplicaSpec) error {
+		*res.TypedSpec() = wanted
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write what the replica should be: %w", err)
+	}
+
+	return nil
+}
+
+// facts are what the decision is made from; nil is what isn't known.
+type facts struct {
+	record  *authority.AuthorityStatusSpec
+	replica *ReplicaStatusSpec
+	before  *ReplicaSpecSpec
+	use     *DeviceUseSpec
+}
+
+// decide is the whole decision.
+func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
+	out := ReplicaSpecSpec{
+		Device:      cfg.Node.Replica.Device,
+		SelfAddress: cfg.Self().Address.String(),
+	}
+
+	if peer, ok := cfg.Peer(); ok {
+		out.Peer, out.PeerAddress = peer.Name, peer.Address.String()
+	}
+
+	// antlerd has just started: what is there may be serving.
+	if f.record == nil {
+		return out
+	}
+
+	out.ConsentID, out.Formatted = f.record.ConsentID, f.record.Formatted
+
+	if f.record.Starting || f.use == nil {
+		if f.before != nil {
+			out.Role, out.Epoch = f.before.Role, f.before.Epoch
+		}
+
+		return out
+	}
+
+	mine := f.record.IsHolder && f.record.LeaseValid
+	handingOver := f.record.Target != "" && f.record.Target != f.record.Self
+
+	switch {
+	case mine && !handingOver:
+		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
+	case f.use.Mounted && f.primary():
+		// It can't be secondary before it is unmounted.
+		out.Role, out.Epoch = RolePrimary, f.lastEpoch()
+		// The lease is lost and the process that could tell a client so is dead:
+		// what is frozen may end with an error.
+		out.Force = !mine && f.replica.Suspended != "" && !f.use.Alive
+	default:
+		out.Role, out.Epoch = RoleSecondary, f.record.Epoch
+		out.Force = !mine && f.primary() && f.replica.Suspended != "" && !f.use.Alive
+	}
+
+	return out
+}
+
+func (f facts) primary() bool { return f.replica != nil && f.replica.Role == RolePrimary }
+
+// lastEpoch is the epoch in which this node was primary.
+func (f facts) lastEpoch() uint64 {
+	if f.before != nil && f.before.Epoch != 0 {
+		return f.before.Epoch
+	}
+
+	return f.record.Epoch
+}
+
+// read returns nil when there is no such resource.
+func read[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
+	var none R
+
+	res, err := safe.ReaderGetByID[R](ctx, r, id)
+
+	switch {
+	case state.IsNotFoundError(err):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("read %s: %w", id, err)
+	}
+
+	return res, nil
+}
+
+// spec returns a copy of what the resource says, or nil.
+func spec[S any, R interface {
+	comparable
+	generic.ResourceWithRD
+	TypedSpec() *S
+}](ctx context.Context, r controller.Reader, id resource.ID) (*S, error) {
+	res, err := read[R](ctx, r, id)
+
+	var none R
+	if err != nil || res == none {
+		return nil, err
+	}
+
+	return new(*res.TypedSpec()), nil
+}

@@ -1,0 +1,263 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"antler/services/authority"
+)
+
+// Fencer has the quorum record that a replica is outdated.
+type Fencer interface {
+	// Outdate returns nil only when it is committed that peer may not serve. It
+	// waits for a quorum if need be, until ctx ends.
+	Outdate(ctx context.Context, peer string) error
+}
+
+// actions carries out steps. It keeps no state of its own.
+type actions struct {
+	drbd      DRBD
+	inspector inspector
+	fencer    Fencer
+	timing    authority.Timing
+	self      string
+}
+
+// outcome of a step.
+type outcome struct {
+	step  step
+	begun ReplicaSpecSpec
+	err   error
+	// found is what stepInspect found, measured what stepMeasure read.
+	found    finding
+	measured kernel
+}
+
+// take carries out one step. look gives the latest that the kernel told.
+func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look func() kernel) outcome {
+	out := outcome{step: s, begun: spec}
+
+	limit := commandTimeout
+	if s == stepPromote {
+		limit = a.timing.PromoteDeadline
+	}
+
+	if s != stepCreate {
+		var cancel context.CancelFunc
+
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+
+	switch s {
+	case stepInspect:
+		out.found, out.err = a.inspector.inspect(ctx, spec.Device, spec.ConsentID)
+	case stepCreate:
+		out.err = a.create(ctx, spec)
+	case stepUp:
+		out.err = a.up(ctx, spec)
+	case stepBreak:
+		out.err = a.breakOff(ctx, look())
+	case stepDemote:
+		out.err = a.drbd.Secondary(ctx)
+	case stepRecycle:
+		out.err = a.recycle(ctx, spec)
+	case stepEqual:
+		out.err = a.drbd.DeclareEqual(ctx)
+	case stepFirst:
+		out.err = a.drbd.ForcePrimary(ctx)
+	case stepPromote:
+		out.err = a.promote(ctx, spec)
+	case stepFence:
+		out.err = a.fence(ctx, spec, look)
+	case stepConnect:
+		out.err = a.drbd.Connect(ctx)
+	case stepMeasure:
+		out.measured, out.err = a.measure(ctx)
+	}
+
+	return out
+}
+
+// create makes a replica on a blank device. Each stage can be repeated, and none
+// is begun before what it needs to be recognised afterwards is on disk.
+func (a actions) create(ctx context.Context, spec ReplicaSpecSpec) error {
+	// The last look may have been seconds ago.
+	found, err := a.inspector.inspect(ctx, spec.Device, spec.ConsentID)
+	if err != nil {
+		return err
+	}
+
+	if found.phase != PhaseBlank {
+		return fmt.Errorf("%s is no longer blank: %s", spec.Device, found.problem)
+	}
+
+	mark := marker{ConsentID: spec.ConsentID, Device: spec.Device}
+
+	// From now on what is on the device is ours.
+	err = a.inspector.marker.write(mark)
+	if err != nil {
+		return err
+	}
+
+	// Only the signatures and the ends were looked at. The new replicas are going
+	// to be declared equal, so they are made equal. A replacement isn't: it gets
+	// all of its peer's blocks.
+	if !spec.Formatted {
+		err = a.inspector.device.Zero(ctx, spec.Device)
+		if err != nil {
+			return fmt.Errorf("zero %s: %w", spec.Device, err)
+		}
+	}
+
+	err = a.configure(spec)
+	if err != nil {
+		return err
+	}
+
+	err = a.drbd.CreateMetadata(ctx)
+	if err != nil {
+		return err
+	}
+
+	mark.Created = true
+
+	return a.inspector.marker.write(mark)
+}
+
+// configure writes the configuration that drbdadm reads.
+func (a actions) configure(spec ReplicaSpecSpec) error {
+	content, err := renderConfig(a.self, spec, a.timing)
+	if err != nil {
+		return err
+	}
+
+	return writeConfig(a.drbd.Config, content)
+}
+
+func (a actions) up(ctx context.Context, spec ReplicaSpecSpec) error {
+	err := a.configure(spec)
+	if err != nil {
+		return err
+	}
+
+	return a.drbd.Adjust(ctx, spec.Peer == "")
+}
+
+// breakOff is what drbd_adm_resume_io calls a multi-stage forced down: without
+// its disk, all that is frozen ends with an error once I/O goes on, and reaches
+// no disk. mfsmaster has been sent SIGKILL by then (see Force), so nobody can
+// tell a client otherwise.
+func (a actions) breakOff(ctx context.Context, k kernel) error {
+	if k.disk != diskDiskless && k.disk != diskFailed {
+		err := a.drbd.ForceDetach(ctx)
+		if err != nil {
+			return err
+		}
+	}
+
+	return a.drbd.ResumeIO(ctx)
+}
+
+// recycle starts anew with the disk that breakOff let go of.
+func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {
+	err := a.drbd.Down(ctx)
+	if err != nil {
+		return err
+	}
+
+	return a.up(ctx, spec)
+}
+
+// promoteRetry is the pause between attempts to promote.
+const promoteRetry = 100 * time.Millisecond
+
+// promote tries until ctx ends. The quorum has granted this node the epoch: a
+// peer that still seems to be primary is dead, hung, or on its way out. DRBD
+// notices the first by itself; from the others it is parted.
+func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec) error {
+	patience := time.NewTimer(a.timing.ReplicaPingInterval + a.timing.ReplicaPingTimeout)
+	defer patience.Stop()
+
+	part := false
+
+	for {
+		err := a.drbd.Primary(ctx)
+		if err == nil {
+			return nil
+		}
+
+		if refused(err, refusedTwoPrimaries) && part {
+			err = a.part(ctx, spec)
+			part = false
+		}
+
+		select {
+		case <-ctx.Done():
+			return explain(err)
+		case <-patience.C:
+			part = true
+		case <-time.After(promoteRetry):
+		}
+	}
+}
+
+// part lets go of the peer. It is connected to again afterwards: see stepConnect.
+func (a actions) part(ctx context.Context, spec ReplicaSpecSpec) error {
+	self, err := kernelEndpoint(spec.SelfAddress)
+	if err != nil {
+		return err
+	}
+
+	peer, err := kernelEndpoint(spec.PeerAddress)
+	if err != nil {
+		return err
+	}
+
+	return a.drbd.Disconnect(ctx, self, peer)
+}
+
+// explain adds what a person can do about the kernel's refusal.
+func explain(err error) error {
+	switch {
+	case refused(err, refusedTwoPrimaries):
+		return fmt.Errorf("%w: the peer is still primary: stop it", err)
+	case refused(err, refusedNoData):
+		return fmt.Errorf("%w: this replica is not up to date: bring the other one back, or wait for the end of the resync", err)
+	case refused(err, refusedNotOutdated):
+		return fmt.Errorf("%w: the quorum did not record that the peer is outdated: wait for a second voter", err)
+	case refused(err, refusedHeldOpen):
+		return fmt.Errorf("%w: something has %s open or mounted", err, drbdDevice)
+	}
+
+	return err
+}
+
+// fence is for I/O that stays frozen although DRBD's handler has ended: nobody
+// asks the quorum again, but us.
+func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
+	before := look()
+
+	err := a.fencer.Outdate(ctx, spec.Peer)
+	if err != nil {
+		return fmt.Errorf("have %s outdated: %w: I/O stays frozen", spec.Peer, err)
+	}
+
+	// If the peer came back meanwhile, DRBD has thawed by itself. If it has left
+	// again since, what was recorded may have been taken back: ask again.
+	if k := look(); k.suspended == "" || k.connects != before.connects {
+		return nil
+	}
+
+	return a.drbd.ResumeIO(ctx)
+}
+
+func (a actions) measure(ctx context.Context) (kernel, error) {
+	output, err := a.drbd.Statistics(ctx)
+	if err != nil {
+		return kernel{}, err
+	}
+
+	return replay(output), nil
+}

@@ -1,0 +1,63 @@
+package server
+
+// KindInfo describes a kind of event.
+type KindInfo struct {
+	Kind string
+	// Meaning says what has happened when it is emitted.
+	Meaning string
+}
+
+// Kinds is the table of all kinds of events, in the order of a takeover.
+func Kinds() []KindInfo {
+	return []KindInfo{
+		{"node.started", "antlerd started on the node"},
+		{"node.stopping", "antlerd was told to stop"},
+		{"node.fence", "the node resets itself because it could not stop serving in time"},
+		{"node.device-refused", "a device is not used because something is on it"},
+
+		{"authority.formed", "the quorum recorded that file system and metadata exist"},
+		{"authority.consent", "the quorum consented to create the replicas"},
+		{"authority.leader", "the node learnt of another leader"},
+		{"authority.quorum-lost", "the node hears from no leader any more"},
+		{"authority.granted", "an epoch was granted to the node"},
+		{"authority.released", "the node gave its epoch back"},
+		{"authority.lease-lost", "the lease ended: the node stops serving"},
+		{"authority.outdated", "the quorum took a replica off the list of those with every acknowledged write"},
+		{"authority.up-to-date", "the quorum put a replica back on that list"},
+		{"authority.switchover", "a person asked for a switchover"},
+		{"authority.failover", "a person forced a grant"},
+
+		{"replication.created", "DRBD's metadata was created on the device"},
+		{"replication.connected", "the replicas are connected"},
+		{"replication.disconnected", "the replicas are no longer connected"},
+		{"replication.promoted", "the replica is primary"},
+		{"replication.demoted", "the replica is secondary"},
+		{"replication.suspended", "I/O is frozen until the quorum has outdated the peer"},
+		{"replication.resumed", "I/O goes on"},
+		{"replication.resync-started", "the replicas are being made equal again"},
+		{"replication.resync-finished", "the replicas are equal"},
+		{"replication.split-brain", "both replicas were written apart from each other: a person must decide"},
+		{"replication.io-error", "the backing disk failed"},
+
+		{"metadata.formatted", "file system and first metadata were made"},
+		{"metadata.mounted", "the replica's file system is mounted"},
+		{"metadata.unmounted", "the replica's file system is unmounted"},
+		{"metadata.master-started", "mfsmaster runs"},
+		{"metadata.master-answering", "mfsmaster answers its own protocol"},
+		{"metadata.master-silent", "mfsmaster no longer answers its own protocol"},
+		{"metadata.master-stopped", "mfsmaster saved its metadata and ended"},
+		{"metadata.master-killed", "mfsmaster was killed"},
+		{"metadata.failed", "this node cannot serve"},
+
+		{"address.added", "the floating address is on an interface"},
+		{"address.announced", "the neighbours were told where the floating address is"},
+		{"address.removed", "the floating address is off"},
+		{"address.conflict", "somebody else answers for the floating address"},
+
+		{"volume.created", "a volume was created"},
+		{"volume.expanded", "a volume's size was changed"},
+		{"volume.deleted", "a volume went to the archive"},
+		{"volume.undeleted", "a volume came back from the archive"},
+		{"volume.expired", "an archived volume's time was over"},
+	}
+}

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
+)
+
+func TestSwitchoverEndsWhenTheTargetServes(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+
+	// Without a target it is the other one; any node takes the call.
+	last, err := switchover(t.Context(), c.dial("n3", c.files.Admin), "")
+	require.NoError(t, err)
+	require.True(t, last.Done)
+	require.Equal(t, "n2", last.Node)
+	require.Equal(t, uint64(6), last.Epoch)
+	require.Equal(t, []string{"switchover n2"}, c.node("n3").authority.asked)
+}
+
+func TestSwitchoverToWhoServesIsDone(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+
+	last, err := switchover(t.Context(), c.dial("n2", c.files.Admin), "n1")
+	require.NoError(t, err)
+	require.True(t, last.Done)
+	require.Empty(t, c.node("n2").authority.asked)
+}
+
+func TestSwitchoverIsRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name, target string
+		prepare      func(*testCluster)
+		code         codes.Code
+		reason       string
+	}{
+		{"to a node that lacks writes", "n2", func(c *testCluster) {
+			spec := healthyAuthority("n1", "n1", 5)
+			spec.UpToDate = []string{"n1"}
+			c.authorityIs("n1", spec)
+		}, codes.FailedPrecondition, "TARGET_NOT_UP_TO_DATE"},
+		{"to a node that is down", "n2", func(c *testCluster) {
+			c.put(c.node("n1"), authority.NewNodeReport("n2"))
+		}, codes.FailedPrecondition, "TARGET_DOWN"},
+		{"to the witness", "n3", func(*testCluster) {}, codes.InvalidArgument, ""},
+		{"to nobody", "n9", func(*testCluster) {}, codes.InvalidArgument, ""},
+		{"from nobody", "n2", func(c *testCluster) { c.serve("", 5) }, codes.FailedPrecondition, "NOBODY_SERVES"},
+		{"by the quorum", "n2", func(c *testCluster) {
+			c.node("n1").authority.refuse = &authority.Rejection{Code: authority.ErrNotUpToDate, Detail: "n2 lacks writes"}
+		}, codes.FailedPrecondition, "NOT_UP_TO_DATE"},
+		{"when the target fails", "n2", func(c *testCluster) {
+			c.node("n1").server.options.Authority = failing{c}
+		}, codes.Aborted, "TARGET_FAILED"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.serve("n1", 5)
+			tc.prepare(c)
+
+			_, err := switchover(t.Context(), c.dial("n1", c.files.Admin), tc.target)
+			require.Equal(t, tc.code, status.Code(err), err)
+
+			if tc.reason != "" {
+				require.Equal(t, tc.reason, reasonOf(t, err))
+			}
+		})
+	}
+}
+
+func (c *testCluster) authorityIs(node string, spec authority.AuthorityStatusSpec) {
+	status := authority.NewAuthorityStatus()
+	*status.TypedSpec() = spec
+	c.put(c.node(node), status)
+}
+
+// A wish that was on record and is gone, while the holder goes on, was dropped.
+// One that this node hasn't heard of yet was not.
+func TestDroppedWish(t *testing.T) {
+	c := newCluster(t)
+	holds := healthyAuthority("n1", "n1", 5)
+	wish := holds
+	wish.Target = "n2"
+	released := healthyAuthority("n1", "", 5)
+
+	for _, tc := range []struct {
+		name    string
+		seen    []authority.AuthorityStatusSpec
+		dropped bool
+	}{
+		{"not heard of yet", []authority.AuthorityStatusSpec{holds, holds}, false},
+		{"on record", []authority.AuthorityStatusSpec{holds, wish}, false},
+		{"released", []authority.AuthorityStatusSpec{wish, released}, false},
+		{"dropped", []authority.AuthorityStatusSpec{wish, holds}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &move{server: c.node("n1").server, target: "n2", before: holds}
+
+			var err error
+
+			for _, spec := range tc.seen {
+				_, err = m.outcome(snapshot{authority: spec}, "switch over to n2")
+			}
+
+			if !tc.dropped {
+				require.NoError(t, err)
+
+				return
+			}
+
+			require.Equal(t, "NOT_RELEASED", reasonOf(t, err))
+			require.Equal(t, "switch over to n2: n1 did not stop in time and goes on serving", status.Convert(err).Message())
+		})
+	}
+}
+
+// failing is a target that takes the epoch and can't serve.
+type failing struct{ c *testCluster }
+
+func (f failing) SetTarget(context.Context, string) error {
+	failed := healthyAuthority("n1", "", 6)
+	failed.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: 6, Failed: true, Reason: "file system is damaged"}}
+	f.c.authorityIs("n1", failed)
+
+	return nil
+}
+
+func (failing) ForceGrant(context.Context, string, string, string) error { return nil }
+
+func failover(ctx context.Context, conn grpc.ClientConnInterface, request *antlerv1.FailoverRequest) (*antlerv1.Progress, error) {
+	stream, err := antlerv1.NewClusterServiceClient(conn).Failover(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+
+	for {
+		reply, err := stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+
+		if reply.Progress.Done {
+			return reply.Progress, nil
+		}
+	}
+}
+
+func TestFailoverNeedsAPersonsWord(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 5)
+
+	conn := c.dial("n2", c.files.Admin)
+
+	_, err := failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Reason: "n1 burnt"})
+	require.Equal(t, "FORCE_NEEDED", reasonOf(t, err))
+
+	_, err = failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Force: true, Reason: " "})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+
+	_, err = failover(t.Context(), conn, &antlerv1.FailoverRequest{Force: true, Reason: "n1 burnt"})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	require.Empty(t, c.node("n2").authority.asked)
+
+	done, err := failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Force: true, Reason: "n1 burnt"})
+	require.NoError(t, err)
+	require.Equal(t, uint64(6), done.Epoch)
+	require.Equal(t, []string{"force n2 by admin because n1 burnt"}, c.node("n2").authority.asked)
+}

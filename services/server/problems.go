@@ -1,0 +1,203 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/metadata"
+	"antler/services/node/config"
+	"antler/services/replication"
+)
+
+const (
+	// spaceLow is the part of free space below which MooseFS soon has nowhere to
+	// put a copy.
+	spaceLow = 0.1
+	// certificateSoon is how long before its end a certificate is a problem.
+	certificateSoon = 30 * 24 * time.Hour
+)
+
+// problemList collects problems; errors come before warnings in the end.
+type problemList []*antlerv1.Problem
+
+func (l *problemList) wrong(node, summary, advice string) {
+	*l = append(*l, &antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_ERROR, Node: node, Summary: summary, Advice: advice})
+}
+
+func (l *problemList) warn(node, summary, advice string) {
+	*l = append(*l, &antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_WARNING, Node: node, Summary: summary, Advice: advice})
+}
+
+// problems is all that a person should know, each with what to do.
+func (s snapshot) problems() []*antlerv1.Problem {
+	var list problemList
+
+	s.quorumProblems(&list)
+	s.servingProblems(&list)
+
+	for _, member := range s.cluster.Nodes {
+		s.nodeProblems(&list, member)
+	}
+
+	s.storageProblems(&list)
+	s.settingProblems(&list)
+
+	slices.SortStableFunc(list, func(a, b *antlerv1.Problem) int { return int(b.Severity) - int(a.Severity) })
+
+	return list
+}
+
+func (s snapshot) quorumProblems(list *problemList) {
+	if s.authority.Error != "" {
+		list.wrong(s.self, s.authority.Error, "")
+	}
+
+	if s.authority.HaveQuorum {
+		return
+	}
+
+	var voters []string
+
+	for _, voter := range s.cluster.Voters() {
+		if voter.Name != s.self {
+			voters = append(voters, voter.Name)
+		}
+	}
+
+	list.wrong(s.self, fmt.Sprintf("%s hears from no leader of the quorum, so what it shows may be old", s.self),
+		fmt.Sprintf("start %s, or repair the network to them (TCP port %d); service goes on by itself when a majority of the voters is there",
+			strings.Join(voters, " and "), config.RaftPort))
+}
+
+func (s snapshot) servingProblems(list *problemList) {
+	if s.serving() != "" {
+		return
+	}
+
+	holder := s.authority.Holder
+	if holder == "" {
+		reason := s.authority.Reason
+		if reason == "" {
+			reason = "wait; `antlerctl events -f` shows the takeover"
+		}
+
+		list.wrong("", "nobody serves", reason)
+
+		return
+	}
+
+	master := s.reports[holder].Report.Master
+	if master.Phase == string(metadata.PhaseFailed) || master.Error != "" {
+		list.wrong(holder, fmt.Sprintf("%s holds epoch %d and cannot serve", holder, s.authority.Epoch), master.Error)
+
+		return
+	}
+
+	phase := master.Phase
+	if phase == "" {
+		phase = "waiting for the replica"
+	}
+
+	list.wrong(holder, fmt.Sprintf("%s holds epoch %d and does not serve yet (%s)", holder, s.authority.Epoch, phase),
+		"wait; `antlerctl events -f` shows the takeover")
+}
+
+func (s snapshot) nodeProblems(list *problemList, member config.Member) {
+	report, heard := s.reports[member.Name]
+
+	if !report.Alive {
+		since := "yet"
+		if heard && !report.LastSeen.IsZero() {
+			since = "since " + report.LastSeen.UTC().Format(time.RFC3339)
+		}
+
+		list.wrong(member.Name, fmt.Sprintf("%s was not heard of %s", member.Name, since),
+			"look at its power, its console and its network; it comes back by itself")
+
+		// What it last said of itself is no longer true.
+		return
+	}
+
+	if member.Has(config.RoleMetadata) {
+		s.replicaProblems(list, member.Name)
+	}
+
+	for _, service := range servicesDown(report.Report) {
+		list.wrong(member.Name, fmt.Sprintf("%s does not run on %s: %s", service, member.Name, report.Report.Services[service]),
+			fmt.Sprintf("it is started again by itself; `antlerctl logs %s -n %s` says why it ended", service, member.Name))
+	}
+}
+
+func (s snapshot) replicaProblems(list *problemList, node string) {
+	replica := s.reports[node].Report.Replica
+
+	switch {
+	case replica.Error != "":
+		list.wrong(node, fmt.Sprintf("the replica on %s: %s", node, replica.Error), "")
+	case replica.Phase == string(replication.PhaseMissing):
+		list.wrong(node, fmt.Sprintf("the replica's device on %s is missing", node), "plug the disk in")
+	case replica.Suspended != "":
+		list.wrong(node, fmt.Sprintf("I/O of the replica on %s is frozen (%s)", node, replica.Suspended),
+			"it goes on by itself as soon as a majority of the voters is there")
+	case !s.authority.Formatted:
+	case replica.SyncPercent < 100 && strings.HasPrefix(replica.Connection, "Sync"):
+		list.warn(node, fmt.Sprintf("the replica on %s is being made equal, %.0f %% are done", node, replica.SyncPercent),
+			"wait: until then only one replica holds everything")
+	case !slices.Contains(s.authority.UpToDate, node):
+		list.warn(node, fmt.Sprintf("the replica on %s lacks acknowledged writes (disk %s, connection %s)", node, orNone(replica.Disk), orNone(replica.Connection)),
+			fmt.Sprintf("it catches up by itself when it reaches its peer (TCP port %d)", config.ReplicationPort))
+	}
+}
+
+func (s snapshot) storageProblems(list *problemList) {
+	if s.serving() == "" {
+		return
+	}
+
+	space := s.space()
+	if space.Chunkservers < space.ChunkserversExpected {
+		list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
+			"see which node is down, or `antlerctl logs chunkserver -n NODE`")
+	}
+
+	if space.TotalBytes > 0 && float64(space.FreeBytes) < spaceLow*float64(space.TotalBytes) {
+		list.warn("", fmt.Sprintf("%.0f %% of the space are free", 100*float64(space.FreeBytes)/float64(space.TotalBytes)),
+			"delete what is not needed, or add a chunkserver")
+	}
+
+	if s.serving() == s.self && s.address.Error != "" {
+		list.wrong(s.self, "the floating address: "+s.address.Error, "")
+	}
+}
+
+func (s snapshot) settingProblems(list *problemList) {
+	metadataNodes := s.cluster.With(config.RoleMetadata)
+	if len(metadataNodes) == 1 {
+		list.warn("", fmt.Sprintf("there is one replica of the metadata only, on %s: its loss is the loss of everything", metadataNodes[0].Name),
+			"add a second metadata node and a witness to the cluster file, and run `antlerctl gen config` again")
+	}
+
+	if s.cluster.Storage.Copies == 1 {
+		list.warn("", "new data is stored once: the loss of a disk is the loss of the data on it", "set storage.copies to 2 in the cluster file")
+	}
+
+	if s.cluster.Storage.Durability == config.DurabilityLoseSecondsOnPowerCut {
+		list.warn("", "a power cut loses seconds of acknowledged operations, as configured", "set storage.durability to safe in the cluster file")
+	}
+
+	if left := s.certificateEnds.Sub(s.now); !s.certificateEnds.IsZero() && left < certificateSoon {
+		list.warn(s.self, fmt.Sprintf("the certificate of %s ends on %s", s.self, s.certificateEnds.UTC().Format(time.DateOnly)),
+			"run `antlerctl gen config` again and give the nodes their new files")
+	}
+}
+
+func orNone(word string) string {
+	if word == "" {
+		return "none"
+	}
+
+	return word
+}

@@ -1,0 +1,186 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
+	"antler/services/node/config"
+)
+
+// healthySnapshot is n1's view of a cluster that it serves in epoch 5.
+func healthySnapshot(t *testing.T) snapshot {
+	t.Helper()
+
+	cfg := newCluster(t).files.Nodes[0]
+	out := snapshot{
+		cluster: cfg.Cluster, self: "n1", now: testTime(), since: testTime().Add(-time.Hour),
+		authority: healthyAuthority("n1", "n1", 5),
+		reports:   map[string]authority.NodeReportSpec{},
+	}
+	out.address.Held = []string{"10.5.0.250/24"}
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		out.reports[name] = authority.NodeReportSpec{Alive: true, LastSeen: testTime(), Report: healthyReport(name, "n1", 5)}
+	}
+
+	return out
+}
+
+func (s snapshot) change(node string, change func(*authority.NodeReportSpec)) {
+	report := s.reports[node]
+	change(&report)
+	s.reports[node] = report
+}
+
+func TestProblems(t *testing.T) {
+	base := healthySnapshot(t)
+
+	for _, tc := range []struct {
+		name   string
+		change func(*snapshot)
+		health antlerv1.Health
+		// want is summary -> advice of each problem, in order.
+		want [][2]string
+	}{
+		{"none", func(*snapshot) {}, antlerv1.Health_HEALTH_OK, nil},
+		{"a node is down", func(s *snapshot) {
+			s.change("n3", func(r *authority.NodeReportSpec) { r.Alive = false })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"n3 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
+		}},
+		{"resynchronising", func(s *snapshot) {
+			s.authority.UpToDate = []string{"n1"}
+			s.change("n2", func(r *authority.NodeReportSpec) {
+				r.Report.Replica.Disk, r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "Inconsistent", "SyncTarget", 45
+			})
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the replica on n2 is being made equal, 45 % are done", "wait: until then only one replica holds everything"},
+		}},
+		{"outdated", func(s *snapshot) {
+			s.authority.UpToDate = []string{"n1"}
+			s.change("n2", func(r *authority.NodeReportSpec) {
+				r.Report.Replica.Disk, r.Report.Replica.Connection = "Outdated", "Connecting"
+			})
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the replica on n2 lacks acknowledged writes (disk Outdated, connection Connecting)", "it catches up by itself when it reaches its peer (TCP port 7789)"},
+		}},
+		{"a used disk", func(s *snapshot) {
+			s.change("n2", func(r *authority.NodeReportSpec) {
+				r.Report.Replica = authority.ReplicaReport{Phase: "refused", Error: "/dev/vdb holds ext4: use a blank disk, or wipe it with wipefs -a"}
+			})
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the replica on n2: /dev/vdb holds ext4: use a blank disk, or wipe it with wipefs -a", ""},
+		}},
+		{"a service is down", func(s *snapshot) {
+			s.change("n3", func(r *authority.NodeReportSpec) { r.Report.Services["chunkserver"] = "ended with exit code 1" })
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = 2 })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"chunkserver does not run on n3: ended with exit code 1", "it is started again by itself; `antlerctl logs chunkserver -n n3` says why it ended"},
+			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs chunkserver -n NODE`"},
+		}},
+		{"space is low", func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.FreeSpace = r.Report.Master.TotalSpace / 20 })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"5 % of the space are free", "delete what is not needed, or add a chunkserver"},
+		}},
+		{"nobody holds", func(s *snapshot) {
+			s.authority.Holder, s.authority.Reason = "", "n2 has every acknowledged write and is down: start it"
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves", "n2 has every acknowledged write and is down: start it"},
+		}},
+		{"taking over", func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Phase = "mounting" })
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"n1 holds epoch 5 and does not serve yet (mounting)", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"a master of an older epoch", func(s *snapshot) {
+			s.authority.Epoch = 6
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"n1 holds epoch 6 and does not serve yet (serving)", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"cannot serve", func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) {
+				r.Report.Master.Phase, r.Report.Master.Error = "failed", "fsck found errors: look at the log"
+			})
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"n1 holds epoch 5 and cannot serve", "fsck found errors: look at the log"},
+		}},
+		{"no quorum", func(s *snapshot) {
+			s.authority.HaveQuorum = false
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"n1 hears from no leader of the quorum, so what it shows may be old",
+				"start n2 and n3, or repair the network to them (TCP port 9441); service goes on by itself when a majority of the voters is there"},
+		}},
+		{"errors come before warnings", func(s *snapshot) {
+			s.cluster.Storage.Durability = config.DurabilityLoseSecondsOnPowerCut
+			s.certificateEnds = testTime().AddDate(0, 0, 20)
+			s.authority.Error = "the Raft store is damaged"
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the Raft store is damaged", ""},
+			{"a power cut loses seconds of acknowledged operations, as configured", "set storage.durability to safe in the cluster file"},
+			{"the certificate of n1 ends on 2026-03-21", "run `antlerctl gen config` again and give the nodes their new files"},
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := base
+			s.reports = map[string]authority.NodeReportSpec{}
+
+			for name, report := range base.reports {
+				s.reports[name] = report.DeepCopy()
+			}
+
+			tc.change(&s)
+
+			status := s.status()
+
+			var got [][2]string
+			for _, problem := range status.Problems {
+				got = append(got, [2]string{problem.Summary, problem.Advice})
+			}
+
+			require.Equal(t, tc.want, got)
+			require.Equal(t, tc.health, status.Health)
+		})
+	}
+}
+
+func TestStatusOfAHealthyCluster(t *testing.T) {
+	status := healthySnapshot(t).status()
+
+	require.Equal(t, "n1", status.Serving.Node)
+	require.Equal(t, testTime().Add(-time.Hour), status.Serving.Since.AsTime())
+	require.Equal(t, []string{"10.5.0.250/24"}, status.Serving.Addresses)
+	require.Equal(t, uint32(3), status.Authority.Voters)
+	require.Equal(t, uint32(3), status.Authority.VotersAlive)
+	require.Equal(t, uint32(3), status.Space.ChunkserversExpected)
+	require.True(t, status.Nodes[0].Serving)
+	require.True(t, status.Nodes[2].Leader)
+	require.True(t, status.Nodes[1].Replica.UpToDate)
+	require.Nil(t, status.Nodes[2].Replica)
+}
+
+// A node that was cut off gives the answer of one that was not.
+func TestStatusIsAskedWhereItIsKnown(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+	c.node("n1").events.Emit("metadata.master-answering", 5, "")
+
+	cut := healthyAuthority("n3", "n2", 4)
+	cut.HaveQuorum = false
+	c.authorityIs("n3", cut)
+
+	status, err := getStatus(t.Context(), c.dial("n3", c.files.Reader))
+	require.NoError(t, err)
+	require.Equal(t, "n1", status.AnsweredBy)
+	require.Equal(t, uint64(5), status.Serving.Epoch)
+
+	// Since when, only the serving node knows.
+	status, err = getStatus(t.Context(), c.dial("n2", c.files.Reader))
+	require.NoError(t, err)
+	require.Equal(t, "n2", status.AnsweredBy)
+	require.NotNil(t, status.Serving.Since)
+}

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller/generic"
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+
+	"antler/services/address"
+	"antler/services/authority"
+	"antler/services/containers"
+	"antler/services/metadata"
+	"antler/services/node/config"
+	"antler/services/node/version"
+	"antler/services/replication"
+)
+
+// snapshot is what this node knows at one moment.
+type snapshot struct {
+	cluster   config.Cluster
+	self      string
+	now       time.Time
+	authority authority.AuthorityStatusSpec
+	// reports of all nodes. This node's own is put together from its resources,
+	// which are newer than what it last told the leader.
+	reports map[string]authority.NodeReportSpec
+	address address.AddressStatusSpec
+	// since when this node's master answers in the current epoch; zero when it
+	// doesn't or isn't known.
+	since time.Time
+	// certificateEnds is when this node's certificate does.
+	certificateEnds time.Time
+}
+
+func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
+	out := snapshot{
+		cluster:         s.options.Config.Cluster,
+		self:            s.options.Config.Node.Name,
+		now:             s.options.Now(),
+		reports:         map[string]authority.NodeReportSpec{},
+		certificateEnds: s.certificateEnds,
+	}
+
+	status, err := specOf[*authority.AuthorityStatus](ctx, s.options.State, authority.AuthorityStatusID)
+	if err != nil {
+		return out, err
+	}
+
+	if status != nil {
+		out.authority = *status.TypedSpec()
+	}
+
+	reports, err := safe.StateListAll[*authority.NodeReport](ctx, s.options.State)
+	if err != nil {
+		return out, fmt.Errorf("list the nodes' reports: %w", err)
+	}
+
+	for report := range reports.All() {
+		out.reports[report.Metadata().ID()] = *report.TypedSpec()
+	}
+
+	own, err := s.ownReport(ctx)
+	if err != nil {
+		return out, err
+	}
+
+	out.reports[out.self] = own
+
+	held, err := specOf[*address.AddressStatus](ctx, s.options.State, address.AddressStatusID)
+	if err != nil {
+		return out, err
+	}
+
+	if held != nil {
+		out.address = *held.TypedSpec()
+	}
+
+	if event, found := s.options.Events.Last("metadata.master-answering", out.authority.Epoch); found {
+		out.since = event.Time
+	}
+
+	return out, nil
+}
+
+func (s *Server) ownReport(ctx context.Context) (authority.NodeReportSpec, error) {
+	out := authority.NodeReportSpec{
+		Alive:    true,
+		LastSeen: s.options.Now(),
+		Report:   authority.Report{Version: version.Version, Services: map[string]string{}},
+	}
+
+	replica, err := specOf[*replication.ReplicaStatus](ctx, s.options.State, replication.ReplicaStatusID)
+	if err != nil {
+		return out, err
+	}
+
+	if replica != nil {
+		r := replica.TypedSpec()
+		out.Report.Replica = authority.ReplicaReport{
+			Phase: string(r.Phase), Role: string(r.Role), Disk: r.Disk, Connection: r.Connection,
+			PeerDisk: r.PeerDisk, Suspended: r.Suspended, SyncPercent: r.SyncPercent, Error: r.Error,
+		}
+	}
+
+	master, err := specOf[*metadata.MasterStatus](ctx, s.options.State, metadata.MasterStatusID)
+	if err != nil {
+		return out, err
+	}
+
+	if master != nil {
+		m := master.TypedSpec()
+		out.Report.Master = authority.MasterReport{
+			Phase: string(m.Phase), Epoch: m.Epoch, Answering: m.Answering, MetaVersion: m.MetaVersion, MetadataID: m.MetadataID,
+			Version: m.Version, TotalSpace: m.TotalSpace, FreeSpace: m.FreeSpace, Chunks: m.Chunks,
+			Chunkservers: m.Chunkservers, Restarts: m.Restarts, Error: m.Error,
+		}
+	}
+
+	list, err := safe.StateListAll[*containers.ContainerStatus](ctx, s.options.State)
+	if err != nil {
+		return out, fmt.Errorf("list the containers: %w", err)
+	}
+
+	for container := range list.All() {
+		out.Report.Services[container.Metadata().ID()] = serviceState(*container.TypedSpec())
+	}
+
+	return out, nil
+}
+
+// serviceRunning is the state of a service that is as it should be; any other
+// text says why it is not.
+const serviceRunning = "running"
+
+func serviceState(status containers.ContainerStatusSpec) string {
+	switch {
+	case status.Running:
+		return serviceRunning
+	case status.Error != "":
+		return status.Error
+	default:
+		return fmt.Sprintf("ended with exit code %d", status.ExitCode)
+	}
+}
+
+// specOf returns the resource, or nil where there is none (yet).
+func specOf[T interface {
+	generic.ResourceWithRD
+	comparable
+}](ctx context.Context, st state.State, id resource.ID) (T, error) {
+	var none T
+
+	found, err := safe.StateGetByID[T](ctx, st, id)
+	if state.IsNotFoundError(err) {
+		return none, nil
+	}
+
+	if err != nil {
+		return none, fmt.Errorf("read the node's state: %w", err)
+	}
+
+	return found, nil
+}
+
+// serves says whether the node is the holder and its master serves in the epoch.
+func (s snapshot) serves(node string) bool {
+	report := s.reports[node]
+
+	return node != "" && s.authority.Holder == node && report.Alive &&
+		report.Report.Master.Phase == string(metadata.PhaseServing) && report.Report.Master.Epoch == s.authority.Epoch
+}
+
+// serving is the node that serves, or "".
+func (s snapshot) serving() string {
+	if s.serves(s.authority.Holder) {
+		return s.authority.Holder
+	}
+
+	return ""
+}

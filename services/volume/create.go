@@ -1,0 +1,192 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Create makes the volume that spec asks for. If it exists already it is
+// returned; if one of this name exists that differs, the error is of kind
+// ErrExists and says how. A volume in the archive doesn't take the name.
+func (s *Store) Create(ctx context.Context, spec Spec) (Volume, error) {
+	doing := fmt.Sprintf("create volume %.*s", MaxName, spec.Name)
+
+	want, err := spec.complete(s.opts.Defaults)
+	if err != nil {
+		return Volume{}, classify(doing, err)
+	}
+
+	return change(ctx, s, doing, func(ctx context.Context, t *tree) (Volume, error) {
+		have, err := t.load(t.volumes, want.Name, want.Name)
+
+		switch {
+		case err == nil:
+			return s.found(ctx, t, have, want)
+		case !errors.Is(err, ErrNotFound):
+			return Volume{}, err
+		}
+
+		want.ID = s.opts.NewID()
+		want.Created = s.opts.Now().UTC().Truncate(time.Second)
+
+		if err := s.build(ctx, t, want); err != nil {
+			return Volume{}, err
+		}
+
+		s.opts.Emit("volume.created", fmt.Sprintf("volume %s was created with %d bytes in storage class %s", want.Name, want.Size, want.StorageClass))
+
+		return want.volume(0), nil
+	})
+}
+
+// found returns the volume that exists if it is the wanted one.
+func (s *Store) found(ctx context.Context, t *tree, have record, want record) (Volume, error) {
+	if differs := have.differs(want); differs != "" {
+		return Volume{}, failf(ErrExists, "it exists and %s: choose another name, or ask for what is there", differs)
+	}
+
+	return s.measure(ctx, t, have)
+}
+
+// build makes a volume under a temporary name and renames it when it is whole.
+func (s *Store) build(ctx context.Context, t *tree, r record) error {
+	name := creating + r.Name
+
+	// What an interrupted Create left is not looked at: it is removed later.
+	if err := s.discard(t, name); err != nil {
+		return err
+	}
+
+	if err := s.fill(ctx, t, name, r); err != nil {
+		return errors.Join(err, s.discard(t, name))
+	}
+
+	return t.volumes.rename(name, t.volumes, r.Name)
+}
+
+// fill makes all parts of a volume in the directory called name.
+func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error {
+	top, err := t.keep(t.volumes.mkdir(name, 0o755))
+	if err != nil {
+		return err
+	}
+
+	// Anybody may write here: who gets here is decided by who mounts it, and on
+	// a node that mounts all of MooseFS by the mode of /volumes.
+	data, err := t.keep(top.mkdir(dataDir, 0o777))
+	if err != nil {
+		return err
+	}
+
+	if err := s.configure(ctx, t, data.File, r); err != nil {
+		return err
+	}
+
+	mark, err := r.encode()
+	if err != nil {
+		return err
+	}
+
+	return top.setMark(volumeMark, mark)
+}
+
+// configure sets what MooseFS looks after.
+func (s *Store) configure(ctx context.Context, t *tree, data *os.File, r record) error {
+	if r.Copies > 0 {
+		if err := s.opts.Tools.EnsureClass(ctx, t.mount.File, r.StorageClass, r.Copies); err != nil {
+			return err
+		}
+	}
+
+	if err := s.opts.Tools.SetClass(ctx, data, r.StorageClass); err != nil {
+		return err
+	}
+
+	if err := s.opts.Tools.SetTrashTime(ctx, data, time.Duration(r.TrashSeconds)*time.Second); err != nil {
+		return err
+	}
+
+	return s.opts.Tools.SetQuota(ctx, data, r.Size)
+}
+
+// discard moves what is called name out of the way, if there is anything.
+func (s *Store) discard(t *tree, name string) error {
+	purge, err := t.keep(t.volumes.mkdir(purgeDir, 0o700))
+	if err != nil {
+		return err
+	}
+
+	err = t.volumes.rename(name, purge, s.opts.NewID())
+	if isNotExist(err) {
+		return nil
+	}
+
+	return err
+}
+
+// Expand makes a volume larger; size is the new size in bytes. The same size is
+// no error; a smaller one is of kind ErrPrecondition.
+func (s *Store) Expand(ctx context.Context, name string, size uint64) (Volume, error) {
+	doing := fmt.Sprintf("expand volume %.*s", MaxName, name)
+
+	if err := CheckName(name); err != nil {
+		return Volume{}, classify(doing, err)
+	}
+
+	if size < MinSize || size > MaxSize {
+		return Volume{}, classify(doing, failf(ErrInvalid, "size of %d bytes is outside %d..%d", size, MinSize, MaxSize))
+	}
+
+	return change(ctx, s, doing, func(ctx context.Context, t *tree) (Volume, error) {
+		r, err := t.load(t.volumes, name, name)
+		if err != nil {
+			return Volume{}, err
+		}
+
+		if size < r.Size {
+			return Volume{}, failf(ErrPrecondition, "it has %d bytes and can't be shrunk to %d: create a smaller one and copy", r.Size, size)
+		}
+
+		before := r.Size
+
+		if err := s.resize(ctx, t, &r, size); err != nil {
+			return Volume{}, err
+		}
+
+		if before != size {
+			s.opts.Emit("volume.expanded", fmt.Sprintf("volume %s was expanded from %d to %d bytes", name, before, size))
+		}
+
+		return s.measure(ctx, t, r)
+	})
+}
+
+// resize sets the quota, then the mark: if it is interrupted between the two,
+// the volume is larger than it says and the next attempt puts that right.
+func (s *Store) resize(ctx context.Context, t *tree, r *record, size uint64) error {
+	top, err := t.keep(t.volumes.sub(r.Name))
+	if err != nil {
+		return err
+	}
+
+	data, err := t.keep(top.sub(dataDir))
+	if err != nil {
+		return err
+	}
+
+	if err := s.opts.Tools.SetQuota(ctx, data.File, size); err != nil {
+		return err
+	}
+
+	r.Size = size
+
+	mark, err := r.encode()
+	if err != nil {
+		return err
+	}
+
+	return top.setMark(volumeMark, mark)
+}
