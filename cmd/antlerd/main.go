@@ -21,8 +21,8 @@ import (
 )
 
 func main() {
-	if replication.IsHandler(os.Args[1:]) {
-		os.Exit(replication.HandlerMain(os.Args[1:], os.Environ()))
+	if len(os.Args) > 1 && replication.IsHandler(os.Args[1]) {
+		os.Exit(replication.HandlerMain(os.Args[1:], os.Getenv, config.HandlerSocket))
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

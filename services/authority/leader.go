@@ -95,10 +95,16 @@ func (a *Authority) beginTerm(ctx context.Context, q *quorum) (end func()) {
 // serveTerm is a term of this node's leadership.
 func (a *Authority) serveTerm(ctx context.Context, q *quorum) {
 	l, err := a.takeOver(q)
-	if err != nil {
-		a.config.Logger.Info("lost the leadership before it began", zap.Error(err))
 
-		return
+	for err != nil {
+		a.config.Logger.Info("leading the quorum, but not ready", zap.Error(err))
+
+		select {
+		case <-ctx.Done():
+			return // lost before it began
+		case <-time.After(a.config.Timing.RaftCommit):
+			l, err = a.takeOver(q)
+		}
 	}
 
 	a.config.Logger.Info("leading the quorum", zap.Uint64("term", l.term))

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	antlerv1 "antler/api/antler/v1"
 )
 
@@ -80,7 +83,10 @@ func (a *Authority) callRenew(ctx context.Context, to string, request *antlerv1.
 
 	answer, err := client.Renew(ctx, request)
 	if err != nil {
-		a.peers.drop(to)
+		// Not if the call was given up because somebody else leads now.
+		if status.Code(err) != codes.Canceled {
+			a.peers.drop(to)
+		}
 
 		return nil, fmt.Errorf("renew at %s: %w", to, err)
 	}

@@ -107,6 +107,7 @@ func TestContainerdRunsStopsAndAdopts(t *testing.T) {
 	require.NoError(t, err)
 	t.Log(string(log))
 	assert.Contains(t, string(log), "bye")
+	assert.Contains(t, string(log), "hush", "root reads what belongs to mfs")
 	assert.Contains(t, string(log), "Read-only file system")
 }
 

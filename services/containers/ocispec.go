@@ -43,8 +43,10 @@ func (p Places) cgroup(name string) string {
 	return filepath.Join(p.CgroupFS, p.CgroupParent, name)
 }
 
-// baseCapabilities let a daemon become its own user and nothing else.
-var baseCapabilities = []string{"CAP_SETGID", "CAP_SETUID"}
+// baseCapabilities let a daemon that starts as root become its own user, and
+// read its configuration before that although it belongs to that user (so that
+// a reload can read it as well). They are gone with the change of user.
+var baseCapabilities = []string{"CAP_DAC_READ_SEARCH", "CAP_SETGID", "CAP_SETUID"}
 
 // fuseMajor, fuseMinor: /dev/fuse in the kernel's devices.txt.
 const fuseMajor, fuseMinor = 10, 229

@@ -22,7 +22,7 @@ func TestSpecGivesNoMoreThanAsked(t *testing.T) {
 	}
 	oci := ociSpec("master", spec, DefaultPlaces("/run/antler"))
 
-	assert.Equal(t, []string{"CAP_SETGID", "CAP_SETUID", "CAP_SYS_NICE"}, oci.Process.Capabilities.Bounding)
+	assert.Equal(t, []string{"CAP_DAC_READ_SEARCH", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_NICE"}, oci.Process.Capabilities.Bounding)
 	assert.Empty(t, oci.Process.Capabilities.Ambient)
 	assert.True(t, oci.Process.NoNewPrivileges)
 	assert.True(t, oci.Root.Readonly)

@@ -89,7 +89,7 @@ func (p *process) signal(signal syscall.Signal) error {
 
 	var sent error
 
-	err = conn.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), unix.Signal(signal), nil, 0) })
+	err = conn.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), signal, nil, 0) })
 	if errors.Is(sent, unix.ESRCH) {
 		return nil
 	}
@@ -162,15 +162,15 @@ func (p *processes) get(name string) *process {
 	return p.byName[name]
 }
 
-func (p *processes) put(name string, new *process) {
+func (p *processes) put(name string, latest *process) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if old := p.byName[name]; old != nil && old != new {
+	if old := p.byName[name]; old != nil && old != latest {
 		old.fd.Close()
 	}
 
-	p.byName[name] = new
+	p.byName[name] = latest
 }
 
 // endsWithin waits for the end of the process.

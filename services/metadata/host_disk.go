@@ -3,7 +3,6 @@ package metadata
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,13 +21,6 @@ import (
 // HostDisk is Disk with the tools and system calls of this host.
 type HostDisk struct{}
 
-// ext4 has its magic number at this offset of the device; see the kernel's
-// documentation of the super block.
-const (
-	superOffset = 1024 + 0x38
-	superMagic  = 0xEF53
-)
-
 // HasFileSystem implements Disk.
 func (HostDisk) HasFileSystem(device string) (bool, error) {
 	file, err := os.Open(device)
@@ -37,14 +29,28 @@ func (HostDisk) HasFileSystem(device string) (bool, error) {
 	}
 	defer file.Close()
 
-	magic := make([]byte, 2)
-
-	_, err = file.ReadAt(magic, superOffset)
+	super, err := readSuperblock(file)
 	if err != nil {
 		return false, fmt.Errorf("look for a file system on %s: %w", device, err)
 	}
 
-	return binary.LittleEndian.Uint16(magic) == superMagic, nil
+	return super.ext4, nil
+}
+
+// marked reports whether the kernel has seen a fault of the file system.
+func marked(device string) (bool, error) {
+	file, err := os.Open(device)
+	if err != nil {
+		return false, fmt.Errorf("look at the file system: %w", err)
+	}
+	defer file.Close()
+
+	super, err := readSuperblock(file)
+	if err != nil {
+		return false, fmt.Errorf("look at the file system on %s: %w", device, err)
+	}
+
+	return super.faulty, nil
 }
 
 // Format implements Disk. The journal is small, since each commit of it is
@@ -83,9 +89,16 @@ func (d HostDisk) Mount(ctx context.Context, device string) error {
 	return nil
 }
 
-// check runs e2fsck -p: without a reason it replays the journal and ends at
-// once. Exit codes from e2fsck(8): 1 errors corrected.
+// check runs e2fsck -p where the kernel has marked the file system as faulty. A
+// journal that has to be replayed is no fault, and mounting replays it: without a
+// reason the program is not worth the time it takes to start. Exit codes from
+// e2fsck(8): 1 errors corrected.
 func check(ctx context.Context, device string) error {
+	faulty, err := marked(device)
+	if err != nil || !faulty {
+		return err
+	}
+
 	output, err := exec.CommandContext(ctx, "e2fsck", "-p", device).CombinedOutput()
 
 	var exit *exec.ExitError
@@ -131,6 +144,12 @@ func (HostDisk) Prepare(empty bool) error {
 	err = os.Remove(inData(".mfsmaster.lock"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the stale lock: %w", err)
+	}
+
+	// mfsmaster would append to a torn line: see CutTornChange.
+	_, err = CutTornChange(DataPath)
+	if err != nil {
+		return err
 	}
 
 	if !empty {

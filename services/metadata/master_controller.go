@@ -80,6 +80,7 @@ func (*MasterController) Name() string { return "metadata.MasterController" }
 func (*MasterController) Inputs() []controller.Input {
 	return []controller.Input{
 		safe.Input[*MasterSpec](controller.InputWeak),
+		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
 		{
 			Namespace: resources.Namespace, Type: containers.ContainerStatusType,
 			ID: optional.Some(Container), Kind: controller.InputWeak,
@@ -151,6 +152,9 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
+	// frozen: the replica's I/O waits for the quorum's word. A master that waits
+	// for its disk can't answer, and killing it would change nothing.
+	frozen bool
 }
 
 // pass does what is next and says when to come again (0: when something
@@ -209,6 +213,13 @@ func (m *master) read(ctx context.Context) (*MasterSpecSpec, error) {
 	if err == nil {
 		m.running = *container.TypedSpec()
 	}
+
+	replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, m.runtime, replication.ReplicaStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return nil, fmt.Errorf("read replica: %w", err)
+	}
+
+	m.frozen = err == nil && replica.TypedSpec().Suspended != ""
 
 	spec, err := safe.ReaderGetByID[*MasterSpec](ctx, m.runtime, MasterSpecID)
 	if state.IsNotFoundError(err) {

@@ -59,12 +59,20 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 			return fmt.Errorf("read replica: %w", err)
 		}
 
-		// Nothing is known yet: what runs may have a lease.
-		if who.TypedSpec().Starting {
-			continue
+		last, err := safe.ReaderGetByID[*MasterSpec](ctx, r, MasterSpecID)
+		if err != nil && !state.IsNotFoundError(err) {
+			return fmt.Errorf("read master spec: %w", err)
 		}
 
-		wanted := wantedMaster(who.TypedSpec(), replica.TypedSpec())
+		var before *MasterSpecSpec
+		if last != nil {
+			before = last.TypedSpec()
+		}
+
+		wanted, decided := wantedMaster(who.TypedSpec(), replica.TypedSpec(), before)
+		if !decided {
+			continue
+		}
 
 		err = safe.WriterModify(ctx, r, NewMasterSpec(), func(spec *MasterSpec) error {
 			*spec.TypedSpec() = wanted
@@ -80,8 +88,10 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 }
 
 // wantedMaster is the whole decision. A switchover stops the master cleanly;
-// everything else that takes the right to serve away kills it.
-func wantedMaster(who *authority.AuthorityStatusSpec, replica *replication.ReplicaStatusSpec) MasterSpecSpec {
+// everything else that takes the right to serve away kills it. before is the last
+// decision, nil after a start of antlerd. It reports false while too little is
+// known to decide: what runs goes on.
+func wantedMaster(who *authority.AuthorityStatusSpec, replica *replication.ReplicaStatusSpec, before *MasterSpecSpec) (MasterSpecSpec, bool) {
 	spec := MasterSpecSpec{
 		Epoch:          who.Epoch,
 		Device:         replica.Device,
@@ -91,13 +101,30 @@ func wantedMaster(who *authority.AuthorityStatusSpec, replica *replication.Repli
 	}
 
 	switch {
-	case !who.IsHolder || !who.LeaseValid || !replica.ReadyFor(who.Epoch):
+	// What runs may have a lease from before.
+	case who.Starting:
+		return spec, false
+	case !who.IsHolder || !who.LeaseValid:
+		return spec, true
 	case who.Target != "" && who.Target != who.Self:
 		spec.Stop = StopClean
-	default:
-		spec.Run = true
-		spec.Format = !who.Formatted
+
+		return spec, true
 	}
 
-	return spec
+	spec.Format = !who.Formatted
+	running := before != nil && before.Run && before.Epoch == who.Epoch
+
+	switch {
+	// The kernel hasn't told yet, or the replica's role not yet been put down to
+	// this epoch: so it is for a moment after a start of antlerd, when a master
+	// may serve from before.
+	case replica.Phase == replication.PhaseUnknown,
+		!running && replica.Usable() && !replica.ReadyFor(who.Epoch):
+		return spec, false
+	}
+
+	spec.Run = replica.Usable() && (running || replica.ReadyFor(who.Epoch))
+
+	return spec, true
 }

@@ -255,6 +255,12 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 // unanswered counts; a master that starts has StartDeadline, one that has
 // answered before ProbesFailed tries.
 func (m *master) unanswered(ctx context.Context, err error) (time.Duration, error) {
+	if m.frozen {
+		m.status.Answering, m.failures, m.started = false, 0, m.Now()
+
+		return startingProbe, nil
+	}
+
 	if m.status.Phase == PhaseStarting {
 		if m.Now().Sub(m.started) < m.Timing.StartDeadline {
 			return startingProbe, nil

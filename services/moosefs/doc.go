@@ -1,14 +1,7 @@
-// Package moosefs looks after everything of MooseFS but its master: it asks a
-// master about itself over MooseFS's own protocol, and keeps chunkserver,
-// metalogger and mounts of this node running with the right settings.
-//
-// # Asking
-//
-// The protocol is a packet of two 32-bit numbers, command and length, and a
-// body; everything is big-endian. The commands used here need no registration
-// and are the ones MooseFS's own status page sends. Answers come from the
-// network: the parsers are total, and tested with recorded answers of a real
-// master (testdata) and with random bytes.
+// Package moosefs looks after everything of MooseFS but its master: it keeps
+// chunkserver, metalogger and mounts of this node running with the right
+// settings, and reports what the master says about the storage. How a master is
+// asked is in package protocol.
 //
 // # What an acknowledged write is worth
 //
@@ -54,5 +47,17 @@
 // moment. Without it they hang until TCP's retransmission meets the new
 // address: 6 s and more. For the same reason a planned stop should take the
 // floating address away before it ends the master: no FIN and no RST reaches
-// the clients, and they wait instead of sleeping.
+// the clients, and they wait instead of sleeping. Measured: a master that was
+// killed and answered again after 1.5 s had its clients' waiting request done
+// after 3.03 s, which is the pause 0.3+0.6+0.9+1.2 s; connections that were
+// destroyed with a master present cost 0.3 to 0.5 s, most of it the
+// chunkservers' second.
+//
+// One more wait is the master's own (chunk_univ_multi_modify and
+// chunk_prepare_to_modify in chunks.c): in the first 5 s after its start, and
+// while a chunkserver registers, it lets nobody change an existing chunk of
+// which fewer copies are there than wanted; clients ask again every 0.5 s. New
+// chunks are made at once on the chunkservers that are there. So a file that
+// was being written on the chunkserver of the node that lost its power
+// goes on 5 to 6 s after the new master was started, and new files before that.
 package moosefs

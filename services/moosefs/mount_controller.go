@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/siderolabs/gen/optional"
@@ -146,7 +145,7 @@ func (c *MountController) adminWanted(ctx context.Context, r controller.Runtime)
 
 // removeContainer takes the spec of a container back, if there is one.
 func removeContainer(ctx context.Context, r controller.Runtime, name string) error {
-	err := r.Destroy(ctx, resources.Metadata(containers.ContainerSpecType, resource.ID(name)).Copy())
+	err := r.Destroy(ctx, containers.NewContainerSpec(name).Metadata())
 	if err != nil && !state.IsNotFoundError(err) {
 		return fmt.Errorf("take the spec of container %q back: %w", name, err)
 	}

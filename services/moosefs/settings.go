@@ -68,6 +68,8 @@ func common(self config.Member, floating netip.Addr) []setting {
 		{"WORKING_GROUP", "mfs"},
 		{"DATA_PATH", dataPath},
 		{"LOCK_MEMORY", "0"},
+		// -19, the default, would starve the node's own supervision.
+		{"NICE_LEVEL", "0"},
 		// The score is set from outside, where the privilege for it is.
 		{"DISABLE_OOM_KILLER", "0"},
 		{"MASTER_HOST", floating.String()},
@@ -123,8 +125,7 @@ func chunkserverSpec(cfg *config.Config, stores []Store) (containers.ContainerSp
 	return containers.ContainerSpecSpec{
 		Args: []string{"/usr/sbin/mfschunkserver", "-f", "-c", "/etc/mfs/mfschunkserver.cfg", "start"},
 		Files: map[string]containers.File{
-			// Read before it becomes mfs, and after.
-			"mfs/mfschunkserver.cfg": {Content: lines(settings)},
+			"mfs/mfschunkserver.cfg": {Content: lines(settings), Owner: containers.MFSUser},
 			"mfs/mfshdd.cfg":         {Content: disks.String(), Owner: containers.MFSUser},
 		},
 		Mounts:          mounts,
@@ -156,7 +157,7 @@ func metaloggerSpec(cfg *config.Config) (containers.ContainerSpecSpec, error) {
 
 	return containers.ContainerSpecSpec{
 		Args:  []string{"/usr/sbin/mfsmetalogger", "-f", "-c", "/etc/mfs/mfsmetalogger.cfg", "start"},
-		Files: map[string]containers.File{"mfs/mfsmetalogger.cfg": {Content: lines(settings)}},
+		Files: map[string]containers.File{"mfs/mfsmetalogger.cfg": {Content: lines(settings), Owner: containers.MFSUser}},
 		Mounts: []containers.Mount{{
 			Source: filepath.Join(config.StateDir, "metalogger"), Destination: dataPath,
 		}},

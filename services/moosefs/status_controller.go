@@ -28,15 +28,6 @@ const statusInterval = 5 * time.Second
 // defaultsTimeout is for MooseFS's tools, which wait as long as the mount does.
 const defaultsTimeout = 20 * time.Second
 
-// Master is asked about the storage. Client is one.
-type Master interface {
-	Info(ctx context.Context) (Info, error)
-	Chunkservers(ctx context.Context) ([]Chunkserver, error)
-	Sessions(ctx context.Context) ([]Session, error)
-	Metaloggers(ctx context.Context) ([]Metalogger, error)
-	Health(ctx context.Context) (Health, error)
-}
-
 // StatusController reports, on the node that serves, what the master knows of
 // the storage; and sets the defaults for new data once the admin mount is
 // there.
@@ -166,14 +157,12 @@ func (c *StatusController) report(ctx context.Context, r controller.Writer, clus
 	spec.DefaultsSet = defaults
 
 	err = safe.WriterModify(ctx, r, NewStatus(), func(res *Status) error {
-		if askErr != nil {
+		if askErr == nil {
+			*res.TypedSpec() = spec
+		} else {
 			// What was known is better than nothing.
 			res.TypedSpec().Error = askErr.Error()
-
-			return nil
 		}
-
-		*res.TypedSpec() = spec
 
 		return nil
 	})

@@ -29,7 +29,7 @@ func renderConfig(self string, spec ReplicaSpecSpec, timing authority.Timing) (s
 
 	fmt.Fprintf(&out, "# Written by antlerd; changes are lost.\nglobal { usage-count no; }\nresource %s {\n", resourceName)
 	fmt.Fprintf(&out, "  options {\n    on-no-data-accessible io-error;\n  }\n")
-	fmt.Fprintf(&out, "  disk {\n    fencing %s;\n    on-io-error detach;\n  }\n", fencing(spec))
+	fmt.Fprintf(&out, "  disk {\n    fencing %s;\n    on-io-error detach;\n%s  }\n", fencing(spec), resync)
 	fmt.Fprintf(&out, "  net {\n%s  }\n", netOptions(timing))
 
 	for _, s := range sides {
@@ -46,6 +46,11 @@ func renderConfig(self string, spec ReplicaSpecSpec, timing authority.Timing) (s
 
 	return out.String(), nil
 }
+
+// resync at a fixed rate. The default feels its way up from 250 KiB/s, and lets
+// any other I/O push it down there: for the little that changed while a node was
+// down it takes minutes, in which the other one can't be lost.
+const resync = "    c-plan-ahead 0;\n    resync-rate 20M;\n    c-min-rate 4M;\n"
 
 // fencing: with a peer no write goes on without it, or the quorum's word. A
 // cluster of one has nobody to outdate, and DRBD would ask for it all the same.

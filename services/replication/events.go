@@ -114,8 +114,9 @@ func (k kernel) applyResource(e event) kernel {
 }
 
 func (k kernel) applyConnection(e event) kernel {
+	// DRBD 8.4 forgets a connection that it has given up.
 	if e.verb == "destroy" {
-		k.connection, k.peerRole = "", ""
+		k.connection, k.peerRole = standAlone, ""
 
 		return k
 	}
@@ -176,6 +177,9 @@ const (
 	diskAttaching    = "Attaching"
 	suspendedFencing = "fencing"
 )
+
+// alone reports whether the peer isn't even looked for.
+func (k kernel) alone() bool { return k.connection == "" || k.connection == standAlone }
 
 // syncing reports whether blocks are on their way from one side to the other.
 func (k kernel) syncing() bool {

@@ -42,9 +42,11 @@ type HandlerServer struct {
 	Socket string
 	Fencer Fencer
 	// Peer gives the name of the node with an address.
-	Peer   func(netip.Addr) (string, bool)
-	Events Events
-	Logger *zap.Logger
+	Peer func(netip.Addr) (string, bool)
+	// OnlyPeer is the other metadata node.
+	OnlyPeer string
+	Events   Events
+	Logger   *zap.Logger
 
 	calls atomic.Int32
 }
@@ -147,22 +149,41 @@ func (s *HandlerServer) serve(ctx context.Context, conn net.Conn) {
 
 // answer returns nil only when the quorum has recorded that the peer is outdated.
 func (s *HandlerServer) answer(ctx context.Context, line string) error {
-	words := strings.Fields(line)
-	if len(words) != 4 || words[0] != handlerFencePeer || words[1] != resourceName {
-		return fmt.Errorf("answer DRBD's handler: %q is no question we know", strings.TrimSpace(line))
-	}
-
-	address, err := netip.ParseAddr(words[3])
+	peer, err := s.asked(line)
 	if err != nil {
 		return fmt.Errorf("answer DRBD's handler: %w", err)
-	}
-
-	peer, found := s.Peer(address.Unmap())
-	if !found {
-		return fmt.Errorf("answer DRBD's handler: no node of the cluster has the address %s: see that the configuration is the same everywhere", address)
 	}
 
 	s.Logger.Info("DRBD lost its peer: asking the quorum to outdate it", zap.String("peer", peer))
 
 	return s.Fencer.Outdate(ctx, peer)
+}
+
+// asked returns the peer that a question is about. While there is no connection
+// (promoting with the peer gone) DRBD names none: there is only the one.
+func (s *HandlerServer) asked(line string) (string, error) {
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != handlerFencePeer || words[1] != resourceName {
+		return "", fmt.Errorf("%q is no question we know", strings.TrimSpace(line))
+	}
+
+	if len(words) == 2 && s.OnlyPeer != "" {
+		return s.OnlyPeer, nil
+	}
+
+	if len(words) != 4 {
+		return "", fmt.Errorf("%q names no peer", strings.TrimSpace(line))
+	}
+
+	address, err := netip.ParseAddr(words[3])
+	if err != nil {
+		return "", err
+	}
+
+	peer, found := s.Peer(address.Unmap())
+	if !found {
+		return "", fmt.Errorf("no node of the cluster has the address %s: see that the configuration is the same everywhere", address)
+	}
+
+	return peer, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -76,7 +77,9 @@ func (i inspector) inspect(ctx context.Context, path, consent string) (finding, 
 
 // judge weighs what is on the device against what this node remembers.
 func (i inspector) judge(path, consent string, mark marker, signatures []signature) (finding, error) {
-	drbd := len(signatures) == 1 && signatures[0].Type == "drbd"
+	// What is on the replica shows through: DRBD's metadata is at the end of the
+	// device, its content begins where the device does.
+	drbd := slices.ContainsFunc(signatures, func(s signature) bool { return s.Type == "drbd" })
 
 	switch {
 	case mark.ConsentID != "" && consent != "" && mark.ConsentID != consent:

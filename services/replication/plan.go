@@ -1,6 +1,10 @@
 package replication
 
-import "time"
+import (
+	"time"
+
+	"go.uber.org/zap/zapcore"
+)
 
 // step is one thing to do with the replica.
 type step string
@@ -105,7 +109,7 @@ func (s situation) ascend() step {
 // tend looks after what is neither wanted nor dangerous.
 func (s situation) tend() step {
 	switch {
-	case s.spec.Peer != "" && s.kernel.connection == standAlone && !s.kernel.splitBrain:
+	case s.spec.Peer != "" && s.kernel.alone() && !s.kernel.splitBrain:
 		return stepConnect
 	case s.kernel.syncing():
 		return stepMeasure
@@ -129,6 +133,15 @@ func (s step) pause(failures int) time.Duration {
 	}
 
 	return min(10*time.Second, 500*time.Millisecond<<min(failures, 5))
+}
+
+// level keeps what is done every few seconds out of the log.
+func (s step) level() zapcore.Level {
+	if s == stepInspect || s == stepMeasure {
+		return zapcore.DebugLevel
+	}
+
+	return zapcore.InfoLevel
 }
 
 // stillWanted reports whether a step that is under way is worth finishing.

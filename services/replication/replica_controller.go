@@ -276,7 +276,7 @@ func (k *keeping) start(ctx context.Context, chosen step) {
 
 	spec := *k.spec
 
-	k.logger.Info("replica: step", zap.String("step", string(chosen)))
+	k.logger.Log(chosen.level(), "replica: step", zap.String("step", string(chosen)))
 	k.running.Go(func() { k.done <- k.take(ctx, chosen, spec, k.watch.look) })
 }
 

@@ -143,7 +143,7 @@ func changes(before, after kernel) []change {
 
 	was, is := before.connection == connected, after.connection == connected
 
-	add(!was && is, "replication.connected", "connected to the peer, whose disk is "+after.peerDisk)
+	add(!was && is, "replication.connected", "connected to the peer")
 	add(was && !is, "replication.disconnected", "lost the peer: "+after.connection)
 	add(before.role != RolePrimary && after.role == RolePrimary, "replication.promoted", "this replica is primary")
 	add(before.role == RolePrimary && after.role != RolePrimary, "replication.demoted", "this replica is no longer primary")

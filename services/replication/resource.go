@@ -142,8 +142,14 @@ type ReplicaStatusSpec struct {
 // DeepCopy implements typed.DeepCopyable.
 func (s ReplicaStatusSpec) DeepCopy() ReplicaStatusSpec { return s }
 
-// ReadyFor reports whether the replica is primary in the epoch, and its disk
-// good. It may have an Error all the same: one about its peer.
-func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool {
-	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Epoch == epoch && s.Disk == diskUpToDate
+// ReadyFor reports whether the replica can be served from in the epoch. It may
+// have an Error all the same: one about its peer.
+func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool { return s.Usable() && s.Epoch == epoch }
+
+// Usable reports whether the replica is primary, its disk good, and its I/O not
+// suspended for another reason than to wait for the quorum's word.
+func (s ReplicaStatusSpec) Usable() bool {
+	frozen := s.Suspended != "" && s.Suspended != suspendedFencing
+
+	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Disk == diskUpToDate && !frozen
 }

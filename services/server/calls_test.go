@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -239,7 +240,7 @@ func TestMetrics(t *testing.T) {
 	c.node("n1").events.Emit("node.started", 0, "")
 
 	recorder := httptest.NewRecorder()
-	c.node("n1").server.Metrics().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	c.node("n1").server.Metrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 
 	for _, want := range []string{
 		"antler_serving 1\n", "antler_epoch 5\n", "antler_quorum 1\n", "antler_lease_valid 1\n", "antler_events_total 1\n",

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -34,13 +36,14 @@ func (c *clusterService) GetStatus(ctx context.Context, request *antlerv1.GetSta
 	return &antlerv1.GetStatusResponse{Cluster: status}, nil
 }
 
-// askOthers fills in what only the serving node knows. A node that was cut off
-// gives the answer of one that was not.
+// askOthers fills in what only the other nodes know of themselves. A node that
+// was cut off gives the answer of one that was not.
 func (s *Server) askOthers(ctx context.Context, own *antlerv1.ClusterStatus) *antlerv1.ClusterStatus {
+	others := s.askAll(ctx, own)
+
 	if !own.Authority.Quorum {
-		for _, node := range own.Nodes {
-			other := s.ask(ctx, node.Name)
-			if other != nil && other.Authority.Quorum {
+		for _, other := range others {
+			if other.Authority.Quorum {
 				own = other
 
 				break
@@ -48,16 +51,59 @@ func (s *Server) askOthers(ctx context.Context, own *antlerv1.ClusterStatus) *an
 		}
 	}
 
-	if own.Serving.Node == "" || own.Serving.Node == own.AnsweredBy {
-		return own
+	for _, other := range others {
+		if other != own {
+			take(own, other)
+		}
 	}
 
-	other := s.ask(ctx, own.Serving.Node)
-	if other != nil && other.Serving.Node == own.Serving.Node && other.Serving.Epoch == own.Serving.Epoch {
-		own.Serving = other.Serving
-	}
+	(*problemList)(&own.Problems).sort()
+	own.Health = healthOf(own)
 
 	return own
+}
+
+// take adds to a node's answer what another knows of itself.
+func take(into, from *antlerv1.ClusterStatus) {
+	name := from.AnsweredBy
+	serves := into.Serving.Node == name && from.Serving.Node == name && from.Serving.Epoch == into.Serving.Epoch
+
+	if serves {
+		into.Serving = from.Serving
+	}
+
+	for i, node := range into.Nodes {
+		if node.Name == name {
+			node.Error = from.Nodes[i].Error
+		}
+	}
+
+	for _, problem := range from.Problems {
+		known := slices.ContainsFunc(into.Problems, func(p *antlerv1.Problem) bool { return p.Summary == problem.Summary })
+		if !known && (problem.Node == name || serves && problem.Node == "") {
+			into.Problems = append(into.Problems, problem)
+		}
+	}
+}
+
+// askAll returns what the other nodes know, in their order, of those that
+// answer at once. Those known to be down are not waited for.
+func (s *Server) askAll(ctx context.Context, own *antlerv1.ClusterStatus) []*antlerv1.ClusterStatus {
+	answers := make([]*antlerv1.ClusterStatus, len(own.Nodes))
+
+	var wait sync.WaitGroup
+
+	for i, node := range own.Nodes {
+		if own.Authority.Quorum && !node.Alive {
+			continue
+		}
+
+		wait.Go(func() { answers[i] = s.ask(ctx, node.Name) })
+	}
+
+	wait.Wait()
+
+	return slices.DeleteFunc(answers, func(c *antlerv1.ClusterStatus) bool { return c == nil || len(c.Nodes) != len(own.Nodes) })
 }
 
 // ask returns what another node knows, or nil if it doesn't say at once.

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -185,6 +188,33 @@ func TestKindsAreWellFormed(t *testing.T) {
 		require.NotEmpty(t, kind.Meaning)
 
 		seen = append(seen, kind.Kind)
+	}
+}
+
+// emits finds the kinds that services emit by name.
+func emits() *regexp.Regexp { return regexp.MustCompile(`\bEmit\("([a-z-]+\.[a-z-]+)"`) }
+
+func TestEveryKindIsInTheTable(t *testing.T) {
+	var known []string
+	for _, kind := range Kinds() {
+		known = append(known, kind.Kind)
+	}
+
+	files, err := filepath.Glob("../*/*.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+
+		for _, found := range emits().FindAllSubmatch(text, -1) {
+			require.Contains(t, known, string(found[1]), path)
+		}
 	}
 }
 

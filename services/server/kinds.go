@@ -13,7 +13,6 @@ func Kinds() []KindInfo {
 		{"node.started", "antlerd started on the node"},
 		{"node.stopping", "antlerd was told to stop"},
 		{"node.fence", "the node resets itself because it could not stop serving in time"},
-		{"node.device-refused", "a device is not used because something is on it"},
 
 		{"authority.formed", "the quorum recorded that file system and metadata exist"},
 		{"authority.consent", "the quorum consented to create the replicas"},
@@ -53,6 +52,10 @@ func Kinds() []KindInfo {
 		{"address.announced", "the neighbours were told where the floating address is"},
 		{"address.removed", "the floating address is off"},
 		{"address.conflict", "somebody else answers for the floating address"},
+
+		{"clients.reconnect", "connections to the old master were ended, so that clients look for the new one"},
+		{"storage.defaults", "copies and trash time of new data are set"},
+		{"chunkstore.refused", "a place for chunks is not used"},
 
 		{"volume.created", "a volume was created"},
 		{"volume.expanded", "a volume's size was changed"},

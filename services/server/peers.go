@@ -88,7 +88,7 @@ func (p *peers) close() {
 	defer p.mu.Unlock()
 
 	for node, conn := range p.conns {
-		conn.Close()
+		_ = conn.Close()
 		delete(p.conns, node)
 	}
 }

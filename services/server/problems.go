@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,11 @@ func (l *problemList) warn(node, summary, advice string) {
 	*l = append(*l, &antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_WARNING, Node: node, Summary: summary, Advice: advice})
 }
 
+// sort puts errors before warnings.
+func (l problemList) sort() {
+	slices.SortStableFunc(l, func(a, b *antlerv1.Problem) int { return int(b.Severity) - int(a.Severity) })
+}
+
 // problems is all that a person should know, each with what to do.
 func (s snapshot) problems() []*antlerv1.Problem {
 	var list problemList
@@ -43,9 +49,10 @@ func (s snapshot) problems() []*antlerv1.Problem {
 	}
 
 	s.storageProblems(&list)
+	s.ownProblems(&list)
 	s.settingProblems(&list)
 
-	slices.SortStableFunc(list, func(a, b *antlerv1.Problem) int { return int(b.Severity) - int(a.Severity) })
+	list.sort()
 
 	return list
 }
@@ -168,8 +175,37 @@ func (s snapshot) storageProblems(list *problemList) {
 			"delete what is not needed, or add a chunkserver")
 	}
 
-	if s.serving() == s.self && s.address.Error != "" {
+	if s.serving() != s.self {
+		return
+	}
+
+	if s.address.Error != "" {
 		list.wrong(s.self, "the floating address: "+s.address.Error, "")
+	}
+
+	if s.storage.Missing > 0 {
+		list.wrong("", fmt.Sprintf("%d chunks have no copy: the files they belong to can't be read whole", s.storage.Missing),
+			"bring back the chunkservers that are down, before anything else")
+	}
+
+	if s.storage.Endangered > 0 {
+		list.warn("", fmt.Sprintf("%d chunks have one copy left of several", s.storage.Endangered),
+			"bring back the chunkservers that are down; MooseFS makes the copies again by itself")
+	}
+}
+
+// ownProblems are those that only the node itself knows of.
+func (s snapshot) ownProblems(list *problemList) {
+	for _, id := range slices.Sorted(maps.Keys(s.stores)) {
+		if store := s.stores[id]; store.Error != "" {
+			list.wrong(s.self, fmt.Sprintf("the chunk store %s on %s: %s", store.Configured, s.self, store.Error), "")
+		}
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(s.modules)) {
+		if module := s.modules[name]; !module.Loaded {
+			list.wrong(s.self, fmt.Sprintf("the kernel module %s is missing on %s: %s", name, s.self, module.Error), "install the kernel's modules there")
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
+	"antler/services/moosefs"
+	"antler/services/node"
 	"antler/services/node/config"
 )
 
@@ -115,6 +117,19 @@ func TestProblems(t *testing.T) {
 			{"n1 hears from no leader of the quorum, so what it shows may be old",
 				"start n2 and n3, or repair the network to them (TCP port 9441); service goes on by itself when a majority of the voters is there"},
 		}},
+		{"data is lost or nearly so", func(s *snapshot) {
+			s.storage.Missing, s.storage.Endangered = 3, 7
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"3 chunks have no copy: the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else"},
+			{"7 chunks have one copy left of several", "bring back the chunkservers that are down; MooseFS makes the copies again by itself"},
+		}},
+		{"what only the node knows", func(s *snapshot) {
+			s.stores = map[string]moosefs.ChunkStoreStatusSpec{"0": {Configured: "/dev/vdc", Error: "it holds ntfs: use a blank disk"}}
+			s.modules = map[string]node.ModuleStatusSpec{"fuse": {Loaded: true}, "drbd": {Error: "not found"}}
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the chunk store /dev/vdc on n1: it holds ntfs: use a blank disk", ""},
+			{"the kernel module drbd is missing on n1: not found", "install the kernel's modules there"},
+		}},
 		{"errors come before warnings", func(s *snapshot) {
 			s.cluster.Storage.Durability = config.DurabilityLoseSecondsOnPowerCut
 			s.certificateEnds = testTime().AddDate(0, 0, 20)
@@ -183,4 +198,20 @@ func TestStatusIsAskedWhereItIsKnown(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "n2", status.AnsweredBy)
 	require.NotNil(t, status.Serving.Since)
+}
+
+// What only n3 knows of itself is in the answer of n1.
+func TestStatusHasEveryNodesOwnProblems(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+
+	broken := node.NewModuleStatus("fuse")
+	broken.TypedSpec().Error = "not found"
+	c.put(c.node("n3"), broken)
+
+	status, err := getStatus(t.Context(), c.dial("n1", c.files.Reader))
+	require.NoError(t, err)
+	require.Equal(t, antlerv1.Health_HEALTH_DEGRADED, status.Health)
+	require.Len(t, status.Problems, 1)
+	require.Equal(t, "the kernel module fuse is missing on n3: not found", status.Problems[0].Summary)
 }

@@ -20,6 +20,7 @@ import (
 	"antler/services/authority"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/moosefs"
 	"antler/services/node"
 	"antler/services/replication"
 	"antler/services/resources"
@@ -32,10 +33,11 @@ func RegisterResources(ctx context.Context, st state.State) error {
 
 	for _, r := range []meta.ResourceWithRD{
 		&authority.AuthorityStatus{}, &authority.NodeReport{},
-		&replication.ReplicaSpec{}, &replication.ReplicaStatus{},
+		&replication.ReplicaSpec{}, &replication.ReplicaStatus{}, &replication.DeviceUse{},
 		&metadata.MasterSpec{}, &metadata.MasterStatus{},
 		&address.AddressSpec{}, &address.AddressStatus{},
 		&containers.ContainerSpec{}, &containers.ContainerStatus{},
+		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{},
 		&node.NodeConfig{}, &node.ModuleStatus{},
 	} {
 		err := types.Register(ctx, r)

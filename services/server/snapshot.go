@@ -14,6 +14,8 @@ import (
 	"antler/services/authority"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/moosefs"
+	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/replication"
@@ -29,6 +31,11 @@ type snapshot struct {
 	// which are newer than what it last told the leader.
 	reports map[string]authority.NodeReportSpec
 	address address.AddressStatusSpec
+	// storage is what this node's master says; zero where none serves.
+	storage moosefs.StatusSpec
+	// stores and modules are this node's own.
+	stores  map[string]moosefs.ChunkStoreStatusSpec
+	modules map[string]node.ModuleStatusSpec
 	// since when this node's master answers in the current epoch; zero when it
 	// doesn't or isn't known.
 	since time.Time
@@ -42,6 +49,8 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 		self:            s.options.Config.Node.Name,
 		now:             s.options.Now(),
 		reports:         map[string]authority.NodeReportSpec{},
+		stores:          map[string]moosefs.ChunkStoreStatusSpec{},
+		modules:         map[string]node.ModuleStatusSpec{},
 		certificateEnds: s.certificateEnds,
 	}
 
@@ -70,13 +79,9 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 
 	out.reports[out.self] = own
 
-	held, err := specOf[*address.AddressStatus](ctx, s.options.State, address.AddressStatusID)
+	err = s.ownParts(ctx, &out)
 	if err != nil {
 		return out, err
-	}
-
-	if held != nil {
-		out.address = *held.TypedSpec()
 	}
 
 	if event, found := s.options.Events.Last("metadata.master-answering", out.authority.Epoch); found {
@@ -84,6 +89,47 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 	}
 
 	return out, nil
+}
+
+// ownParts reads what nodes don't tell each other: only they know it.
+func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
+	held, err := specOf[*address.AddressStatus](ctx, s.options.State, address.AddressStatusID)
+	if err != nil {
+		return err
+	}
+
+	if held != nil {
+		out.address = *held.TypedSpec()
+	}
+
+	storage, err := specOf[*moosefs.Status](ctx, s.options.State, moosefs.StatusID)
+	if err != nil {
+		return err
+	}
+
+	if storage != nil {
+		out.storage = *storage.TypedSpec()
+	}
+
+	stores, err := safe.StateListAll[*moosefs.ChunkStoreStatus](ctx, s.options.State)
+	if err != nil {
+		return fmt.Errorf("list the chunk stores: %w", err)
+	}
+
+	for store := range stores.All() {
+		out.stores[store.Metadata().ID()] = *store.TypedSpec()
+	}
+
+	modules, err := safe.StateListAll[*node.ModuleStatus](ctx, s.options.State)
+	if err != nil {
+		return fmt.Errorf("list the kernel modules: %w", err)
+	}
+
+	for module := range modules.All() {
+		out.modules[module.Metadata().ID()] = *module.TypedSpec()
+	}
+
+	return nil
 }
 
 func (s *Server) ownReport(ctx context.Context) (authority.NodeReportSpec, error) {

@@ -28,16 +28,20 @@ func (s snapshot) status() *antlerv1.ClusterStatus {
 		out.Nodes = append(out.Nodes, s.nodeStatus(member))
 	}
 
-	switch {
-	case out.Serving.Node == "":
-		out.Health = antlerv1.Health_HEALTH_DOWN
-	case len(out.Problems) > 0:
-		out.Health = antlerv1.Health_HEALTH_DEGRADED
-	default:
-		out.Health = antlerv1.Health_HEALTH_OK
-	}
+	out.Health = healthOf(out)
 
 	return out
+}
+
+func healthOf(c *antlerv1.ClusterStatus) antlerv1.Health {
+	switch {
+	case c.Serving.Node == "":
+		return antlerv1.Health_HEALTH_DOWN
+	case len(c.Problems) > 0:
+		return antlerv1.Health_HEALTH_DEGRADED
+	default:
+		return antlerv1.Health_HEALTH_OK
+	}
 }
 
 func (s snapshot) servingStatus() *antlerv1.Serving {

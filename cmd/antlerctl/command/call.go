@@ -27,7 +27,7 @@ func call[C, Request, Reply any](ctx context.Context, a *app, client func(grpc.C
 	if err != nil {
 		return none, err
 	}
-	defer conn.Close()
+	defer conn.end()
 
 	return method(client(conn), ctx, request)
 }
@@ -49,7 +49,7 @@ func (a *app) reassure(doing string) (stop func()) {
 			case <-ended:
 				return
 			case <-ticker.C:
-				fmt.Fprintf(a.Err, "%s (%s)\n", doing, a.Now().Sub(began).Round(time.Second))
+				_, _ = fmt.Fprintf(a.Err, "%s (%s)\n", doing, a.Now().Sub(began).Round(time.Second))
 			}
 		}
 	}()

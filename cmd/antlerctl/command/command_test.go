@@ -83,7 +83,7 @@ func TestGenConfigMakesFilesThatLoad(t *testing.T) {
 
 func TestGenConfigWritesNothingThatIsWrong(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
-		{"unknown key", "nmae: home\n", `unknown key "nmae"`},
+		{"unknown key", "title: home\n", `unknown key "title"`},
 		{"even voters", strings.ReplaceAll(clusterFile, "- {name: n3, address: 10.5.0.3, chunks: [{device: /dev/vdc}]}\n", ""), "2 voters (n1, n2) are an even number"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -373,6 +373,14 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		code, _, errs := run(t, t.Context(), "", tc.args...)
 		require.Equal(t, exitUsage, code)
 		require.Equal(t, tc.want, errs)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for args, want := range map[string]string{"": "dev\n", "-o=json": "{\"version\":\"dev\"}\n", "-o=yaml": "---\nversion: \"dev\"\n"} {
+		code, out, errs := run(t, t.Context(), "", append([]string{"version"}, strings.Fields(args)...)...)
+		require.Equal(t, exitOK, code, errs)
+		require.Equal(t, want, out)
 	}
 }
 

@@ -34,9 +34,10 @@ const (
 // session is a connection to a node that has answered.
 type session struct {
 	*grpc.ClientConn
-	// asked is who answers, for messages.
-	asked string
 }
+
+// end closes the connection. What could go wrong by then is nobody's business.
+func (s *session) end() { _ = s.Close() }
 
 // connect returns a connection to the first node that answers.
 func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
@@ -80,7 +81,7 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 			ServerName: endpoint.Node,
 		}))
 		if err == nil {
-			return ctx, &session{conn, endpoint.Node}, nil
+			return ctx, &session{conn}, nil
 		}
 
 		if ctx.Err() != nil {
@@ -106,14 +107,11 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 		return ctx, nil, fmt.Errorf("ask this node over %s: %w: is antlerd running, and are you root?", config.APISocket, err)
 	}
 
-	asked := "this node"
-
 	if a.node != "" {
-		asked = a.node
 		ctx = metadata.AppendToOutgoingContext(ctx, config.NodeMetadata, a.node)
 	}
 
-	return ctx, &session{conn, asked}, nil
+	return ctx, &session{conn}, nil
 }
 
 // probe connects and makes sure that the other end answers.
@@ -137,7 +135,7 @@ func probe(ctx context.Context, target string, creds credentials.TransportCreden
 		return conn, nil
 	}
 
-	conn.Close()
+	_ = conn.Close()
 
 	if wait.Err() != nil {
 		return nil, fmt.Errorf("no answer within %s", dialWait)

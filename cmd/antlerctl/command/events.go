@@ -77,7 +77,7 @@ func (a *app) watchEvents(cmd *cobra.Command, request *antlerv1.WatchEventsReque
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.end()
 
 	stream, err := antlerv1.NewClusterServiceClient(conn).WatchEvents(ctx, request)
 	if err != nil {

@@ -115,7 +115,10 @@ func (a *app) genConfig(path, dir string, force bool) error {
 	}
 
 	for _, path := range written {
-		fmt.Fprintln(a.Out, path)
+		_, err = fmt.Fprintln(a.Out, path)
+		if err != nil {
+			return err
+		}
 	}
 
 	_, err = fmt.Fprintf(a.Err, "Give each node its own file as %s, and look at the cluster with\n  antlerctl -c %s status\n",

@@ -92,7 +92,7 @@ func (a *app) follow(ctx context.Context, begin func(context.Context, *session) 
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.end()
 
 	next, err := begin(ctx, conn)
 	if err != nil {

@@ -76,7 +76,7 @@ func (a *app) streamLogs(cmd *cobra.Command, request *antlerv1.StreamLogsRequest
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.end()
 
 	stream, err := antlerv1.NewNodeServiceClient(conn).StreamLogs(ctx, request)
 	if err != nil {

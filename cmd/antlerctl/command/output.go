@@ -107,7 +107,8 @@ func table(w io.Writer, rows [][]string) error {
 			}
 		}
 
-		fmt.Fprintln(writer, strings.Join(row, "\t"))
+		// The writer keeps an error for Flush.
+		_, _ = fmt.Fprintln(writer, strings.Join(row, "\t"))
 	}
 
 	return writer.Flush()

@@ -5,6 +5,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ func Execute(ctx context.Context, env Environment, args []string) int {
 		return exitInterrupted
 	}
 
-	fmt.Fprintln(env.Err, describe(err))
+	_, _ = fmt.Fprintln(env.Err, describe(err))
 
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -135,9 +136,18 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print antlerctl's version (status shows the nodes')",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(a.Out, version.Version)
+			switch a.output {
+			case formatJSON:
+				return json.NewEncoder(a.Out).Encode(map[string]string{"version": version.Version})
+			case formatYAML:
+				_, err := fmt.Fprintf(a.Out, "---\nversion: %q\n", version.Version)
 
-			return err
+				return err
+			default:
+				_, err := fmt.Fprintln(a.Out, version.Version)
+
+				return err
+			}
 		},
 	}
 }

@@ -34,8 +34,10 @@ in the JSON.`,
 	}
 }
 
-// screen is the status in words.
-func screen(w io.Writer, c *antlerv1.ClusterStatus) error {
+// screen prints the status in words.
+func screen(out io.Writer, c *antlerv1.ClusterStatus) error {
+	w := &strings.Builder{}
+
 	health := strings.TrimPrefix(c.GetHealth().String(), "HEALTH_")
 
 	head := [][2]string{
@@ -74,7 +76,9 @@ func screen(w io.Writer, c *antlerv1.ClusterStatus) error {
 		}
 	}
 
-	_, err = fmt.Fprintf(w, "\nas %s saw it at %s\n", c.GetAnsweredBy(), c.GetTime().AsTime().Format(time.RFC3339))
+	fmt.Fprintf(w, "\nas %s saw it at %s\n", c.GetAnsweredBy(), c.GetTime().AsTime().Format(time.RFC3339))
+
+	_, err = io.WriteString(out, w.String())
 
 	return err
 }

@@ -17,8 +17,8 @@ import (
 
 func TestLoadIsStrict(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
-		{"unknown key", "version: 1\ncluster:\n  nmae: home\n", `line 3: unknown key "nmae"`},
-		{"two unknown keys", "versoin: 1\nndoe: {}\n", "line 1: unknown key \"versoin\"\nline 2: unknown key \"ndoe\""},
+		{"unknown key", "version: 1\ncluster:\n  title: home\n", `line 3: unknown key "title"`},
+		{"two unknown keys", "release: 1\nndoe: {}\n", "line 1: unknown key \"release\"\nline 2: unknown key \"ndoe\""},
 		{"bad address", "version: 1\ncluster:\n  nodes:\n  - address: 10.0.0.300\n", `line 4: ParseAddr("10.0.0.300"): IPv4 field has value >255`},
 		{"bad prefix", "cluster:\n  floating: [10.0.0.1]\n", `line 2: netip.ParsePrefix("10.0.0.1"): no '/'`},
 		{"empty", "", "the file is empty"},

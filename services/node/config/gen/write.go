@@ -63,7 +63,9 @@ func writeYAML(path string, content any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(temporary.Name())
+	// After the rename there is nothing left to remove.
+	defer func() { _ = os.Remove(temporary.Name()) }()
+
 	defer temporary.Close()
 
 	_, err = temporary.Write(raw)

@@ -1,4 +1,4 @@
-package moosefs
+package protocol
 
 import (
 	"context"

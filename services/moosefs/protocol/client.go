@@ -1,4 +1,4 @@
-package moosefs
+package protocol
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func (c Client) ask(ctx context.Context, command uint32, body []byte) ([]byte, e
 	defer conn.Close()
 
 	// The end of ctx ends the conversation, whether by deadline or not.
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
 	answer, err := converse(conn, command, body)

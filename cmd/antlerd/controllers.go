@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"antler/services/address"
+	"antler/services/authority"
+	"antler/services/authority/duty"
+	"antler/services/authority/report"
+	"antler/services/containers"
+	"antler/services/metadata"
+	"antler/services/moosefs"
+	"antler/services/moosefs/protocol"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/node/version"
+	"antler/services/replication"
+	"antler/services/volume"
+)
+
+// newRuntime registers the controllers that this node's roles need.
+func (d *antlerd) newRuntime() (*runtime.Runtime, error) {
+	r, err := runtime.NewRuntime(d.state, d.logger)
+	if err != nil {
+		return nil, fmt.Errorf("set up the controllers: %w", err)
+	}
+
+	list := append(d.everywhere(), d.storage()...)
+	if d.config.Self().Has(config.RoleMetadata) {
+		list = append(list, d.serving()...)
+	}
+
+	for _, c := range list {
+		err = r.RegisterController(c)
+		if err != nil {
+			return nil, fmt.Errorf("set up the controllers: %w", err)
+		}
+	}
+
+	return r, nil
+}
+
+// everywhere are the controllers of every node.
+func (d *antlerd) everywhere() []controller.Controller {
+	return []controller.Controller{
+		&authority.StatusController{Authority: d.authority, Events: d.events},
+		&report.Controller{Authority: d.authority, Version: version.Version},
+		&node.ModuleController{Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper},
+		d.fence(),
+		&containers.Controller{Runtime: d.tasks, LogDir: containers.DefaultPlaces(config.RunDir).LogDir()},
+		&containers.LogController{Dir: containers.DefaultPlaces(config.RunDir).LogDir()},
+	}
+}
+
+// helper is what the kernel executes as DRBD's handler.
+const helper = "/usr/bin/antlerd"
+
+// The watchdog resets a node on which antlerd is gone for so long: what a
+// Raspberry Pi's can do at most.
+const (
+	watchdogDevice  = "/dev/watchdog"
+	watchdogTimeout = 15 * time.Second
+	watchdogFeed    = 3 * time.Second
+)
+
+func (d *antlerd) fence() *node.FenceController {
+	c := &node.FenceController{
+		Master: metadata.Container, Deadline: d.timing.FenceDeadline, FeedInterval: watchdogFeed,
+		Reset: node.Reset, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
+	}
+
+	watchdog, err := node.OpenWatchdog(watchdogDevice, watchdogTimeout)
+	if err != nil {
+		d.logger.Warn("there is no watchdog behind antlerd", zap.Error(err))
+	}
+
+	if watchdog != nil {
+		c.Feed = watchdog.Feed
+	}
+
+	return c
+}
+
+// serving are those that may make this node serve.
+func (d *antlerd) serving() []controller.Controller {
+	peer, _ := d.config.Peer()
+	drbd := replication.DRBD{Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name}
+
+	return []controller.Controller{
+		&duty.Controller{
+			Quorum: d.authority, Look: drbd.PeerUpToDate, Peer: peer.Name, Timing: d.timing, Now: time.Now,
+			Lossy: d.config.Cluster.Storage.Durability == config.DurabilityLoseSecondsOnPowerCut,
+		},
+		&replication.SpecController{},
+		&replication.ReplicaController{
+			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
+			Fencer: d.authority, Events: d.events, Timing: d.timing,
+			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
+		},
+		&metadata.SpecController{},
+		&metadata.KillController{Killer: d.tasks, Events: d.events},
+		&metadata.MasterController{
+			Disk: metadata.HostDisk{}, Prober: localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
+		},
+		&address.SpecController{},
+		&address.Controller{Network: address.Kernel{}, Events: d.events, Times: address.DefaultTimes()},
+		&moosefs.StatusController{
+			Master: func(at string) moosefs.Master { return moosefs.Client{Address: at} },
+			Runner: replication.Programs{}, Events: d.events,
+		},
+		&volume.PurgeController{Store: d.newStore(), Events: d.events},
+	}
+}
+
+// storage are those of chunkservers, metaloggers and mounts.
+func (d *antlerd) storage() []controller.Controller {
+	return []controller.Controller{
+		&moosefs.ChunkserverController{
+			Stores: moosefs.HostStores{
+				Runner: replication.Programs{}, Device: replication.BlockDevice{},
+				Cluster: d.config.Cluster.ID, Root: filepath.Join(config.StateDir, "chunks"),
+			},
+			Events: d.events, DataPath: filepath.Join(config.StateDir, "chunkserver"),
+		},
+		&moosefs.MetaloggerController{DataPath: filepath.Join(config.StateDir, "metalogger")},
+		&moosefs.MountController{ClientPath: config.MountPath, AdminPath: config.AdminMountPath},
+		&moosefs.MountStatusController{Prober: &moosefs.HostMounts{}, Paths: map[string]string{
+			moosefs.ClientMountContainer: config.MountPath, moosefs.AdminMountContainer: config.AdminMountPath,
+		}},
+		&moosefs.Reconnector{Sockets: moosefs.HostSockets{}, Neighbours: moosefs.HostNeighbours{}, Events: d.events},
+	}
+}
+
+// newStore returns the volumes, of which there is one on each metadata node.
+func (d *antlerd) newStore() *volume.Store {
+	if d.volumes == nil {
+		d.volumes = volume.New(volume.Options{
+			Mount: config.AdminMountPath, Cluster: d.config.Cluster.ID,
+			Defaults: volume.Defaults{
+				Copies:    d.config.Cluster.Storage.Copies,
+				TrashTime: time.Duration(d.config.Cluster.Storage.TrashTime) * time.Second,
+			},
+			Tools: volume.MooseFSTools{Dir: "/usr/bin"}, Verify: volume.VerifyMooseFS, Now: time.Now, NewID: uuid.NewString,
+			Emit: func(kind, message string) { d.events.Emit(kind, 0, message) },
+		})
+	}
+
+	return d.volumes
+}
+
+// localMaster asks the master on this node, whether or not the floating address
+// is here already.
+type localMaster struct{}
+
+// Probe implements metadata.Prober.
+func (localMaster) Probe(ctx context.Context) (metadata.Info, error) {
+	info, err := protocol.Probe(ctx, fmt.Sprintf("127.0.0.1:%d", config.MasterClientPort))
+	if err != nil {
+		return metadata.Info{}, err
+	}
+
+	return metadata.Info{
+		Version: info.Version.String(), MetaVersion: info.MetaVersion, MetadataID: info.MetadataID,
+		TotalSpace: info.TotalSpace, FreeSpace: info.AvailSpace, Chunks: uint64(info.Chunks),
+	}, nil
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
+	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
+	"antler/services/containers"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/node/version"
+	"antler/services/replication"
+	"antler/services/server"
+	"antler/services/volume"
+)
+
+// antlerd is everything that runs in the daemon.
+type antlerd struct {
+	config    *config.Config
+	timing    authority.Timing
+	logger    *zap.Logger
+	state     state.State
+	events    *server.EventLog
+	authority *authority.Authority
+	tasks     *containers.Containerd
+	runtime   *runtime.Runtime
+	server    *server.Server
+	handler   *replication.HandlerServer
+	volumes   *volume.Store
+}
+
+// run the daemon until ctx ends, in order.
+func run(ctx context.Context, cfg *config.Config) error {
+	d, err := assemble(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer d.tasks.Close()
+
+	listeners, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+
+	d.events.Emit("node.started", 0, "antlerd "+version.Version+" started")
+
+	// Everything lives a little longer than ctx: the quorum is told first.
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+
+	context.AfterFunc(ctx, func() {
+		d.leave(inner)
+		stop()
+	})
+
+	group, inner := errgroup.WithContext(inner)
+	group.Go(func() error { return d.events.Print(inner, os.Stdout) })
+	group.Go(func() error { return d.authority.Run(inner) })
+	group.Go(func() error { return d.server.Run(inner, listeners...) })
+	group.Go(func() error { return d.runtime.Run(inner) })
+
+	if d.config.Self().Has(config.RoleMetadata) {
+		group.Go(func() error { return d.handler.Run(inner) })
+	}
+
+	_, err = daemon.SdNotify(false, daemon.SdNotifyReady)
+	if err != nil {
+		d.logger.Warn("tell systemd", zap.Error(err))
+	}
+
+	err = group.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+
+	return err
+}
+
+// leave is an orderly end of this run of antlerd. What serves goes on without
+// it: the quorum is asked to wait for the next run.
+func (d *antlerd) leave(ctx context.Context) {
+	d.events.Emit("node.stopping", 0, "antlerd was told to stop")
+
+	ctx, cancel := context.WithTimeout(ctx, d.timing.ApplyTimeout)
+	defer cancel()
+
+	if !d.authority.LeaseValid() {
+		return
+	}
+
+	err := d.authority.Hold(ctx, d.timing.RestartHold)
+	if err != nil {
+		d.logger.Warn("ask the quorum to wait for antlerd's restart", zap.Error(err))
+	}
+}
+
+func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
+	d := &antlerd{config: cfg, timing: authority.DefaultTiming()}
+
+	var err error
+
+	logging := zap.NewProductionConfig()
+	logging.Encoding, logging.OutputPaths = "console", []string{"stderr"}
+	logging.EncoderConfig.TimeKey = "" // the journal has it
+	logging.DisableCaller, logging.DisableStacktrace = true, true
+
+	d.logger, err = logging.Build()
+	if err != nil {
+		return nil, fmt.Errorf("set up logging: %w", err)
+	}
+
+	d.events = server.NewEventLog(cfg.Node.Name, time.Now)
+	d.state = state.WrapCore(namespaced.NewState(inmem.Build))
+
+	err = server.RegisterResources(ctx, d.state)
+	if err != nil {
+		return nil, err
+	}
+
+	err = d.state.Create(ctx, node.NewNodeConfig(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("keep the configuration: %w", err)
+	}
+
+	d.tasks, err = containers.NewContainerd(config.ContainerdSocket, containers.DefaultPlaces(config.RunDir))
+	if err != nil {
+		return nil, err
+	}
+
+	d.authority, err = newAuthority(ctx, cfg, d.timing, d.logger)
+	if err != nil {
+		return nil, err
+	}
+
+	peer, _ := cfg.Peer()
+	d.handler = &replication.HandlerServer{
+		Socket: config.HandlerSocket, Fencer: d.authority, Peer: memberAt(cfg.Cluster), OnlyPeer: peer.Name,
+		Events: d.events, Logger: d.logger,
+	}
+
+	d.server, err = d.newServer()
+	if err != nil {
+		return nil, err
+	}
+
+	d.runtime, err = d.newRuntime()
+
+	return d, err
+}
+
+func (d *antlerd) newServer() (*server.Server, error) {
+	logs := containers.DefaultPlaces(config.RunDir).LogDir()
+
+	return server.New(server.Options{
+		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
+		Authority: d.authority, Volumes: d.newStore(),
+		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
+			return containers.TailLog(ctx, logs, service, lines, follow, each)
+		},
+		Register: []func(grpc.ServiceRegistrar){func(registrar grpc.ServiceRegistrar) {
+			antlerv1.RegisterPeerServiceServer(registrar, d.authority.PeerServer(peerCaller))
+		}},
+		Now: time.Now,
+	})
+}
+
+// listen opens the API's listeners.
+func (d *antlerd) listen(ctx context.Context) ([]net.Listener, error) {
+	tcp, err := server.ListenTCP(ctx, config.APIPort)
+	if err != nil {
+		return nil, err
+	}
+
+	local, err := server.ListenUnix(ctx, config.APISocket)
+	if err != nil {
+		return nil, err
+	}
+
+	listeners := []net.Listener{tcp, local}
+
+	// Only a virtual machine has one.
+	guest, err := server.ListenVsock(config.APIPort)
+	if err == nil {
+		return append(listeners, guest), nil
+	}
+
+	if !errors.Is(err, errors.ErrUnsupported) {
+		d.logger.Warn("the API has no vsock", zap.Error(err))
+	}
+
+	return listeners, nil
+}

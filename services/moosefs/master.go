@@ -1,0 +1,19 @@
+package moosefs
+
+import (
+	"context"
+
+	"antler/services/moosefs/protocol"
+)
+
+// Master is asked about the storage. Client is one.
+type Master interface {
+	Info(ctx context.Context) (protocol.Info, error)
+	Chunkservers(ctx context.Context) ([]protocol.Chunkserver, error)
+	Sessions(ctx context.Context) ([]protocol.Session, error)
+	Metaloggers(ctx context.Context) ([]protocol.Metalogger, error)
+	Health(ctx context.Context) (protocol.Health, error)
+}
+
+// Client is the Master that asks over the network.
+type Client = protocol.Client

@@ -1,0 +1,206 @@
+package moosefs
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"antler/services/address"
+	"antler/services/authority"
+)
+
+type destroyed struct {
+	remote  netip.Addr
+	silence time.Duration
+}
+
+type fakeSockets chan destroyed
+
+func (f fakeSockets) Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error) {
+	if len(ports) != 3 {
+		return 0, errors.New("three ports are the master's")
+	}
+
+	f <- destroyed{remote, silence}
+
+	return 2, nil
+}
+
+type fakeNeighbours chan struct{}
+
+func (f fakeNeighbours) Moves(context.Context, netip.Addr) (<-chan struct{}, error) { return f, nil }
+
+func TestReconnectorFollowsTheSigns(t *testing.T) {
+	sockets, moves := make(fakeSockets, 1), make(fakeNeighbours)
+	events := &recordedEvents{}
+	c := &Reconnector{Sockets: sockets, Neighbours: moves, Events: events}
+	ctx, st := startControllers(t, c)
+
+	// What antlerd learns of at its start is no news: everybody is connected.
+	record := authority.NewAuthorityStatus()
+	record.TypedSpec().Epoch = 4
+	require.NoError(t, st.Create(ctx, record))
+
+	report := authority.NewNodeReport("n2")
+	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: 4}
+	require.NoError(t, st.Create(ctx, report))
+
+	// The network says so: everything to the floating address is stale.
+	moves <- struct{}{}
+	got := <-sockets
+	assert.Equal(t, destroyed{netip.MustParseAddr("10.0.0.100"), 0}, got)
+
+	// Nothing came before it.
+	assert.Empty(t, sockets)
+}
+
+// sign is tested without waiting for settling to be over.
+func TestReconnectorSigns(t *testing.T) {
+	ctx, st := startControllers(t)
+	c := &Reconnector{started: time.Now().Add(-time.Hour)}
+
+	sign := func() (time.Duration, string) {
+		t.Helper()
+
+		silence, text, err := c.sign(ctx, reader{st}, false)
+		require.NoError(t, err)
+
+		return silence, text
+	}
+
+	_, text := sign()
+	assert.Empty(t, text)
+
+	record := authority.NewAuthorityStatus()
+	record.TypedSpec().Epoch = 5
+	require.NoError(t, st.Create(ctx, record))
+
+	report := authority.NewNodeReport("n2")
+	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: 4}
+	require.NoError(t, st.Create(ctx, report))
+
+	_, text = sign()
+	assert.Empty(t, text, "granted, but it is the old master that answered")
+
+	_, err := safe.StateUpdateWithConflicts(ctx, st, report.Metadata(), func(r *authority.NodeReport) error {
+		r.TypedSpec().Report.Master.Epoch = 5
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	c.began = time.Now().Add(-3 * time.Second)
+	silence, text := sign()
+	assert.Equal(t, "node n2 serves", text)
+	assert.InDelta(t, 3, silence.Seconds(), 1, "silent since the epoch began")
+
+	_, text = sign()
+	assert.Empty(t, text, "once is enough")
+
+	local := address.NewAddressStatus()
+	local.TypedSpec().Announced, local.TypedSpec().Epoch = true, 6
+	require.NoError(t, st.Create(ctx, local))
+
+	silence, text = sign()
+	assert.Equal(t, "the address came to this node", text)
+	assert.Equal(t, freshly, silence)
+
+	_, text = sign()
+	assert.Empty(t, text)
+}
+
+func TestNeighbourMoves(t *testing.T) {
+	floating := netip.MustParseAddr("10.0.0.100")
+	old, moved := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+
+	update := func(ip string, mac net.HardwareAddr, kind uint16, state int) netlink.NeighUpdate {
+		return netlink.NeighUpdate{Type: kind, Neigh: netlink.Neigh{IP: net.ParseIP(ip), HardwareAddr: mac, State: state}}
+	}
+
+	var last net.HardwareAddr
+
+	for _, step := range []struct {
+		name   string
+		update netlink.NeighUpdate
+		moved  bool
+	}{
+		{"first seen", update("10.0.0.100", old, unix.RTM_NEWNEIGH, netlink.NUD_REACHABLE), false},
+		{"same", update("10.0.0.100", old, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
+		{"another address", update("10.0.0.7", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
+		{"failed", update("10.0.0.100", nil, unix.RTM_NEWNEIGH, netlink.NUD_FAILED), false},
+		{"forgotten", update("10.0.0.100", old, unix.RTM_DELNEIGH, netlink.NUD_STALE), false},
+		{"moved", update("10.0.0.100", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), true},
+		{"announced again", update("10.0.0.100", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
+	} {
+		var got bool
+
+		last, got = follow(last, floating, step.update)
+		assert.Equal(t, step.moved, got, step.name)
+	}
+}
+
+// A real connection over the loopback device is ended by the kernel. It needs
+// CAP_NET_ADMIN.
+func TestDestroyEndsRealConnections(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+
+	defer listener.Close()
+
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+
+	conn, err := net.Dial("tcp4", listener.Addr().String())
+	require.NoError(t, err)
+
+	defer conn.Close()
+
+	loopback := netip.MustParseAddr("127.0.0.1")
+
+	count, err := HostSockets{}.Destroy(loopback, []uint16{port}, time.Hour)
+	if err != nil {
+		t.Skipf("no sock_diag here: %v", err)
+	}
+
+	assert.Zero(t, count, "it was not silent for an hour")
+
+	count, err = HostSockets{}.Destroy(loopback, []uint16{port + 1}, 0)
+	require.NoError(t, err)
+	assert.Zero(t, count, "another port")
+
+	count, err = HostSockets{}.Destroy(loopback, []uint16{port}, 0)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skipf("no SOCK_DESTROY here: %v", err)
+	}
+
+	require.NoError(t, err)
+	assert.Equal(t, 1, count)
+
+	_, err = conn.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, unix.ECONNABORTED)
+}
+
+// reader lets a state be read as a controller reads it.
+type reader struct{ state.State }
+
+func (r reader) Get(ctx context.Context, p resource.Pointer, opts ...state.GetOption) (resource.Resource, error) {
+	return r.State.Get(ctx, p, opts...)
+}
+
+func (r reader) List(ctx context.Context, k resource.Kind, opts ...state.ListOption) (resource.List, error) {
+	return r.State.List(ctx, k, opts...)
+}
+
+func (r reader) ContextWithTeardown(ctx context.Context, p resource.Pointer) (context.Context, error) {
+	return ctx, nil
+}
