@@ -108,7 +108,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
-			Disk: metadata.HostDisk{}, Prober: localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
+			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
 		},
 		&address.SpecController{},
 		&address.Controller{Network: address.Kernel{}, Events: d.events, Times: address.DefaultTimes()},
@@ -157,18 +157,50 @@ func (d *antlerd) newStore() *volume.Store {
 }
 
 // localMaster asks the master on this node, whether or not the floating address
-// is here already.
-type localMaster struct{}
+// is here already. It is used by one controller.
+type localMaster struct {
+	// chunkservers that were connected when last counted, at countedAt: that is
+	// a second question, and asked less often.
+	chunkservers int
+	countedAt    time.Time
+}
+
+// countInterval is how old the number of chunkservers may be.
+const countInterval = 2 * time.Second
 
 // Probe implements metadata.Prober.
-func (localMaster) Probe(ctx context.Context) (metadata.Info, error) {
-	info, err := protocol.Probe(ctx, fmt.Sprintf("127.0.0.1:%d", config.MasterClientPort))
+func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
+	client := protocol.Client{Address: fmt.Sprintf("127.0.0.1:%d", config.MasterClientPort)}
+
+	info, err := client.Info(ctx)
 	if err != nil {
 		return metadata.Info{}, err
+	}
+
+	if now := time.Now(); now.Sub(m.countedAt) > countInterval {
+		m.chunkservers, m.countedAt = connected(ctx, client), now
 	}
 
 	return metadata.Info{
 		Version: info.Version.String(), MetaVersion: info.MetaVersion, MetadataID: info.MetadataID,
 		TotalSpace: info.TotalSpace, FreeSpace: info.AvailSpace, Chunks: uint64(info.Chunks),
+		Chunkservers: m.chunkservers,
 	}, nil
+}
+
+func connected(ctx context.Context, client protocol.Client) int {
+	list, err := client.Chunkservers(ctx)
+	if err != nil {
+		return 0
+	}
+
+	n := 0
+
+	for _, c := range list {
+		if c.Connected {
+			n++
+		}
+	}
+
+	return n
 }

@@ -64,7 +64,8 @@ type disk struct {
 // Sizes of a machine. Two of three guests are mostly idle, so one virtual
 // processor each is quicker on two real ones than two.
 const (
-	memoryMiB  = 768
+	// An empty mfsmaster alone takes some 300 MiB.
+	memoryMiB  = 1536
 	systemSize = 2 << 30
 	replica    = 512 << 20
 	chunks     = 4 << 30

@@ -30,6 +30,8 @@ type Info struct {
 	Version                       string
 	MetaVersion, MetadataID       uint64
 	TotalSpace, FreeSpace, Chunks uint64
+	// Chunkservers that are connected.
+	Chunkservers int
 }
 
 // Prober asks the master on this node something over its own protocol.

@@ -65,6 +65,8 @@ func masterSettings(cluster config.Cluster) string {
 		{"EXPORTS_FILENAME", "/etc/mfs/mfsexports.cfg"},
 		{"TOPOLOGY_FILENAME", "/etc/mfs/mfstopology.cfg"},
 		{"LOCK_MEMORY", "0"},
+		// -19, the default, would starve the node's own supervision.
+		{"NICE_LEVEL", "0"},
 		// The score is set from outside.
 		{"DISABLE_OOM_KILLER", "0"},
 		{"CHANGELOG_SAVE_MODE", mode},

@@ -248,6 +248,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	m.status.Phase, m.status.Answering, m.status.Error = PhaseServing, true, ""
 	m.status.Version, m.status.MetaVersion, m.status.MetadataID = info.Version, info.MetaVersion, info.MetadataID
 	m.status.TotalSpace, m.status.FreeSpace, m.status.Chunks = info.TotalSpace, info.FreeSpace, info.Chunks
+	m.status.Chunkservers = info.Chunkservers
 
 	return m.Timing.ProbeInterval, nil
 }

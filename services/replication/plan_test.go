@@ -1,0 +1,106 @@
+package replication
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestNext(t *testing.T) {
+	const epoch = 7
+
+	up := kernel{
+		known: true, exists: true, role: RoleSecondary, disk: diskUpToDate, connection: connected,
+		peerRole: RoleSecondary, peerDisk: diskUpToDate, replication: "Established",
+	}
+	fresh := up
+	fresh.disk, fresh.peerDisk = diskInconsistent, diskInconsistent
+
+	with := func(k kernel, change func(*kernel)) kernel {
+		change(&k)
+
+		return k
+	}
+
+	primary := with(up, func(k *kernel) { k.role = RolePrimary })
+	frozen := with(primary, func(k *kernel) { k.suspended, k.connection = suspendedFencing, "Connecting" })
+
+	serve := ReplicaSpecSpec{Device: "/dev/vdb", Peer: "n2", ConsentID: "c", Formatted: true, Role: RolePrimary, Epoch: epoch}
+	rest := serve
+	rest.Role = RoleSecondary
+	first := serve
+	first.Formatted, first.First = false, true
+	alone := first
+	alone.Peer = ""
+	force := serve
+	force.Force = true
+	forceDown := rest
+	forceDown.Force = true
+	noConsent := rest
+	noConsent.ConsentID = ""
+	keep := rest
+	keep.Role = ""
+
+	for _, c := range []struct {
+		name string
+		s    situation
+		want step
+	}{
+		{"nothing is wanted", situation{kernel: up}, stepNone},
+		{"the kernel has not told yet", situation{spec: &serve}, stepNone},
+		{"nobody has looked at the device", situation{spec: &rest, kernel: kernel{known: true}}, stepInspect},
+		{"blank without consent", situation{spec: &noConsent, kernel: kernel{known: true}, found: finding{phase: PhaseBlank}}, stepNone},
+		{"blank with consent", situation{spec: &rest, kernel: kernel{known: true}, found: finding{phase: PhaseBlank}}, stepCreate},
+		{"refused, whatever the consent", situation{spec: &rest, kernel: kernel{known: true}, found: finding{phase: PhaseRefused}}, stepNone},
+		{"missing", situation{spec: &rest, kernel: kernel{known: true}, found: finding{phase: PhaseMissing}}, stepNone},
+		{"ours", situation{spec: &noConsent, kernel: kernel{known: true}, found: finding{phase: PhaseDown}}, stepUp},
+		{"as it should be", situation{spec: &serve, kernel: primary}, stepNone},
+		{"adopted: what is primary stays so", situation{spec: &keep, kernel: primary}, stepNone},
+		{"adopted: what is secondary stays so", situation{spec: &keep, kernel: up}, stepNone},
+
+		{"promote", situation{spec: &serve, kernel: up}, stepPromote},
+		{"promote with the peer gone", situation{spec: &serve, kernel: with(up, func(k *kernel) { k.connection, k.disk = "Connecting", diskConsistent })}, stepPromote},
+		{"given up in this epoch", situation{spec: &serve, kernel: up, failedEpoch: epoch}, stepNone},
+		{"given up in an epoch before", situation{spec: &serve, kernel: up, failedEpoch: epoch - 1}, stepPromote},
+		{"demote", situation{spec: &rest, kernel: primary}, stepDemote},
+
+		{"two fresh replicas are declared equal", situation{spec: &first, kernel: fresh}, stepEqual},
+		{"but not without the peer", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepNone},
+		{"nor with a peer that has data", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
+		{"nor once it was formatted", situation{spec: &serve, kernel: fresh}, stepPromote},
+		{"the only replica is the first version", situation{spec: &alone, kernel: with(fresh, func(k *kernel) { k.connection = "" })}, stepFirst},
+		{"the only replica, later", situation{spec: &alone, kernel: with(up, func(k *kernel) { k.connection = "" })}, stepPromote},
+
+		{"frozen: the handler is being answered", situation{spec: &serve, kernel: frozen, fencing: true}, stepNone},
+		{"frozen: nobody asks the quorum any more", situation{spec: &serve, kernel: frozen}, stepFence},
+		{"frozen and the lease lost", situation{spec: &force, kernel: frozen}, stepBreak},
+		{"frozen, unmounted, and the lease lost", situation{spec: &forceDown, kernel: frozen}, stepBreak},
+		{"force without a freeze takes nothing away", situation{spec: &force, kernel: primary}, stepNone},
+		{"broken off, still primary", situation{spec: &rest, broken: true, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless })}, stepDemote},
+		{"broken off, secondary", situation{spec: &rest, broken: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepRecycle},
+
+		{"half configured", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepUp},
+		{"the disk failed: it is not attached again", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk, k.failures = diskDiskless, 1 })}, stepNone},
+		{"another configuration", situation{spec: &serve, kernel: primary, stale: true}, stepUp},
+		{"another configuration, but I/O is frozen", situation{spec: &serve, kernel: frozen, stale: true, fencing: true}, stepNone},
+
+		{"standing alone", situation{spec: &serve, kernel: with(primary, func(k *kernel) { k.connection = standAlone })}, stepConnect},
+		{"split brain waits for a person", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.connection, k.splitBrain = standAlone, true })}, stepNone},
+		{"a cluster of one has nobody to connect to", situation{spec: &alone, kernel: with(primary, func(k *kernel) { k.connection = standAlone })}, stepNone},
+		{"resync", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.replication = "SyncTarget" })}, stepMeasure},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			assert.Equal(t, c.want, next(c.s))
+		})
+	}
+}
+
+func TestAStepEndsWithItsReason(t *testing.T) {
+	begun := &ReplicaSpecSpec{Role: RolePrimary, Epoch: 3}
+
+	assert.True(t, stepPromote.stillWanted(begun, &ReplicaSpecSpec{Role: RolePrimary, Epoch: 3}))
+	assert.False(t, stepPromote.stillWanted(begun, &ReplicaSpecSpec{Role: RoleSecondary, Epoch: 3}))
+	assert.False(t, stepPromote.stillWanted(begun, &ReplicaSpecSpec{Role: RolePrimary, Epoch: 4}))
+	assert.False(t, stepFence.stillWanted(begun, nil))
+	assert.True(t, stepDemote.stillWanted(begun, nil), "a demotion is finished")
+}
