@@ -53,12 +53,16 @@ unit: ## Unit tests with the race detector
 test-failover: build image ## The promises about failover, each in VMs that boot the image
 	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
 
+.PHONY: bench-failover
+bench-failover: build image ## The same, and fail where the client's longest gap is over its target
+	ANTLER_JUDGE_TIMES=1 $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
+
 .PHONY: bench-idle
 bench-idle: build image ## Measure antlerd's binary, memory and processor use in an idle cluster
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test bench-idle ## Every suite, the long ones too
+test-all: test bench-failover bench-idle ## Every suite, the long ones too
 
 
 

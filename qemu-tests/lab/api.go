@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/node/config"
@@ -109,10 +111,22 @@ func (c *Cluster) CreateVolume(ctx context.Context, via *Machine, name string, s
 	}
 	defer conn.Close()
 
-	response, err := antlerv1.NewVolumeServiceClient(conn).Create(ctx, &antlerv1.VolumeServiceCreateRequest{Name: name, SizeBytes: size})
-	if err != nil {
-		return "", fmt.Errorf("create volume %s: %w", name, err)
-	}
+	client := antlerv1.NewVolumeServiceClient(conn)
 
-	return MountPath + response.GetVolume().GetPath(), nil
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+
+	for {
+		response, err := client.Create(ctx, &antlerv1.VolumeServiceCreateRequest{Name: name, SizeBytes: size})
+		if err == nil {
+			return MountPath + response.GetVolume().GetPath(), nil
+		}
+
+		// A node that has just begun to serve mounts MooseFS for itself first.
+		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return "", fmt.Errorf("create volume %s: %w", name, err)
+		}
+
+		<-ticker.C
+	}
 }
