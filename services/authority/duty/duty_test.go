@@ -1,0 +1,101 @@
+package duty
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"antler/services/authority"
+	"antler/services/metadata"
+	"antler/services/replication"
+)
+
+// serving is the holder of epoch 3 with everything as it should be, its peer
+// outdated and far away.
+func serving() situation {
+	return situation{
+		record: authority.AuthorityStatusSpec{
+			Self: "n1", IsHolder: true, LeaseValid: true, Epoch: 3, Formatted: true, UpToDate: []string{"n1"},
+		},
+		replica: replication.ReplicaStatusSpec{
+			Phase: replication.PhaseUp, Role: replication.RolePrimary, Epoch: 3, Disk: "UpToDate",
+		},
+		master: metadata.MasterStatusSpec{
+			Phase: metadata.PhaseServing, Epoch: 3, Mounted: true, Answering: true, MetaVersion: 100, MetadataID: 7,
+		},
+		address: true, peer: "n2", recorded: 100, recordedAt: time.Unix(1000, 0),
+		interval: 15 * time.Second, now: time.Unix(1001, 0),
+	}
+}
+
+func TestDuties(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*situation)
+		want   action
+	}{
+		"nothing to do": {func(*situation) {}, nothing},
+		"the peer is back": {func(s *situation) {
+			s.replica.Connection, s.replica.PeerDisk = "Connected", "UpToDate"
+		}, markUpToDate},
+		"the peer still resynchronises": {func(s *situation) {
+			s.replica.Connection, s.replica.PeerDisk = "Connected", "Inconsistent"
+		}, nothing},
+		"the peer is known to be back": {func(s *situation) {
+			s.replica.Connection, s.replica.PeerDisk = "Connected", "UpToDate"
+			s.record.UpToDate = []string{"n1", "n2"}
+		}, nothing},
+		"the first file system is made": {func(s *situation) {
+			s.record.Formatted, s.master.Formatted, s.master.Phase = false, true, metadata.PhaseFormatting
+		}, recordFormatted},
+		"the first file system of an older epoch": {func(s *situation) {
+			s.record.Formatted, s.master.Formatted, s.master.Epoch = false, true, 2
+		}, nothing},
+		"a version is due": {func(s *situation) {
+			s.master.MetaVersion, s.now = 101, time.Unix(1015, 0)
+		}, recordVersion},
+		"a version is not due yet": {func(s *situation) { s.master.MetaVersion = 101 }, nothing},
+		"no versions where a power cut may take some back": {func(s *situation) {
+			s.master.MetaVersion, s.now, s.lossy = 101, time.Unix(1015, 0), true
+		}, nothing},
+		"a switchover while the master still stops": {func(s *situation) {
+			s.record.Target, s.address = "n2", false
+		}, nothing},
+		"a switchover with the replica still primary": {func(s *situation) {
+			s.record.Target, s.address, s.master.Mounted = "n2", false, false
+		}, nothing},
+		"a switchover after everything is given up": {func(s *situation) {
+			s.record.Target, s.address, s.master.Mounted = "n2", false, false
+			s.replica.Role = replication.RoleSecondary
+		}, releaseSwitchover},
+		"a switchover to this node": {func(s *situation) { s.record.Target = "n1" }, nothing},
+		"the master can't serve": {func(s *situation) {
+			s.master.Phase, s.master.Answering, s.master.Error = metadata.PhaseFailed, false, "no room"
+		}, releaseFailed},
+		"the master could not serve in an older epoch": {func(s *situation) {
+			s.master.Phase, s.master.Epoch, s.master.Error = metadata.PhaseFailed, 2, "no room"
+		}, nothing},
+		"the disk failed and the master still runs": {func(s *situation) {
+			s.replica.IOErrors, s.record.UpToDate = 1, []string{"n1", "n2"}
+		}, nothing},
+		"the disk failed and the master is stopped": {func(s *situation) {
+			s.replica.IOErrors, s.record.UpToDate = 1, []string{"n1", "n2"}
+			s.master.Phase = metadata.PhaseStopped
+		}, releaseFailed},
+		"the only good disk failed": {func(s *situation) {
+			s.replica.IOErrors, s.master.Phase = 1, metadata.PhaseStopped
+		}, nothing},
+		"another holds the epoch": {func(s *situation) {
+			s.record.IsHolder, s.master.Phase = false, metadata.PhaseFailed
+		}, nothing},
+		"antlerd has just started": {func(s *situation) {
+			s.record.Starting, s.master.Phase = true, metadata.PhaseFailed
+		}, nothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serving()
+			test.change(&s)
+			require.Equal(t, test.want, next(s))
+		})
+	}
+}

@@ -1,0 +1,373 @@
+package metadata_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/rtestutils"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
+	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"antler/services/authority"
+	"antler/services/containers"
+	"antler/services/metadata"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/replication"
+)
+
+// machine is everything around the controller, and remembers what was done.
+type machine struct {
+	mu         sync.Mutex
+	filesystem bool
+	mounted    bool
+	stored     metadata.Stored
+	sick       error
+	silent     bool
+	done       []string
+	version    uint64
+	ctx        context.Context
+	state      state.State
+}
+
+func (m *machine) did(what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.done = append(m.done, what)
+}
+
+func (m *machine) was(what string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	for _, done := range m.done {
+		if done == what {
+			return true
+		}
+	}
+
+	return false
+}
+
+func (m *machine) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	change()
+}
+
+func (m *machine) HasFileSystem(string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.filesystem, nil
+}
+
+func (m *machine) Format(context.Context, string) error {
+	m.did("format")
+	m.set(func() { m.filesystem = true })
+
+	return nil
+}
+
+func (m *machine) Mount(context.Context, string) error {
+	m.did("mount")
+	m.set(func() { m.mounted = true })
+
+	return nil
+}
+
+func (m *machine) Mounted() (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.mounted, nil
+}
+
+func (m *machine) Prepare(empty bool) error {
+	if empty {
+		m.set(func() { m.stored = metadata.Stored{New: true} })
+	}
+
+	return nil
+}
+
+func (m *machine) Stored() (metadata.Stored, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.stored, nil
+}
+
+func (m *machine) Healthy() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.sick
+}
+
+func (m *machine) Unmount(context.Context) error {
+	m.did("unmount")
+	m.set(func() { m.mounted = false })
+
+	return nil
+}
+
+func (m *machine) Probe(context.Context) (metadata.Info, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	if m.silent {
+		return metadata.Info{}, errors.New("no answer")
+	}
+
+	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
+}
+
+func (m *machine) Kill(context.Context, string, syscall.Signal) error {
+	m.did("kill")
+
+	return m.running(false)
+}
+
+func (m *machine) Emit(kind string, _ uint64, _ string) { m.did(kind) }
+
+// running reports the container as the containers service would.
+func (m *machine) running(running bool) error {
+	spec, err := m.state.Get(m.ctx, containers.NewContainerSpec(metadata.Container).Metadata())
+
+	var generation uint64
+	if err == nil {
+		generation = spec.(*containers.ContainerSpec).TypedSpec().Generation
+	}
+
+	status := containers.NewContainerStatus(metadata.Container)
+
+	_, err = m.state.Get(m.ctx, status.Metadata())
+	if state.IsNotFoundError(err) {
+		err = m.state.Create(m.ctx, status)
+	}
+
+	if err != nil {
+		return err
+	}
+
+	_, err = m.state.UpdateWithConflicts(m.ctx, status.Metadata(), func(r resource.Resource) error {
+		s := r.(*containers.ContainerStatus).TypedSpec()
+		s.Running, s.PID, s.Digest = running, 100, "d"
+
+		if running {
+			s.Generation = generation
+		}
+
+		return nil
+	}, state.WithUpdateOwner(""))
+
+	return err
+}
+
+func start(t *testing.T, m *machine) {
+	t.Helper()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	m.ctx, m.state = ctx, state.WrapCore(namespaced.NewState(inmem.Build))
+
+	timing := authority.DefaultTiming()
+	timing.ProbeInterval = 5 * time.Millisecond
+
+	r, err := runtime.NewRuntime(m.state, zaptest.NewLogger(t))
+	require.NoError(t, err)
+	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(&config.Config{})))
+	require.NoError(t, r.RegisterController(&metadata.MasterController{
+		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now,
+	}))
+
+	var running sync.WaitGroup
+
+	running.Go(func() { assert.NoError(t, r.Run(ctx)) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+}
+
+func (m *machine) want(t *testing.T, want metadata.MasterSpecSpec) {
+	t.Helper()
+
+	spec := metadata.NewMasterSpec()
+
+	_, err := m.state.Get(m.ctx, spec.Metadata())
+	if state.IsNotFoundError(err) {
+		*spec.TypedSpec() = want
+		require.NoError(t, m.state.Create(m.ctx, spec))
+
+		return
+	}
+
+	_, err = m.state.UpdateWithConflicts(m.ctx, spec.Metadata(), func(r resource.Resource) error {
+		*r.(*metadata.MasterSpec).TypedSpec() = want
+
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+func (m *machine) becomes(t *testing.T, check func(*metadata.MasterStatusSpec, *assert.Assertions)) {
+	t.Helper()
+
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.MasterStatusID, func(r *metadata.MasterStatus, a *assert.Assertions) {
+		check(r.TypedSpec(), a)
+	})
+}
+
+// started waits until the container of the generation is asked for, and reports
+// it as running.
+func (m *machine) started(t *testing.T, generation uint64) {
+	t.Helper()
+
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.Equal(generation, r.TypedSpec().Generation)
+	})
+	require.NoError(t, m.running(true))
+}
+
+func serve(t *testing.T, m *machine, spec metadata.MasterSpecSpec) {
+	t.Helper()
+
+	start(t, m)
+	m.want(t, spec)
+	m.started(t, 1)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseServing, s.Phase)
+		a.True(s.Answering)
+	})
+}
+
+func aged() *machine {
+	return &machine{filesystem: true, version: 50, stored: metadata.Stored{Version: 50, ID: 7}}
+}
+
+func TestFirstBootFormatsOnceAndWaitsForTheRecord(t *testing.T) {
+	m := &machine{version: 1}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 1, Device: "/dev/drbd0", Format: true})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.True(s.Formatted) })
+	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 1, Device: "/dev/drbd0"})
+	m.started(t, 1)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+	require.True(t, m.was("format"))
+}
+
+func TestWithoutConsentNothingIsFormatted(t *testing.T) {
+	m := &machine{}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Contains(s.Error, "holds no file system")
+	})
+	require.False(t, m.was("format"))
+}
+
+func TestOlderMetadataIsNotStarted(t *testing.T) {
+	m := aged()
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0", MinMetaVersion: 51, MetadataID: 7})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Contains(s.Error, "would destroy newer data")
+	})
+	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+}
+
+func TestMasterThatLoadedOlderMetadataIsKilled(t *testing.T) {
+	m := aged()
+	m.version = 40
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0", MinMetaVersion: 50, MetadataID: 7})
+	m.started(t, 1)
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.False(s.Answering)
+	})
+	require.True(t, m.was("kill"))
+}
+
+func TestMasterThatDoesNotAnswerIsKilledAndStartedAgain(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.silent = true })
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.Equal(uint64(2), r.TypedSpec().Generation)
+	})
+	require.True(t, m.was("kill"))
+
+	m.set(func() { m.silent = false })
+	m.started(t, 2)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseServing, s.Phase)
+		a.Equal(1, s.Restarts)
+	})
+}
+
+func TestMasterIsStoppedWhenItsFileSystemFails(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.sick = errors.New("read-only") })
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Contains(s.Error, "read-only")
+	})
+	require.True(t, m.was("kill"))
+}
+
+func TestLeaseLostKillsAndUnmounts(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopKill})
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseStopped, s.Phase)
+		a.False(s.Mounted)
+	})
+	require.True(t, m.was("kill"))
+	rtestutils.AssertResource(m.ctx, t, m.state, replication.DeviceUseID, func(r *replication.DeviceUse, a *assert.Assertions) {
+		a.False(r.TypedSpec().Mounted)
+		a.False(r.TypedSpec().Alive)
+	})
+}
+
+func TestSwitchoverStopsCleanlyBeforeItUnmounts(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopClean})
+	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+	require.False(t, m.was("unmount"), "mfsmaster still saves its metadata")
+
+	require.NoError(t, m.running(false))
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseStopped, s.Phase)
+		a.False(s.Mounted)
+	})
+	require.False(t, m.was("kill"))
+}

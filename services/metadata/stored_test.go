@@ -1,0 +1,120 @@
+package metadata
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// image is a complete metadata file with nothing in it.
+func image(version, id uint64) string {
+	header := []byte("MFSM 2.0")
+	header = binary.BigEndian.AppendUint64(header, version)
+	header = binary.BigEndian.AppendUint64(header, id)
+
+	return string(header) + "sections" + eofMark
+}
+
+func TestReadStored(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		want  Stored
+	}{
+		"nothing":        {map[string]string{}, Stored{}},
+		"a new master":   {map[string]string{"metadata.mfs": emptyMetadata}, Stored{New: true}},
+		"a clean stop":   {map[string]string{"metadata.mfs": image(42, 7)}, Stored{Version: 42, ID: 7}},
+		"a torn dump":    {map[string]string{"metadata.mfs": image(42, 7)[:30]}, Stored{}},
+		"a foreign file": {map[string]string{"metadata.mfs": "something of somebody else's, long enough to be read as a header"}, Stored{}},
+		"a crash": {
+			map[string]string{"metadata.mfs.back": image(42, 7), "changelog.0.mfs": "42: 1|A\n43: 1|B\n", "changelog.1.mfs": "41: 1|C\n"},
+			Stored{Version: 44, ID: 7},
+		},
+		"a crash in mid-line": {
+			map[string]string{"metadata.mfs.back": image(42, 7), "changelog.0.mfs": "42: 1|A\n43: 1|"},
+			Stored{Version: 43, ID: 7},
+		},
+		"a crash after a rotation": {
+			map[string]string{"metadata.mfs.back": image(42, 7), "changelog.0.mfs": "", "changelog.1.mfs": "50: 1|A\n"},
+			Stored{Version: 51, ID: 7},
+		},
+		"a crash before the first dump": {
+			map[string]string{"metadata.mfs": emptyMetadata, "changelog.0.mfs": "1: 1|SETMETAID(7)\n2: 1|A\n"},
+			Stored{New: true, Version: 3},
+		},
+		"an interrupted save": {
+			map[string]string{"metadata.mfs.back": image(42, 7), "metadata.mfs.back.tmp": image(60, 7)[:40], "changelog.0.mfs": "59: 1|A\n"},
+			Stored{Version: 60, ID: 7},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, content := range test.files {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600))
+			}
+
+			stored, err := ReadStored(dir)
+
+			require.NoError(t, err)
+			require.Equal(t, test.want, stored)
+		})
+	}
+}
+
+func TestMayStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		stored Stored
+		spec   MasterSpecSpec
+		want   string
+	}{
+		"the first start":     {stored: Stored{New: true}},
+		"as far as served":    {stored: Stored{Version: 50, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}},
+		"further than served": {stored: Stored{Version: 51, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}},
+		"no complete file yet names an id": {
+			stored: Stored{New: true, Version: 50}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7},
+		},
+		"nothing there": {want: "no metadata"},
+		"older than served": {
+			stored: Stored{Version: 49, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "ends at version 49",
+		},
+		"empty where something was served": {
+			stored: Stored{New: true}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "ends at version 0",
+		},
+		"another file system's": {
+			stored: Stored{Version: 90, ID: 8}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "another file system's",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := mayStart(test.stored, test.spec)
+			if test.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, test.want)
+			}
+		})
+	}
+}
+
+func TestCutTornChange(t *testing.T) {
+	for content, want := range map[string]string{
+		"":                     "",
+		"1: 1|A\n":             "1: 1|A\n",
+		"1: 1|A\n2: 1|B":       "1: 1|A\n",
+		"1: 1|A\n2":            "1: 1|A\n",
+		"torn before any line": "",
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "changelog.0.mfs")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+
+		cut, err := CutTornChange(dir)
+		require.NoError(t, err)
+
+		left, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, want, string(left))
+		require.Equal(t, int64(len(content)-len(want)), cut)
+	}
+}
