@@ -80,9 +80,9 @@ func partName(uevent string) (string, error) {
 
 // diskOf names the disk a partition is on: the directory above it in sysfs.
 func diskOf(partition string) (string, error) {
-	real, err := filepath.EvalSymlinks(partition)
+	target, err := filepath.EvalSymlinks(partition)
 	if err != nil {
 		return "", err
 	}
-	return filepath.Base(filepath.Dir(real)), nil
+	return filepath.Base(filepath.Dir(target)), nil
 }

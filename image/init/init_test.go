@@ -18,11 +18,11 @@ func sysfs(t *testing.T, parts map[string]string) string {
 	class := filepath.Join(dir, "class/block")
 	require.NoError(t, os.MkdirAll(class, 0o755))
 	for path, label := range parts {
-		real := filepath.Join(dir, "devices", path)
-		require.NoError(t, os.MkdirAll(real, 0o755))
+		target := filepath.Join(dir, "devices", path)
+		require.NoError(t, os.MkdirAll(target, 0o755))
 		uevent := "MAJOR=254\nDEVTYPE=partition\nPARTNAME=" + label + "\n"
-		require.NoError(t, os.WriteFile(filepath.Join(real, "uevent"), []byte(uevent), 0o644))
-		require.NoError(t, os.Symlink(real, filepath.Join(class, filepath.Base(path))))
+		require.NoError(t, os.WriteFile(filepath.Join(target, "uevent"), []byte(uevent), 0o644))
+		require.NoError(t, os.Symlink(target, filepath.Join(class, filepath.Base(path))))
 	}
 	return class
 }

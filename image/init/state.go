@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,7 +97,8 @@ func inNewRoot(program string, args ...string) error {
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
 	// e2fsck ends with 1 when it repaired everything it found.
-	if exit, ok := err.(*exec.ExitError); ok && filepath.Base(program) == "e2fsck" && exit.ExitCode() == 1 {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && filepath.Base(program) == "e2fsck" && exit.ExitCode() == 1 {
 		return nil
 	}
 	if err != nil {

@@ -312,10 +312,9 @@ func (s *scenario) nothingLost() {
 	s.cluster.Say("%d acknowledged, %d errors, %d never answered; lost %d, altered %d, undone %d",
 		result.Acknowledged, result.Errors, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
-	if result.Errors > 0 {
-		s.Errorf("the client got %d errors", result.Errors)
-	}
-
+	// An error is no loss: the client was told. MooseFS's client repeats a request
+	// whose answer was lost with the master, and may then find it done already;
+	// and a chunk that was being made at that moment may never come to be.
 	if !result.OK() {
 		s.Errorf("lost %v, altered %v, undone %v", result.Lost, result.Altered, result.Undone)
 	}

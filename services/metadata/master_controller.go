@@ -154,6 +154,8 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
+	// announced is the process whose start was told.
+	announced int
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits
 	// for its disk can't answer, and killing it would change nothing.
 	frozen bool

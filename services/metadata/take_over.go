@@ -217,9 +217,14 @@ func (m *master) ended() bool { return !m.running.Running && m.running.Digest !=
 
 // ask the master something over its own protocol.
 func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
-	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting {
+	if m.announced != m.running.PID && m.status.Phase != PhaseServing {
+		m.announced = m.running.PID
 		m.emit("master-started", "mfsmaster runs (process %d)", m.running.PID)
+	}
 
+	// A restart in place stays one until the master answers: the address stays
+	// here meanwhile, and clients are refused at once instead of waiting.
+	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting && m.status.Phase != PhaseRestarting {
 		err := m.enter(ctx, PhaseStarting)
 		if err != nil {
 			return 0, err
@@ -262,7 +267,7 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return startingProbe, nil
 	}
 
-	if m.status.Phase == PhaseStarting {
+	if m.status.Phase == PhaseStarting || m.status.Phase == PhaseRestarting {
 		if m.Now().Sub(m.started) < m.Timing.StartDeadline {
 			return startingProbe, nil
 		}

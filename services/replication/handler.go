@@ -56,7 +56,7 @@ func (s *HandlerServer) Fencing() bool { return s.calls.Load() > 0 }
 
 // Run answers calls until ctx ends.
 func (s *HandlerServer) Run(ctx context.Context) error {
-	listener, err := s.listen()
+	listener, err := s.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("listen for DRBD's handler on %s: %w", s.Socket, err)
 	}
@@ -81,7 +81,7 @@ func (s *HandlerServer) Run(ctx context.Context) error {
 	}
 }
 
-func (s *HandlerServer) listen() (net.Listener, error) {
+func (s *HandlerServer) listen(ctx context.Context) (net.Listener, error) {
 	err := os.MkdirAll(filepath.Dir(s.Socket), 0o755)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (s *HandlerServer) listen() (net.Listener, error) {
 		return nil, err
 	}
 
-	listener, err := net.Listen("unix", s.Socket)
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", s.Socket)
 	if err != nil {
 		return nil, err
 	}

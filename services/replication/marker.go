@@ -44,7 +44,7 @@ func (m markerFile) read() (marker, error) {
 
 	err = json.Unmarshal(text, &mark)
 	if err != nil || mark.ConsentID == "" {
-		return marker{}, fmt.Errorf("read the replica's marker: %s is damaged (%v): the replica is left alone; if its device is blank or not needed, remove that file", m.path, err)
+		return marker{}, fmt.Errorf("read the replica's marker: %s is damaged (%w): the replica is left alone; if its device is blank or not needed, remove that file", m.path, err)
 	}
 
 	return mark, nil

@@ -109,7 +109,8 @@ func (s situation) ascend() step {
 // tend looks after what is neither wanted nor dangerous.
 func (s situation) tend() step {
 	switch {
-	case s.spec.Peer != "" && s.kernel.alone() && !s.kernel.splitBrain:
+	// Without its disk it must not: see recycle.
+	case s.spec.Peer != "" && s.kernel.alone() && !s.kernel.splitBrain && !s.broken:
 		return stepConnect
 	case s.kernel.syncing():
 		return stepMeasure

@@ -79,6 +79,8 @@ func TestNext(t *testing.T) {
 		{"broken off, still primary", situation{spec: &rest, broken: true, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless })}, stepDemote},
 		{"broken off, secondary", situation{spec: &rest, broken: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepRecycle},
 
+		{"broken off: no connection before it has its disk again", situation{spec: &force, broken: true, kernel: with(primary, func(k *kernel) { k.disk, k.connection = diskDiskless, standAlone })}, stepNone},
+
 		{"half configured", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepUp},
 		{"the disk failed: it is not attached again", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk, k.failures = diskDiskless, 1 })}, stepNone},
 		{"another configuration", situation{spec: &serve, kernel: primary, stale: true}, stepUp},

@@ -58,7 +58,7 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 	case stepUp:
 		out.err = a.up(ctx, spec)
 	case stepBreak:
-		out.err = a.breakOff(ctx, look())
+		out.err = a.breakOff(ctx, look)
 	case stepDemote:
 		out.err = a.drbd.Secondary(ctx)
 	case stepRecycle:
@@ -149,16 +149,31 @@ func (a actions) up(ctx context.Context, spec ReplicaSpecSpec) error {
 // its disk, all that is frozen ends with an error once I/O goes on, and reaches
 // no disk. mfsmaster has been sent SIGKILL by then (see Force), so nobody can
 // tell a client otherwise.
-func (a actions) breakOff(ctx context.Context, k kernel) error {
-	if k.disk != diskDiskless && k.disk != diskFailed {
+//
+// The disk has to be gone before that, not only on its way out (Failed): else
+// DRBD writes a new generation of the data to it, which nobody else has, and the
+// replicas end in a split brain.
+func (a actions) breakOff(ctx context.Context, look func() kernel) error {
+	if disk := look().disk; disk != diskDiskless && disk != diskFailed {
 		err := a.drbd.ForceDetach(ctx)
 		if err != nil {
 			return err
 		}
 	}
 
+	for look().disk != diskDiskless {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the disk under %s does not let go: I/O stays frozen: reset this node", drbdDevice)
+		case <-time.After(detachPoll):
+		}
+	}
+
 	return a.drbd.ResumeIO(ctx)
 }
+
+// detachPoll is how often the kernel's word is looked at.
+const detachPoll = 10 * time.Millisecond
 
 // recycle starts anew with the disk that breakOff let go of.
 func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {

@@ -1,0 +1,212 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// fakeDRBD is a Runner that plays two connected replicas, of which one is here.
+// Programs of a kind it doesn't know are a failure of the test.
+type fakeDRBD struct {
+	t *testing.T
+
+	mu sync.Mutex
+	// ran are the commands so far, without what is the same in all.
+	ran []string
+	// refuse has the errors that a command ends with, the first first.
+	refuse map[string][]error
+	// wipefs is its answer.
+	wipefs string
+	// hang makes "primary" hang until its context ends.
+	hang bool
+	// follower takes events; pending are those from before there was one.
+	follower chan string
+	pending  []string
+}
+
+func newFakeDRBD(t *testing.T, existing ...string) *fakeDRBD {
+	t.Helper()
+
+	return &fakeDRBD{
+		t: t, refuse: map[string][]error{}, wipefs: `{"signatures": []}`,
+		follower: make(chan string, 100), pending: append(existing, "exists -"),
+	}
+}
+
+func refusal(text string) error {
+	return &CommandError{Command: []string{"drbdsetup"}, Code: 11, Output: "0: State change failed: " + text}
+}
+
+func (f *fakeDRBD) Run(ctx context.Context, command ...string) (string, error) {
+	short := strings.TrimPrefix(strings.Join(command, " "), "drbdsetup ")
+	if command[0] == "env" {
+		short = strings.Join(command[5:], " ")
+	}
+
+	if command[0] == "wipefs" {
+		short = "wipefs"
+	}
+
+	f.mu.Lock()
+	f.ran = append(f.ran, short)
+
+	hang := f.hang && short == "primary 0"
+
+	if errs := f.refuse[short]; len(errs) > 0 {
+		f.refuse[short] = errs[1:]
+		f.mu.Unlock()
+
+		return "", errs[0]
+	}
+	f.mu.Unlock()
+
+	if hang {
+		<-ctx.Done()
+
+		return "", &CommandError{Command: command, Code: -1, Output: "killed"}
+	}
+
+	return f.effect(short)
+}
+
+// effect is what the kernel would tell.
+func (f *fakeDRBD) effect(command string) (string, error) {
+	switch command {
+	case "wipefs":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+
+		return f.wipefs, nil
+	case "create-md --force meta", "connect meta":
+	case "adjust meta":
+		f.tell("create resource name:meta role:Secondary suspended:no",
+			"create device name:meta volume:0 minor:0 disk:Inconsistent",
+			"create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
+			"create peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:Inconsistent")
+	case "new-current-uuid 0 --clear-bitmap":
+		f.tell("change device name:meta volume:0 minor:0 disk:UpToDate",
+			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 peer-disk:UpToDate")
+	case "primary 0":
+		f.tell("change resource name:meta role:Primary")
+	case "primary 0 --force":
+		f.tell("change resource name:meta role:Primary", "change device name:meta volume:0 minor:0 disk:UpToDate")
+	case "secondary 0":
+		f.tell("change resource name:meta role:Secondary")
+	case "detach 0 --force":
+		f.tell("change device name:meta volume:0 minor:0 disk:Failed", "change device name:meta volume:0 minor:0 disk:Diskless")
+	case "resume-io 0":
+		f.tell("change resource name:meta suspended:no")
+	case "down meta":
+		f.tell("destroy device name:meta volume:0 minor:0", "destroy resource name:meta")
+	case "disconnect ipv4:10.0.0.1:7789 ipv4:10.0.0.2:7789 --force":
+		f.tell("change connection name:meta peer-node-id:0 conn-name:peer connection:StandAlone role:Unknown")
+	default:
+		return "", fmt.Errorf("the fake doesn't know %q", command)
+	}
+
+	return "", nil
+}
+
+func (f *fakeDRBD) tell(lines ...string) {
+	for _, line := range lines {
+		f.follower <- line
+	}
+}
+
+func (f *fakeDRBD) Follow(ctx context.Context, line func(string), _ ...string) error {
+	for _, l := range f.pending {
+		line(l)
+	}
+
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case l := <-f.follower:
+			line(l)
+		}
+	}
+}
+
+// commands returns what ran, but looks.
+func (f *fakeDRBD) commands() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	var out []string
+
+	for _, c := range f.ran {
+		if c != "wipefs" {
+			out = append(out, c)
+		}
+	}
+
+	return out
+}
+
+// fakeDevice is a Device of a size that remembers whether it was zeroed.
+type fakeDevice struct {
+	mu     sync.Mutex
+	size   int64
+	err    error
+	dirty  bool
+	zeroed bool
+}
+
+func (d *fakeDevice) Size(string) (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	return d.size, d.err
+}
+
+func (d *fakeDevice) Blank(string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	return !d.dirty, nil
+}
+
+func (d *fakeDevice) Zero(context.Context, string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	d.zeroed = true
+
+	return nil
+}
+
+// fencer answers what is sent to it.
+type fencer struct{ answers chan error }
+
+func (f fencer) Outdate(ctx context.Context, _ string) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-f.answers:
+		return err
+	}
+}
+
+// eventLog remembers the kinds of events.
+type eventLog struct {
+	mu    sync.Mutex
+	kinds []string
+}
+
+func (l *eventLog) Emit(kind string, _ uint64, _ string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	l.kinds = append(l.kinds, kind)
+}
+
+func (l *eventLog) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	return append([]string(nil), l.kinds...)
+}

@@ -1,0 +1,302 @@
+package replication
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/rtestutils"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
+	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"antler/services/authority"
+)
+
+// bench is a controller at work on a fake DRBD.
+type bench struct {
+	t      *testing.T
+	ctx    context.Context
+	state  state.State
+	drbd   *fakeDRBD
+	device *fakeDevice
+	fencer fencer
+	events *eventLog
+	marker markerFile
+}
+
+func newBench(t *testing.T, existing ...string) *bench {
+	t.Helper()
+
+	dir := t.TempDir()
+	b := &bench{
+		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
+		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)},
+		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")},
+	}
+
+	timing := authority.DefaultTiming()
+	timing.ReplicaPingInterval, timing.ReplicaPingTimeout = 5*time.Millisecond, 5*time.Millisecond
+	timing.PromoteDeadline = 2 * time.Second
+
+	rt, err := runtime.NewRuntime(b.state, zaptest.NewLogger(t))
+	require.NoError(t, err)
+	require.NoError(t, rt.RegisterController(&ReplicaController{
+		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Events: b.events, Timing: timing,
+		Config: filepath.Join(dir, "drbd", "meta.res"), Marker: b.marker.path, Fencing: func() bool { return false },
+	}))
+
+	var cancel context.CancelFunc
+
+	b.ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	done := make(chan error, 1)
+
+	go func() { done <- rt.Run(b.ctx) }()
+
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+
+	return b
+}
+
+func wanted(change func(*ReplicaSpecSpec)) ReplicaSpecSpec {
+	spec := ReplicaSpecSpec{
+		Device: "/dev/vdb", Peer: "n2", SelfAddress: "10.0.0.1", PeerAddress: "10.0.0.2",
+		ConsentID: "consent", Role: RoleSecondary,
+	}
+	change(&spec)
+
+	return spec
+}
+
+func (b *bench) want(change func(*ReplicaSpecSpec)) {
+	b.t.Helper()
+
+	_, err := safe.StateUpdateWithConflicts(b.ctx, b.state, NewReplicaSpec().Metadata(), func(r *ReplicaSpec) error {
+		*r.TypedSpec() = wanted(change)
+
+		return nil
+	})
+	if state.IsNotFoundError(err) {
+		r := NewReplicaSpec()
+		*r.TypedSpec() = wanted(change)
+		err = b.state.Create(b.ctx, r)
+	}
+
+	require.NoError(b.t, err)
+}
+
+func (b *bench) await(check func(ReplicaStatusSpec, *assert.Assertions)) {
+	b.t.Helper()
+
+	rtestutils.AssertResource(b.ctx, b.t, b.state, resource.ID(ReplicaStatusID), func(r *ReplicaStatus, a *assert.Assertions) {
+		check(*r.TypedSpec(), a)
+	})
+}
+
+// running is what events2 lists of a healthy pair, of which this one is role.
+func running(role Role) []string {
+	return []string{
+		"exists resource name:meta role:" + string(role) + " suspended:no",
+		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
+		"exists device name:meta volume:0 minor:0 disk:UpToDate",
+		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:UpToDate",
+	}
+}
+
+func TestFirstBoot(t *testing.T) {
+	b := newBench(t)
+
+	b.want(func(s *ReplicaSpecSpec) { s.ConsentID, s.Role = "", "" })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(PhaseBlank, s.Phase) })
+	assert.Empty(t, b.drbd.commands(), "nothing is written without consent")
+
+	b.want(func(s *ReplicaSpecSpec) {})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(PhaseUp, s.Phase)
+		a.Equal("Inconsistent", s.Disk)
+	})
+	assert.True(t, b.device.zeroed)
+
+	mark, err := b.marker.read()
+	require.NoError(t, err)
+	assert.Equal(t, marker{ConsentID: "consent", Device: "/dev/vdb", Created: true}, mark)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.First = RolePrimary, 1, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.True(s.ReadyFor(1))
+		a.Empty(s.Error)
+	})
+	assert.Equal(t, []string{"create-md --force meta", "adjust meta", "new-current-uuid 0 --clear-bitmap", "primary 0"}, b.drbd.commands())
+	assert.Contains(t, b.events.all(), "replication.created")
+	assert.Contains(t, b.events.all(), "replication.promoted")
+}
+
+func TestAReplacementIsNotZeroed(t *testing.T) {
+	b := newBench(t)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Formatted = true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(PhaseUp, s.Phase) })
+	assert.False(t, b.device.zeroed)
+	assert.Equal(t, []string{"create-md --force meta", "adjust meta"}, b.drbd.commands())
+}
+
+func TestARefusedDeviceIsLeftAlone(t *testing.T) {
+	b := newBench(t)
+	b.drbd.mu.Lock()
+	b.drbd.wipefs = ext4Signature
+	b.drbd.mu.Unlock()
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.First = RolePrimary, 1, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(PhaseRefused, s.Phase)
+		a.Contains(s.Error, "wipefs -a /dev/vdb")
+	})
+	assert.Empty(t, b.drbd.commands())
+}
+
+func TestARunningPrimaryIsAdopted(t *testing.T) {
+	b := newBench(t, running(RolePrimary)...)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Formatted = "", true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RolePrimary, s.Role)
+		a.Zero(s.Epoch, "whose epoch it is, is not known yet")
+	})
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 4, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(4)) })
+
+	// Its configuration is made sure of; nothing else happens to it.
+	for _, command := range b.drbd.commands() {
+		assert.Equal(t, "adjust meta", command)
+	}
+}
+
+func TestPromotePartsFromAPeerThatHangs(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+	b.drbd.refuse["primary 0"] = []error{refusal("(-1) Multiple primaries not allowed by config"), refusal("(-1) Multiple primaries not allowed by config")}
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
+	assert.Contains(t, b.drbd.commands(), "disconnect ipv4:10.0.0.1:7789 ipv4:10.0.0.2:7789 --force")
+}
+
+func TestPromoteIsGivenUpAtItsDeadline(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+
+	for range 1000 {
+		b.drbd.refuse["primary 0"] = append(b.drbd.refuse["primary 0"], refusal("(-2) Need access to UpToDate data"))
+	}
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(uint64(2), s.FailedEpoch)
+		a.Contains(s.Error, "not up to date")
+	})
+}
+
+func TestALostLeaseEndsPromoting(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+	b.drbd.hang = true
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
+	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 1 }, 10*time.Second, time.Millisecond)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RoleSecondary, 3, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(uint64(3), s.Epoch)
+		a.Zero(s.FailedEpoch)
+		a.Empty(s.Error)
+	})
+}
+
+func TestDemoteWaitsUntilNobodyHasItOpen(t *testing.T) {
+	b := newBench(t, running(RolePrimary)...)
+	b.drbd.refuse["secondary 0"] = []error{refusal("(-12) Device is held open by someone"), refusal("(-12) Device is held open by someone")}
+
+	b.want(func(s *ReplicaSpecSpec) { s.Epoch, s.Formatted = 3, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RoleSecondary, s.Role)
+		a.Equal(uint64(3), s.Epoch)
+	})
+}
+
+func frozenPrimary() []string {
+	return []string{
+		"exists resource name:meta role:Primary suspended:fencing",
+		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connecting role:Unknown",
+		"exists device name:meta volume:0 minor:0 disk:UpToDate",
+		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown",
+	}
+}
+
+func TestFrozenIOGoesOnWithTheQuorumsWord(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 3, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal("fencing", s.Suspended) })
+	assert.NotContains(t, b.drbd.commands(), "resume-io 0")
+
+	b.fencer.answers <- nil
+
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Empty(s.Suspended) })
+	assert.Contains(t, b.drbd.commands(), "resume-io 0")
+	assert.NotContains(t, b.drbd.commands(), "detach 0 --force")
+}
+
+// The lease is lost while I/O is frozen: what is frozen must not reach a disk.
+func TestForce(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted, s.Force = RolePrimary, 3, true, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Empty(s.Suspended)
+		a.False(s.ReadyFor(3))
+		a.Zero(s.IOErrors, "it was not the disk's fault")
+	})
+
+	b.want(func(s *ReplicaSpecSpec) { s.Epoch, s.Formatted = 4, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(PhaseUp, s.Phase)
+		a.Equal(RoleSecondary, s.Role)
+	})
+	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta"}, b.drbd.commands())
+}
+
+func TestAFailedDiskIsTold(t *testing.T) {
+	b := newBench(t, running(RolePrimary)...)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 3, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(3)) })
+
+	b.drbd.tell("change device name:meta volume:0 minor:0 disk:Failed", "change device name:meta volume:0 minor:0 disk:Diskless")
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(1, s.IOErrors)
+		a.Contains(s.Error, "replace it")
+		a.False(s.ReadyFor(3))
+	})
+	assert.NotContains(t, b.drbd.commands()[1:], "adjust meta", "a failed disk is not attached again")
+}
+
+func TestSplitBrainIsLeftToAPerson(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+
+	b.want(func(s *ReplicaSpecSpec) { s.Formatted = true })
+	b.drbd.tell("call helper name:meta peer-node-id:0 conn-name:peer helper:split-brain",
+		"destroy connection name:meta peer-node-id:0 conn-name:peer")
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal("StandAlone", s.Connection)
+		a.Contains(s.Error, "split brain")
+	})
+	assert.NotContains(t, b.drbd.commands(), "connect meta")
+}

@@ -1,0 +1,84 @@
+package replication
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"antler/services/authority"
+	"antler/services/node/config"
+)
+
+func TestDecide(t *testing.T) {
+	cfg := &config.Config{
+		Cluster: config.Cluster{Nodes: []config.Member{
+			{Name: "n1", Address: netip.MustParseAddr("10.0.0.1"), Roles: []config.Role{config.RoleMetadata}},
+			{Name: "n2", Address: netip.MustParseAddr("10.0.0.2"), Roles: []config.Role{config.RoleMetadata}},
+			{Name: "n3", Address: netip.MustParseAddr("10.0.0.3"), Roles: []config.Role{config.RoleWitness}},
+		}},
+		Node: config.Node{Name: "n1", Replica: config.Replica{Device: "/dev/vdb"}},
+	}
+
+	const epoch = 5
+
+	record := func(change func(*authority.AuthorityStatusSpec)) *authority.AuthorityStatusSpec {
+		r := authority.AuthorityStatusSpec{Epoch: epoch, Self: "n1", ConsentID: "c", Formatted: true, IsHolder: true, LeaseValid: true}
+		change(&r)
+
+		return &r
+	}
+	mine := record(func(*authority.AuthorityStatusSpec) {})
+	lost := record(func(r *authority.AuthorityStatusSpec) { r.LeaseValid = false })
+	others := record(func(r *authority.AuthorityStatusSpec) { r.IsHolder, r.LeaseValid, r.Epoch = false, false, epoch+1 })
+	starting := record(func(r *authority.AuthorityStatusSpec) { r.Starting, r.LeaseValid = true, false })
+	forming := record(func(r *authority.AuthorityStatusSpec) { r.Formatted = false })
+	handover := record(func(r *authority.AuthorityStatusSpec) { r.Target = "n2" })
+
+	primary := &ReplicaStatusSpec{Role: RolePrimary}
+	frozen := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing}
+	secondary := &ReplicaStatusSpec{Role: RoleSecondary}
+	before := &ReplicaSpecSpec{Role: RolePrimary, Epoch: epoch}
+
+	unused := &DeviceUseSpec{}
+	serving := &DeviceUseSpec{Mounted: true, Alive: true}
+	killed := &DeviceUseSpec{Mounted: true}
+
+	type want struct {
+		role         Role
+		epoch        uint64
+		first, force bool
+	}
+
+	for _, c := range []struct {
+		name  string
+		facts facts
+		want  want
+	}{
+		{"nothing is known", facts{}, want{}},
+		{"antlerd starts on a serving node", facts{record: starting, replica: primary, use: serving}, want{}},
+		{"its quorum's answers are late", facts{record: starting, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"the use of the device is not known", facts{record: others, replica: primary}, want{}},
+		{"granted", facts{record: mine, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
+		{"granted, the first", facts{record: forming, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch, first: true}},
+		{"not granted", facts{record: others, replica: secondary, use: unused}, want{role: RoleSecondary, epoch: epoch + 1}},
+		{"lease lost: primary until it is unmounted", facts{record: lost, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"lease lost with frozen I/O: not before the kill", facts{record: lost, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"lease lost with frozen I/O, killed", facts{record: lost, replica: frozen, use: killed, before: before}, want{role: RolePrimary, epoch: epoch, force: true}},
+		{"another holds while this one is frozen", facts{record: others, replica: frozen, use: killed, before: before}, want{role: RolePrimary, epoch: epoch, force: true}},
+		{"unmounted", facts{record: lost, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
+		{"frozen with a valid lease is the handler's", facts{record: mine, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"switchover: primary while it stops", facts{record: handover, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"switchover: then secondary", facts{record: handover, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := decide(cfg, c.facts)
+
+			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force})
+			assert.Equal(t, "n2", got.Peer)
+			assert.Equal(t, "10.0.0.2", got.PeerAddress)
+			assert.Equal(t, "10.0.0.1", got.SelfAddress)
+			assert.Equal(t, "/dev/vdb", got.Device)
+		})
+	}
+}
