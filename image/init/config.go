@@ -42,7 +42,7 @@ func readBootConfig(device string) ([]byte, error) {
 	if err := mount(device, "/boot", "vfat", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return nil, err
 	}
-	defer unix.Unmount("/boot", 0)
+	defer func() { _ = unix.Unmount("/boot", 0) }()
 	path := filepath.Join("/boot", bootConfig)
 	info, err := os.Stat(path)
 	if err != nil {

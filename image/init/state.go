@@ -91,7 +91,7 @@ func inNewRoot(program string, args ...string) error {
 	if err := mount("/dev", dev, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	defer unix.Unmount(dev, 0)
+	defer func() { _ = unix.Unmount(dev, 0) }()
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: newRoot}
 	cmd.Dir = "/"
@@ -130,7 +130,7 @@ func identify(root string) error {
 // newMachineID is 32 hexadecimal digits and a newline, see machine-id(5).
 func newMachineID() []byte {
 	var id [16]byte
-	rand.Read(id[:])
+	_, _ = rand.Read(id[:])
 	return []byte(hex.EncodeToString(id[:]) + "\n")
 }
 

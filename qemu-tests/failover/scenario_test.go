@@ -49,13 +49,24 @@ func runSuite(ctx context.Context, m *testing.M) int {
 
 	fmt.Println("seed", suite.seed)
 
+	defer func() {
+		if suite.cluster != nil {
+			suite.cluster.Close()
+		}
+	}()
+
+	interrupted := context.AfterFunc(ctx, func() {
+		fmt.Println("interrupted: ending the machines")
+
+		if suite.cluster != nil {
+			suite.cluster.Close()
+		}
+
+		exit(1)
+	})
+	defer interrupted()
+
 	err := boot(ctx)
-	if suite.cluster != nil {
-		defer suite.cluster.Close()
-
-		context.AfterFunc(ctx, suite.cluster.Close)
-	}
-
 	if err != nil {
 		fmt.Println("boot the cluster:", err)
 

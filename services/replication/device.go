@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,8 +75,8 @@ func blankEnds(device io.ReaderAt, size int64) (bool, error) {
 	return true, nil
 }
 
-// zeroStep is zeroed at a time, so that a stop is heard in between.
-const zeroStep = 64 << 20
+// zeroStep is looked at and zeroed at a time.
+const zeroStep = 4 << 20
 
 // Zero implements Device.
 func (BlockDevice) Zero(ctx context.Context, path string) error {
@@ -90,18 +91,39 @@ func (BlockDevice) Zero(ctx context.Context, path string) error {
 		return err
 	}
 
+	err = zeroWhereNeeded(ctx, file, size, func(offset, length int64) error { return zeroOut(file, offset, length) })
+	if err != nil {
+		return err
+	}
+
+	return file.Sync()
+}
+
+// zeroWhereNeeded leaves alone what reads as zeros already: on a new disk that is
+// all of it, and reading is faster than writing and wears nothing out.
+func zeroWhereNeeded(ctx context.Context, device io.ReaderAt, size int64, zero func(offset, length int64) error) error {
+	zeros, content := make([]byte, zeroStep), make([]byte, zeroStep)
+
 	for offset := int64(0); offset < size; offset += zeroStep {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 
-		err = zeroOut(file, offset, min(zeroStep, size-offset))
+		length := min(zeroStep, size-offset)
+
+		n, err := device.ReadAt(content[:length], offset)
+		if err == nil && bytes.Equal(content[:n], zeros[:length]) {
+			continue
+		}
+
+		// What can't be read can be written, or else is an error now.
+		err = zero(offset, length)
 		if err != nil {
 			return fmt.Errorf("at %d MiB of %d: %w", offset>>20, size>>20, err)
 		}
 	}
 
-	return file.Sync()
+	return nil
 }
 
 // zeroOut has the kernel zero a range: by discarding where the device promises

@@ -20,6 +20,8 @@ type fakeDRBD struct {
 	refuse map[string][]error
 	// wipefs is its answer.
 	wipefs string
+	// exists: the kernel has the resource.
+	exists bool
 	// hang makes "primary" hang until its context ends.
 	hang bool
 	// follower takes events; pending are those from before there was one.
@@ -33,6 +35,7 @@ func newFakeDRBD(t *testing.T, existing ...string) *fakeDRBD {
 	return &fakeDRBD{
 		t: t, refuse: map[string][]error{}, wipefs: `{"signatures": []}`,
 		follower: make(chan string, 100), pending: append(existing, "exists -"),
+		exists: len(existing) > 0,
 	}
 }
 
@@ -82,6 +85,10 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 		return f.wipefs, nil
 	case "create-md --force meta", "connect meta":
 	case "adjust meta":
+		if f.was(true) {
+			break
+		}
+
 		f.tell("create resource name:meta role:Secondary suspended:no",
 			"create device name:meta volume:0 minor:0 disk:Inconsistent",
 			"create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
@@ -100,6 +107,7 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 	case "resume-io 0":
 		f.tell("change resource name:meta suspended:no")
 	case "down meta":
+		f.was(false)
 		f.tell("destroy device name:meta volume:0 minor:0", "destroy resource name:meta")
 	case "disconnect ipv4:10.0.0.1:7789 ipv4:10.0.0.2:7789 --force":
 		f.tell("change connection name:meta peer-node-id:0 conn-name:peer connection:StandAlone role:Unknown")
@@ -108,6 +116,17 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 	}
 
 	return "", nil
+}
+
+// was reports whether the resource existed, and notes whether it does now.
+func (f *fakeDRBD) was(now bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	before := f.exists
+	f.exists = now
+
+	return before
 }
 
 func (f *fakeDRBD) tell(lines ...string) {

@@ -105,3 +105,21 @@ func TestBlankEnds(t *testing.T) {
 		})
 	}
 }
+
+func TestZeroWhereNeeded(t *testing.T) {
+	const size = 3*zeroStep + 512
+
+	device := make([]byte, size)
+	device[zeroStep+5] = 1
+	device[size-1] = 1
+
+	var zeroed [][2]int64
+
+	err := zeroWhereNeeded(t.Context(), bytes.NewReader(device), size, func(offset, length int64) error {
+		zeroed = append(zeroed, [2]int64{offset, length})
+
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, [][2]int64{{zeroStep, zeroStep}, {3 * zeroStep, 512}}, zeroed)
+}

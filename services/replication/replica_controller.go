@@ -308,6 +308,10 @@ func (k *keeping) finish(out outcome) {
 	case stepUp, stepRecycle:
 		k.broken = false
 		k.config = k.configOnDisk()
+		// The kernel's word is on its way: it may tell of the resource before it
+		// tells of the connection.
+		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))
+		k.notBefore[stepConnect] = time.Now().Add(stepConnect.pause(0))
 	case stepMeasure:
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))

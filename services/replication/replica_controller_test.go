@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller/runtime"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/rtestutils"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
@@ -46,11 +45,20 @@ func newBench(t *testing.T, existing ...string) *bench {
 	timing.ReplicaPingInterval, timing.ReplicaPingTimeout = 5*time.Millisecond, 5*time.Millisecond
 	timing.PromoteDeadline = 2 * time.Second
 
+	config := filepath.Join(dir, "drbd", "meta.res")
+
+	// What runs was configured by an antlerd before this one.
+	if len(existing) > 0 {
+		content, err := renderConfig("n1", wanted(func(*ReplicaSpecSpec) {}), timing)
+		require.NoError(t, err)
+		require.NoError(t, writeConfig(config, content))
+	}
+
 	rt, err := runtime.NewRuntime(b.state, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Events: b.events, Timing: timing,
-		Config: filepath.Join(dir, "drbd", "meta.res"), Marker: b.marker.path, Fencing: func() bool { return false },
+		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
 	}))
 
 	var cancel context.CancelFunc
@@ -98,7 +106,7 @@ func (b *bench) want(change func(*ReplicaSpecSpec)) {
 func (b *bench) await(check func(ReplicaStatusSpec, *assert.Assertions)) {
 	b.t.Helper()
 
-	rtestutils.AssertResource(b.ctx, b.t, b.state, resource.ID(ReplicaStatusID), func(r *ReplicaStatus, a *assert.Assertions) {
+	rtestutils.AssertResource(b.ctx, b.t, b.state, ReplicaStatusID, func(r *ReplicaStatus, a *assert.Assertions) {
 		check(*r.TypedSpec(), a)
 	})
 }
@@ -176,10 +184,17 @@ func TestARunningPrimaryIsAdopted(t *testing.T) {
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 4, true })
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(4)) })
 
-	// Its configuration is made sure of; nothing else happens to it.
-	for _, command := range b.drbd.commands() {
-		assert.Equal(t, "adjust meta", command)
-	}
+	assert.Empty(t, b.drbd.commands(), "it is left alone")
+}
+
+func TestAnotherConfigurationReachesARunningPrimary(t *testing.T) {
+	b := newBench(t, running(RolePrimary)...)
+
+	b.want(func(s *ReplicaSpecSpec) {
+		s.Role, s.Epoch, s.Formatted, s.PeerAddress = RolePrimary, 4, true, "10.0.0.9"
+	})
+	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 0 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, []string{"adjust meta"}, b.drbd.commands())
 }
 
 func TestPromotePartsFromAPeerThatHangs(t *testing.T) {
@@ -210,7 +225,7 @@ func TestALostLeaseEndsPromoting(t *testing.T) {
 	b.drbd.hang = true
 
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
-	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 0 }, 10*time.Second, time.Millisecond)
 
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RoleSecondary, 3, true })
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
@@ -249,7 +264,10 @@ func TestFrozenIOGoesOnWithTheQuorumsWord(t *testing.T) {
 
 	b.fencer.answers <- nil
 
-	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Empty(s.Suspended) })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RolePrimary, s.Role)
+		a.Empty(s.Suspended)
+	})
 	assert.Contains(t, b.drbd.commands(), "resume-io 0")
 	assert.NotContains(t, b.drbd.commands(), "detach 0 --force")
 }
@@ -260,6 +278,7 @@ func TestForce(t *testing.T) {
 
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted, s.Force = RolePrimary, 3, true, true })
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal("Diskless", s.Disk)
 		a.Empty(s.Suspended)
 		a.False(s.ReadyFor(3))
 		a.Zero(s.IOErrors, "it was not the disk's fault")
@@ -269,6 +288,7 @@ func TestForce(t *testing.T) {
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.Equal(PhaseUp, s.Phase)
 		a.Equal(RoleSecondary, s.Role)
+		a.Equal(uint64(4), s.Epoch)
 	})
 	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta"}, b.drbd.commands())
 }
@@ -285,7 +305,7 @@ func TestAFailedDiskIsTold(t *testing.T) {
 		a.Contains(s.Error, "replace it")
 		a.False(s.ReadyFor(3))
 	})
-	assert.NotContains(t, b.drbd.commands()[1:], "adjust meta", "a failed disk is not attached again")
+	assert.Empty(t, b.drbd.commands(), "a failed disk is not attached again")
 }
 
 func TestSplitBrainIsLeftToAPerson(t *testing.T) {
