@@ -108,7 +108,7 @@ func writeTable(path string, slots []slot) error {
 	if err != nil {
 		return err
 	}
-	defer disk.Close()
+	defer func() { _ = disk.Close() }()
 	w, err := disk.Writable()
 	if err != nil {
 		return err

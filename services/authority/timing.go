@@ -13,7 +13,11 @@ import (
 // host. What a client sees when the serving node's power is cut is at most
 //
 //	GrantWait + commit + promote, mount, recover, start + the client's own retry
-//	2.8 s     + 0.1 s  + about 2.5 s                    + up to 2 s   = 7.4 s
+//	3.4 s     + 0.1 s  + about 2.5 s                    + up to 2 s   = 8.0 s
+//
+// The times are as long as the 8 s aimed at allow: with shorter ones a machine
+// that emulates three nodes on two processors lost its lease for no other
+// reason than being busy.
 type Timing struct {
 	// RenewInterval is how often every node sends its report to the leader; the
 	// holder's is also its request for a longer lease. A missed one is made up
@@ -46,8 +50,8 @@ type Timing struct {
 
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
 	// stands for election after one to two of it), RaftElection its election
-	// timeout. They are shorter than Raft's usual 1 s for one reason: when the
-	// leader dies the holder must find the next one before its lease ends.
+	// timeout. When the leader dies the holder must find the next one before its
+	// lease ends.
 	RaftHeartbeat, RaftElection time.Duration
 	// RaftLeaderLease: a leader without contact to a quorum steps down after it.
 	RaftLeaderLease time.Duration
@@ -101,18 +105,18 @@ func DefaultTiming() Timing {
 
 	return Timing{
 		RenewInterval: 300 * ms,
-		RenewTimeout:  900 * ms,
-		AliveWithin:   1200 * ms,
+		RenewTimeout:  1200 * ms,
+		AliveWithin:   2000 * ms,
 
-		LeaseTTL:      1900 * ms,
-		FenceDeadline: 700 * ms,
+		LeaseTTL:      2300 * ms,
+		FenceDeadline: 900 * ms,
 		ClockMargin:   200 * ms,
-		GrantWait:     2800 * ms,
+		GrantWait:     3400 * ms,
 		RestartHold:   15 * time.Second,
 
-		RaftHeartbeat:   500 * ms,
-		RaftElection:    500 * ms,
-		RaftLeaderLease: 500 * ms,
+		RaftHeartbeat:   700 * ms,
+		RaftElection:    700 * ms,
+		RaftLeaderLease: 700 * ms,
 		RaftCommit:      100 * ms,
 		RaftTakeover:    300 * ms,
 		RaftIO:          2 * time.Second,
@@ -127,8 +131,8 @@ func DefaultTiming() Timing {
 		ReplicaPingTimeout:  500 * ms,
 		ReplicaTimeout:      time.Second,
 
-		ProbeInterval: 500 * ms,
-		ProbeTimeout:  time.Second,
+		ProbeInterval: 300 * ms,
+		ProbeTimeout:  1200 * ms,
 		ProbesFailed:  2,
 
 		PromoteDeadline: 10 * time.Second,
