@@ -27,7 +27,7 @@ demo-stop: ## End what `make demo` left running
 	@if [ -x $(BUILD)/bin/demo ]; then $(BUILD)/bin/demo down; else echo "no demo was built, so none runs"; fi
 
 .PHONY: test
-test: packages check unit test-failover ## All that guards a change: linters, unit tests, the promises in VMs
+test: packages check unit test-powercut ## What guards a change: linters, unit tests, first boot and a power cut in VMs
 
 
 
@@ -49,8 +49,12 @@ image: build ## Build the arm64 disk image that QEMU boots
 unit: ## Unit tests with the race detector
 	$(GO) test -race $(UNIT)
 
+.PHONY: test-powercut
+test-powercut: build image ## First boot from blank disks, and a power cut of the serving node, in VMs
+	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestPowerCutOfTheServingNode' ./qemu-tests/failover/...
+
 .PHONY: test-failover
-test-failover: build image ## The promises about failover, each in VMs that boot the image
+test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
 	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
 
 .PHONY: bench-failover
@@ -62,7 +66,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test bench-failover bench-idle ## Every suite, the long ones too
+test-all: test test-failover bench-failover bench-idle ## Every suite, the long ones too
 
 
 
