@@ -62,6 +62,10 @@ type Disk interface {
 // MaxRestarts in place in one epoch; then this node says that it can't serve.
 const MaxRestarts = 5
 
+// diskPatience is for how long a master may wait for its disk: an SD card that
+// erases a block takes a second or two.
+const diskPatience = 10 * time.Second
+
 // startingProbe is how often a master that starts is asked.
 const startingProbe = 50 * time.Millisecond
 
@@ -73,6 +77,8 @@ type MasterController struct {
 	Events Events
 	Timing authority.Timing
 	Now    func() time.Time
+	// InDisk reports whether the process waits for a disk; may be nil.
+	InDisk func(pid int) bool
 }
 
 // Name implements controller.Controller.
@@ -154,6 +160,8 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
+	// diskSince is since when the master waits for its disk.
+	diskSince time.Time
 	// announced is the process whose start was told.
 	announced int
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits

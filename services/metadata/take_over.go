@@ -275,6 +275,10 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", m.Timing.StartDeadline))
 	}
 
+	if m.waitsForDisk() {
+		return startingProbe, nil
+	}
+
 	m.failures++
 	m.status.Answering = false
 
@@ -289,6 +293,23 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 	m.emit("master-killed", "mfsmaster did not answer %d times in a row", m.failures)
 
 	return m.restart(ctx, "mfsmaster runs and doesn't answer")
+}
+
+// waitsForDisk reports whether the master can't answer because it flushes its
+// changelog: killing it would only add a restart to the wait. A disk that takes
+// longer than diskPatience is as good as gone.
+func (m *master) waitsForDisk() bool {
+	if m.InDisk == nil || !m.InDisk(m.running.PID) {
+		m.diskSince = time.Time{}
+
+		return false
+	}
+
+	if m.diskSince.IsZero() {
+		m.diskSince = m.Now()
+	}
+
+	return m.Now().Sub(m.diskSince) < diskPatience
 }
 
 // restart in place, as often as MaxRestarts.
