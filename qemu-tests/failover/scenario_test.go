@@ -28,7 +28,7 @@ var suite struct {
 }
 
 const (
-	root    = "../../build/"
+	root = "../../build/"
 	// timeout ends a test that waits for what never comes; it judges no time.
 	timeout = 12 * time.Minute
 )
