@@ -229,7 +229,7 @@ func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
 	s.Helper()
 
 	s.faultAt = fault
-	s.must(s.workload.AwaitAcknowledged(s.ctx, fault.Add(promised), 5))
+	s.must(s.workload.AwaitAcknowledged(s.ctx, fault.Add(promised), 20))
 
 	ops := s.workload.Ops()
 	gap, _ := history.LongestGap(ops)
@@ -324,9 +324,10 @@ func (s *scenario) nothingLost() {
 	s.cluster.Say("%d acknowledged, %d errors, %d never answered; lost %d, altered %d, undone %d",
 		result.Acknowledged, result.Errors, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
-	// An error is no loss: the client was told. MooseFS's client repeats a request
-	// whose answer was lost with the master, and may then find it done already;
-	// and a chunk that was being made at that moment may never come to be.
+	if result.Errors > 0 {
+		s.Errorf("the client got %d errors", result.Errors)
+	}
+
 	if !result.OK() {
 		s.Errorf("lost %v, altered %v, undone %v", result.Lost, result.Altered, result.Undone)
 	}
