@@ -109,7 +109,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
 			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
-			InDisk: node.ProcessWaitsForDisk,
+			Activity: node.ProcessActivity,
 		},
 		&address.SpecController{},
 		&address.Controller{Network: address.Kernel{}, Events: d.events, Times: address.DefaultTimes()},

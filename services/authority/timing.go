@@ -131,8 +131,8 @@ func DefaultTiming() Timing {
 		ReplicaPingTimeout:  500 * ms,
 		ReplicaTimeout:      time.Second,
 
-		ProbeInterval: 300 * ms,
-		ProbeTimeout:  1200 * ms,
+		ProbeInterval: 500 * ms,
+		ProbeTimeout:  1000 * ms,
 		ProbesFailed:  2,
 
 		PromoteDeadline: 10 * time.Second,

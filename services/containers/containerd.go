@@ -1,15 +1,15 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"os"
+	"maps"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
 )
 
@@ -20,6 +20,8 @@ const runcRuntime = "io.containerd.runc.v2"
 
 // Labels of a container, with which a later antlerd knows what it finds.
 const (
+	// labelName is the name it runs under, which is not always its id: see slots.
+	labelName       = "antler/name"
 	labelDigest     = "antler/digest"
 	labelGeneration = "antler/generation"
 	// labelShared lists the mounts that it may leave behind, separated by ":".
@@ -39,9 +41,10 @@ const (
 
 // Containerd is the real Runtime and Killer.
 type Containerd struct {
-	client    *containerd.Client
-	places    Places
-	processes processes
+	client *containerd.Client
+	places Places
+	live   instances
+	spares spares
 }
 
 // NewContainerd returns the runtime behind containerd's socket. It succeeds
@@ -53,11 +56,15 @@ func NewContainerd(socket string, places Places) (*Containerd, error) {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", socket, err)
 	}
 
-	return &Containerd{client: client, places: places, processes: processes{byName: map[string]*process{}}}, nil
+	return &Containerd{client: client, places: places}, nil
 }
 
 // Close ends the connection; the containers go on.
 func (c *Containerd) Close() error { return c.client.Close() }
+
+// slots are the ids that a container of this name can have in containerd: while
+// one of them runs, the other may be its spare.
+func slots(name string) []string { return []string{name, name + ".b"} }
 
 // Names implements Runtime.
 func (c *Containerd) Names(ctx context.Context) ([]string, error) {
@@ -66,24 +73,57 @@ func (c *Containerd) Names(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 
-	var names []string
+	names := map[string]bool{}
 
 	for _, container := range list {
-		names = append(names, container.ID())
+		labels, err := container.Labels(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read labels: %w", err)
+		}
+
+		names[cmp.Or(labels[labelName], container.ID())] = true
 	}
 
-	return names, nil
+	return slices.Collect(maps.Keys(names)), nil
 }
 
 // Find implements Runtime.
 func (c *Containerd) Find(ctx context.Context, name string) (*Task, error) {
-	container, err := c.client.LoadContainer(ctx, name)
+	var found *Task
+
+	for _, id := range slots(name) {
+		task, err := c.look(ctx, name, id)
+		if err != nil {
+			return nil, err
+		}
+
+		if task != nil && found != nil {
+			return nil, fmt.Errorf("processes %d and %d both run: %w", found.PID, task.PID, errdefs.ErrFailedPrecondition)
+		}
+
+		if task != nil {
+			found = task
+		}
+	}
+
+	return found, nil
+}
+
+// look into one slot: what runs is returned, a spare remembered, and the
+// leftovers of a dead task deleted.
+func (c *Containerd) look(ctx context.Context, name, id string) (*Task, error) {
+	container, err := c.client.LoadContainer(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return nil, nil
 	}
 
 	if err != nil {
 		return nil, fmt.Errorf("load container: %w", err)
+	}
+
+	labels, err := container.Labels(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read labels: %w", err)
 	}
 
 	task, err := container.Task(ctx, nil)
@@ -100,16 +140,16 @@ func (c *Containerd) Find(ctx context.Context, name string) (*Task, error) {
 		return nil, fmt.Errorf("ask for the task's status: %w", err)
 	}
 
-	if status.Status != containerd.Running {
+	switch status.Status {
+	case containerd.Running:
+		return c.watched(task, c.hold(name, id, int(task.Pid())), labels), nil
+	case containerd.Created:
+		c.spares.put(name, &spare{id: id, container: container, task: task, labels: labels})
+
+		return nil, nil
+	default:
 		return nil, c.discard(ctx, container)
 	}
-
-	labels, err := container.Labels(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read labels: %w", err)
-	}
-
-	return c.watched(task, c.hold(name, int(task.Pid())), labels), nil
 }
 
 // watched makes a Task of ours of containerd's.
@@ -167,109 +207,18 @@ const unknownExitCode = -1
 // hold opens a handle on the first process of a container, or returns the one
 // there is. It returns nil where there can't be one: the process has ended, or
 // antlerd lives in a PID namespace of its own (Talos) and doesn't see it.
-func (c *Containerd) hold(name string, pid int) *process {
-	have := c.processes.get(name)
+func (c *Containerd) hold(name, id string, pid int) *process {
+	have := c.live.get(name).process
 	if have != nil && have.pid == pid && have.alive() {
 		return have
 	}
 
-	p, err := openProcess(pid, c.places.CgroupParent+"/"+name)
+	p, err := openProcess(pid, c.places.CgroupParent+"/"+id)
 	if err != nil {
-		return nil
+		p = nil
 	}
 
-	c.processes.put(name, p)
+	c.live.put(name, instance{id: id, process: p})
 
 	return p
-}
-
-// Start implements Runtime.
-func (c *Containerd) Start(ctx context.Context, name string, spec ContainerSpecSpec) (*Task, error) {
-	err := c.vacant(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-
-	err = c.prepare(name, spec)
-	if err != nil {
-		return nil, err
-	}
-
-	labels := map[string]string{
-		labelDigest:     Digest(spec),
-		labelGeneration: strconv.FormatUint(spec.Generation, 10),
-		labelShared:     strings.Join(sharedPaths(spec), ":"),
-	}
-
-	container, err := c.client.NewContainer(ctx, name,
-		containerd.WithRuntime(runcRuntime, nil),
-		containerd.WithSpec(ociSpec(name, spec, c.places)),
-		containerd.WithContainerLabels(labels))
-	if err != nil {
-		return nil, fmt.Errorf("create container: %w", err)
-	}
-
-	task, err := container.NewTask(ctx, cio.LogFile(c.places.log(name)))
-	if err != nil {
-		return nil, fmt.Errorf("create task: %w", err)
-	}
-
-	// Before the program runs, so that Kill finds it from its first moment.
-	p := c.hold(name, int(task.Pid()))
-
-	err = task.Start(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start %v: %w", spec.Args, err)
-	}
-
-	return c.watched(task, p, labels), nil
-}
-
-// vacant makes sure that nothing lives under the name: neither for containerd
-// nor, should it have forgotten, for the kernel.
-func (c *Containerd) vacant(ctx context.Context, name string) error {
-	task, err := c.Find(ctx, name)
-	if err != nil {
-		return err
-	}
-
-	if task != nil {
-		return fmt.Errorf("process %d still runs: %w", task.PID, errdefs.ErrAlreadyExists)
-	}
-
-	return c.empty(ctx, name)
-}
-
-// prepare makes what the container finds on the host.
-func (c *Containerd) prepare(name string, spec ContainerSpecSpec) error {
-	err := writeEtc(c.places.etc(name), spec.Files)
-	if err != nil {
-		return err
-	}
-
-	err = os.MkdirAll(c.places.LogDir(), 0o700)
-	if err != nil {
-		return fmt.Errorf("make the log directory: %w", err)
-	}
-
-	for _, path := range sharedPaths(spec) {
-		err = shareMountpoint(path)
-		if err != nil {
-			return err
-		}
-	}
-
-	return nil
-}
-
-func sharedPaths(spec ContainerSpecSpec) []string {
-	var paths []string
-
-	for _, m := range spec.Mounts {
-		if m.Shared {
-			paths = append(paths, m.Source)
-		}
-	}
-
-	return paths
 }

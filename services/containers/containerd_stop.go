@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,23 +16,24 @@ import (
 
 // Kill implements Killer.
 func (c *Containerd) Kill(ctx context.Context, name string, signal syscall.Signal) error {
+	live := c.live.get(name)
+
 	var group error
 
 	if signal == syscall.SIGKILL {
-		group = killCgroup(c.places.cgroup(name))
+		group = c.killGroups(name, live.id)
 	}
 
-	p := c.processes.get(name)
-	if p != nil {
+	if live.process != nil {
 		// The handle alone is enough: its end takes the PID namespace along.
-		return p.signal(signal)
+		return live.process.signal(signal)
 	}
 
 	if signal == syscall.SIGKILL {
 		return group
 	}
 
-	task, err := c.task(ctx, name)
+	task, err := c.task(ctx, cmp.Or(live.id, name))
 	if err != nil || task == nil {
 		return err
 	}
@@ -39,9 +41,24 @@ func (c *Containerd) Kill(ctx context.Context, name string, signal syscall.Signa
 	return ignoreNotFound(task.Kill(ctx, signal))
 }
 
+// killGroups kills the group of what is known to live, or else everything that
+// may.
+func (c *Containerd) killGroups(name, id string) error {
+	if id != "" {
+		return killCgroup(c.places.cgroup(id))
+	}
+
+	var errs []error
+	for _, slot := range slots(name) {
+		errs = append(errs, killCgroup(c.places.cgroup(slot)))
+	}
+
+	return errors.Join(errs...)
+}
+
 // task returns containerd's own task, or nil when there is none.
-func (c *Containerd) task(ctx context.Context, name string) (containerd.Task, error) {
-	container, err := c.client.LoadContainer(ctx, name)
+func (c *Containerd) task(ctx context.Context, id string) (containerd.Task, error) {
+	container, err := c.client.LoadContainer(ctx, id)
 	if err != nil {
 		return nil, ignoreNotFound(err)
 	}
@@ -63,50 +80,87 @@ func ignoreNotFound(err error) error {
 }
 
 // Alive says whether any process of the container is there, without asking
-// containerd: after a Kill, false is the proof.
+// containerd: after a Kill, false is the proof. A spare's doesn't count: none of
+// the program has run in it.
 func (c *Containerd) Alive(name string) (bool, error) {
-	if p := c.processes.get(name); p != nil && p.alive() {
+	if p := c.live.get(name).process; p != nil && p.alive() {
 		return true, nil
 	}
 
-	return populated(c.places.cgroup(name))
+	for _, id := range slots(name) {
+		if s := c.spares.get(name); s != nil && s.id == id {
+			continue
+		}
+
+		busy, err := populated(c.places.cgroup(id))
+		if err != nil || busy {
+			return busy, err
+		}
+	}
+
+	return false, nil
 }
 
 // Remove implements Runtime.
 func (c *Containerd) Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
-	err := c.end(ctx, name, signal, timeout)
+	live := c.live.get(name)
+	id := cmp.Or(live.id, name)
+
+	err := c.end(ctx, id, live.process, signal, timeout)
 	if err != nil {
 		return err
 	}
 
-	container, err := c.client.LoadContainer(ctx, name)
-	if errdefs.IsNotFound(err) {
-		return os.RemoveAll(c.places.etc(name))
-	}
-
-	if err != nil {
-		return fmt.Errorf("load container: %w", err)
-	}
-
-	err = c.discard(ctx, container)
+	err = c.delete(ctx, id)
 	if err != nil {
 		return err
 	}
 
-	return os.RemoveAll(c.places.etc(name))
+	c.live.put(name, instance{})
+
+	return nil
+}
+
+// RemoveSpare implements Runtime.
+func (c *Containerd) RemoveSpare(ctx context.Context, name string) error {
+	s := c.spares.get(name)
+	if s == nil {
+		return nil
+	}
+
+	err := c.delete(ctx, s.id)
+	if err != nil {
+		return err
+	}
+
+	c.spares.put(name, nil)
+
+	return nil
+}
+
+func (c *Containerd) delete(ctx context.Context, id string) error {
+	container, err := c.client.LoadContainer(ctx, id)
+	if err == nil {
+		err = c.discard(ctx, container)
+	}
+
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete container %q: %w", id, err)
+	}
+
+	return os.RemoveAll(c.places.etc(id))
 }
 
 // end stops the processes, with containerd's help only where there is no
 // handle.
-func (c *Containerd) end(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
-	p := c.processes.get(name)
+func (c *Containerd) end(ctx context.Context, id string, p *process, signal syscall.Signal, timeout time.Duration) error {
 	if p == nil {
-		err := c.endByContainerd(ctx, name, signal, timeout)
+		err := c.endByContainerd(ctx, id, signal, timeout)
 		if err != nil {
 			return err
 		}
 
-		return c.empty(ctx, name)
+		return c.empty(ctx, id)
 	}
 
 	err := p.signal(signal)
@@ -115,10 +169,10 @@ func (c *Containerd) end(ctx context.Context, name string, signal syscall.Signal
 	}
 
 	if p.endsWithin(ctx, timeout) {
-		return c.empty(ctx, name)
+		return c.empty(ctx, id)
 	}
 
-	err = errors.Join(killCgroup(c.places.cgroup(name)), p.signal(syscall.SIGKILL))
+	err = errors.Join(killCgroup(c.places.cgroup(id)), p.signal(syscall.SIGKILL))
 	if err != nil {
 		return err
 	}
@@ -127,12 +181,12 @@ func (c *Containerd) end(ctx context.Context, name string, signal syscall.Signal
 		return fmt.Errorf("process %d does not end after SIGKILL: it hangs in the kernel, only a reset of the node ends it", p.pid)
 	}
 
-	return c.empty(ctx, name)
+	return c.empty(ctx, id)
 }
 
 // endByContainerd asks for an orderly end; the deletion that follows is not
 // orderly.
-func (c *Containerd) endByContainerd(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+func (c *Containerd) endByContainerd(ctx context.Context, id string, signal syscall.Signal, timeout time.Duration) error {
 	if signal == syscall.SIGKILL || timeout == 0 {
 		return nil
 	}
@@ -140,7 +194,7 @@ func (c *Containerd) endByContainerd(ctx context.Context, name string, signal sy
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	task, err := c.task(ctx, name)
+	task, err := c.task(ctx, id)
 	if err != nil || task == nil {
 		return err
 	}
@@ -196,17 +250,17 @@ func (c *Containerd) discard(ctx context.Context, container containerd.Container
 }
 
 // empty kills whatever is left in the container's cgroup and waits for its end.
-func (c *Containerd) empty(ctx context.Context, name string) error {
+func (c *Containerd) empty(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, killDeadline)
 	defer cancel()
 
 	for {
-		busy, err := populated(c.places.cgroup(name))
+		busy, err := populated(c.places.cgroup(id))
 		if err != nil || !busy {
 			return err
 		}
 
-		err = killCgroup(c.places.cgroup(name))
+		err = killCgroup(c.places.cgroup(id))
 		if err != nil {
 			return err
 		}
@@ -214,7 +268,7 @@ func (c *Containerd) empty(ctx context.Context, name string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for processes in %s to end after SIGKILL (hanging in the kernel?): %w",
-				c.places.cgroup(name), ctx.Err())
+				c.places.cgroup(id), ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Digest tells specs apart that need different processes. It is the same in
@@ -31,7 +32,12 @@ func Digest(spec ContainerSpecSpec) string {
 		Capabilities []string        `json:",omitempty"`
 		OOMScoreAdj  int             `json:",omitempty"`
 		OpenFiles    uint64          `json:",omitempty"`
-	}{spec.Args, files, spec.Mounts, spec.Fuse, spec.Capabilities, spec.OOMScoreAdj, spec.OpenFiles})
+		Nice         int             `json:",omitempty"`
+		TimerSlack   time.Duration   `json:",omitempty"`
+	}{
+		spec.Args, files, spec.Mounts, spec.Fuse, spec.Capabilities, spec.OOMScoreAdj, spec.OpenFiles,
+		spec.Nice, spec.TimerSlack,
+	})
 	if err != nil {
 		// Strings, numbers and booleans always marshal.
 		panic(fmt.Sprintf("marshal a container spec: %v", err))

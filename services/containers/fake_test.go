@@ -15,7 +15,9 @@ type fakeRuntime struct {
 	mu    sync.Mutex
 	next  int
 	tasks map[string]*fakeTask
-	down  bool
+	// spares are the digests of what is created and not started.
+	spares map[string]string
+	down   bool
 	// events are the calls that changed something, and when.
 	events []string
 	twice  bool
@@ -30,7 +32,7 @@ type fakeTask struct {
 var errDown = errors.New("containerd is down")
 
 func newFakeRuntime() *fakeRuntime {
-	return &fakeRuntime{tasks: map[string]*fakeTask{}, next: 100, begin: time.Now()}
+	return &fakeRuntime{tasks: map[string]*fakeTask{}, spares: map[string]string{}, next: 100, begin: time.Now()}
 }
 
 func (f *fakeRuntime) note(format string, args ...any) {
@@ -90,7 +92,13 @@ func (f *fakeRuntime) Start(_ context.Context, name string, spec ContainerSpecSp
 		f.twice = true
 	}
 
-	f.note("start %s %v", name, spec.Args)
+	how := "start"
+	if f.spares[name] == Digest(spec) {
+		how = "start the spare of"
+	}
+
+	delete(f.spares, name)
+	f.note("%s %s %v", how, name, spec.Args)
 
 	return f.run(name, spec), nil
 }
@@ -103,6 +111,41 @@ func (f *fakeRuntime) run(name string, spec ContainerSpecSpec) *Task {
 	}}
 
 	return &f.tasks[name].Task
+}
+
+func (f *fakeRuntime) Prepare(_ context.Context, name string, spec ContainerSpecSpec) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return errDown
+	}
+
+	if f.spares[name] == Digest(spec) {
+		return nil
+	}
+
+	f.note("prepare %s %v", name, spec.Args)
+	f.spares[name] = Digest(spec)
+
+	return nil
+}
+
+func (f *fakeRuntime) RemoveSpare(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return errDown
+	}
+
+	if f.spares[name] != "" {
+		f.note("remove the spare of %s", name)
+	}
+
+	delete(f.spares, name)
+
+	return nil
 }
 
 func (f *fakeRuntime) Remove(_ context.Context, name string, signal syscall.Signal, timeout time.Duration) error {

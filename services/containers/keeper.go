@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -19,6 +20,10 @@ const (
 	callTimeout  = 10 * time.Second
 	startTimeout = 30 * time.Second
 )
+
+// spareDelay is how long after a start the next spare is made: what has just
+// started has better use for the processor.
+const spareDelay = 15 * time.Second
 
 // keeper looks after one container in a goroutine of its own, so that a slow
 // stop of one holds up no other.
@@ -46,6 +51,8 @@ type keeper struct {
 	known bool
 	ended string
 	since time.Time
+	// spare is the digest of what is kept ready, "" if nothing is.
+	spare string
 	// crash paces restarts of a process that ends, retry those of a runtime
 	// that fails.
 	crash, retry backoff
@@ -134,8 +141,17 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		}
 
-		k.wait(ctx, 0)
+		k.wait(ctx, k.untilSpare(want))
 	}
+}
+
+// untilSpare is when the running container's spare is due, 0 if it isn't.
+func (k *keeper) untilSpare(want *ContainerSpecSpec) time.Duration {
+	if want == nil || !want.Spare || want.Stopped || k.task == nil || k.spare == Digest(*want) {
+		return 0
+	}
+
+	return max(spareDelay-time.Since(k.since), time.Millisecond)
 }
 
 // finish ends the keeper unless something is wanted again by now.
@@ -221,14 +237,14 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 	}
 
 	if want == nil {
-		return k.remove(ctx)
+		return errors.Join(k.remove(ctx), k.removeSpare(ctx))
 	}
 
 	if k.task != nil {
-		if !stale(k.task, want) {
+		if !want.Stopped && !stale(k.task, want) {
 			k.update(func(s *ContainerStatusSpec) { s.Error = "" })
 
-			return nil
+			return k.prepare(ctx, *want)
 		}
 
 		err := k.remove(ctx)
@@ -237,11 +253,57 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 		}
 	}
 
+	k.update(func(s *ContainerStatusSpec) { s.Standby = want.Stopped })
+
+	if want.Stopped {
+		err := k.prepare(ctx, *want)
+		if err == nil {
+			k.update(func(s *ContainerStatusSpec) { s.Error = "" })
+		}
+
+		return err
+	}
+
 	if !want.Restart && k.ended == version(Digest(*want), want.Generation) {
 		return nil
 	}
 
 	return k.start(ctx, *want)
+}
+
+// prepare makes the spare, if one is wanted and due.
+func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
+	digest := Digest(want)
+
+	if !want.Spare || k.spare == digest || !want.Stopped && time.Since(k.since) < spareDelay {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+
+	err := k.runtime.Prepare(ctx, k.name, want)
+	if err != nil {
+		return fmt.Errorf("prepare container %q: %w", k.name, err)
+	}
+
+	k.spare = digest
+
+	return nil
+}
+
+func (k *keeper) removeSpare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	k.spare = ""
+
+	err := k.runtime.RemoveSpare(ctx, k.name)
+	if err != nil {
+		return fmt.Errorf("remove the spare of container %q: %w", k.name, err)
+	}
+
+	return nil
 }
 
 // stale says that a running task has to make way for what is wanted.
@@ -279,6 +341,7 @@ func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
 	defer cancel()
 
 	again := k.ended != ""
+	k.spare = ""
 
 	task, err := k.runtime.Start(ctx, k.name, want)
 	if err != nil {

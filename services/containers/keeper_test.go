@@ -195,3 +195,47 @@ func TestKeeperAdopts(t *testing.T) {
 		})
 	}
 }
+
+// What is only to be ready isn't started; when it is, the spare is taken, and
+// the next one is made when the start is over.
+func TestKeeperKeepsASpare(t *testing.T) {
+	keep(t, func(k *keeper, runtime *fakeRuntime) {
+		want := daemon("a")
+		want.Restart, want.Spare, want.Stopped = false, true, true
+		k.set(want)
+		synctest.Wait()
+		assert.False(t, status(k).Running)
+		assert.Equal(t, []string{"0s prepare chunkserver [a]"}, runtime.log())
+
+		run := *want
+		run.Stopped = false
+		k.set(&run)
+		synctest.Wait()
+		assert.True(t, status(k).Running)
+		assert.Equal(t, []string{"0s start the spare of chunkserver [a]"}, runtime.log())
+
+		time.Sleep(spareDelay + time.Second)
+		synctest.Wait()
+		assert.Equal(t, []string{"15s prepare chunkserver [a]"}, runtime.log())
+
+		// It ends, and the next generation has its spare at once.
+		runtime.end("chunkserver", 1)
+		synctest.Wait()
+
+		next := run
+		next.Generation++
+		k.set(&next)
+		synctest.Wait()
+		assert.Equal(t, []string{"16s start the spare of chunkserver [a]"}, runtime.log())
+
+		// Stopped again, it waits again.
+		k.set(want)
+		synctest.Wait()
+		assert.False(t, status(k).Running)
+		assert.Equal(t, []string{"16s stop chunkserver 2 7s", "16s prepare chunkserver [a]"}, runtime.log())
+
+		k.set(nil)
+		synctest.Wait()
+		assert.Equal(t, []string{"16s remove the spare of chunkserver"}, runtime.log())
+	})
+}

@@ -33,14 +33,14 @@ func DefaultPlaces(run string) Places {
 	}
 }
 
-func (p Places) etc(name string) string { return filepath.Join(p.Run, "containers", name, "etc") }
+func (p Places) etc(id string) string   { return filepath.Join(p.Run, "containers", id, "etc") }
 func (p Places) log(name string) string { return filepath.Join(p.LogDir(), name+".log") }
 
 // LogDir holds the containers' log files.
 func (p Places) LogDir() string { return filepath.Join(p.Run, "log") }
 
-func (p Places) cgroup(name string) string {
-	return filepath.Join(p.CgroupFS, p.CgroupParent, name)
+func (p Places) cgroup(id string) string {
+	return filepath.Join(p.CgroupFS, p.CgroupParent, id)
 }
 
 // baseCapabilities let a daemon that starts as root become its own user, and
@@ -52,7 +52,7 @@ var baseCapabilities = []string{"CAP_DAC_READ_SEARCH", "CAP_SETGID", "CAP_SETUID
 const fuseMajor, fuseMinor = 10, 229
 
 // ociSpec returns the whole OCI configuration of a container.
-func ociSpec(name string, spec ContainerSpecSpec, places Places) *specs.Spec {
+func ociSpec(id string, spec ContainerSpecSpec, places Places) *specs.Spec {
 	capabilities := slices.Concat(baseCapabilities, spec.Capabilities)
 	if spec.Fuse {
 		capabilities = append(capabilities, "CAP_SYS_ADMIN")
@@ -81,9 +81,9 @@ func ociSpec(name string, spec ContainerSpecSpec, places Places) *specs.Spec {
 			OOMScoreAdj:     &spec.OOMScoreAdj,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles, Soft: openFiles}},
 		},
-		Mounts: ociMounts(name, spec, places),
+		Mounts: ociMounts(id, spec, places),
 		Linux: &specs.Linux{
-			CgroupsPath: filepath.Join(places.CgroupParent, name),
+			CgroupsPath: filepath.Join(places.CgroupParent, id),
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.MountNamespace},
 			},
@@ -118,12 +118,12 @@ const fuseMode = 0o600
 // ociMounts lists the mounts in order: the empty tmpfs under /var/lib/antler
 // comes before the binds into it, since the skeleton itself is read-only and
 // can't be given more mount points.
-func ociMounts(name string, spec ContainerSpecSpec, places Places) []specs.Mount {
+func ociMounts(id string, spec ContainerSpecSpec, places Places) []specs.Mount {
 	hidden := []string{"nosuid", "nodev", "noexec"}
 
 	mounts := []specs.Mount{
 		{Destination: "/usr", Type: "bind", Source: places.Usr, Options: []string{"rbind", "ro", "nosuid", "nodev"}},
-		{Destination: "/etc", Type: "bind", Source: places.etc(name), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}},
+		{Destination: "/etc", Type: "bind", Source: places.etc(id), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}},
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: hidden},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k"}},
 		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: append(hidden, "mode=755", "size=1m")},
@@ -138,14 +138,21 @@ func ociMounts(name string, spec ContainerSpecSpec, places Places) []specs.Mount
 			options = append(options, "ro")
 		}
 
-		if m.Shared {
-			options = append(options, "rshared")
-		} else {
-			options = append(options, "rprivate")
-		}
+		options = append(options, propagation(m))
 
 		mounts = append(mounts, specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: options})
 	}
 
 	return mounts
+}
+
+func propagation(m Mount) string {
+	switch {
+	case m.Shared:
+		return "rshared"
+	case m.Slave:
+		return "rslave"
+	default:
+		return "rprivate"
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -147,30 +146,6 @@ func killCgroup(group string) error {
 	}
 
 	return nil
-}
-
-// processes remembers the handles of the containers.
-type processes struct {
-	mu     sync.Mutex
-	byName map[string]*process
-}
-
-func (p *processes) get(name string) *process {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	return p.byName[name]
-}
-
-func (p *processes) put(name string, latest *process) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	if old := p.byName[name]; old != nil && old != latest {
-		old.fd.Close()
-	}
-
-	p.byName[name] = latest
 }
 
 // endsWithin waits for the end of the process.

@@ -1,6 +1,9 @@
 package containers
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/resource/typed"
@@ -54,6 +57,16 @@ type ContainerSpecSpec struct {
 	// StopSignal and StopTimeout (seconds) for an orderly end; then SIGKILL.
 	StopSignal  int `yaml:"stopSignal,omitempty"`
 	StopTimeout int `yaml:"stopTimeout,omitempty"`
+	// Stopped says that nothing should run: with Spare, that it should only be
+	// ready to.
+	Stopped bool `yaml:"stopped,omitempty"`
+	// Spare keeps one more container of the same kind created and not started,
+	// so that a start takes no more than letting it go. A spare runs nothing.
+	Spare bool `yaml:"spare,omitempty"`
+	// Nice is in -20..19, see sched(7).
+	Nice int `yaml:"nice,omitempty"`
+	// TimerSlack is how late its sleeps may end; 0 means DefaultTimerSlack.
+	TimerSlack time.Duration `yaml:"timerSlack,omitempty"`
 	// OOMScoreAdj in -1000..1000.
 	OOMScoreAdj int `yaml:"oomScoreAdj,omitempty"`
 	// OpenFiles is RLIMIT_NOFILE; 0 means DefaultOpenFiles.
@@ -63,6 +76,11 @@ type ContainerSpecSpec struct {
 // DefaultOpenFiles lets a chunkserver keep some ten thousand chunks and
 // connections open, and mfsmount the 100,000 it asks for by itself.
 const DefaultOpenFiles = 131072
+
+// DefaultTimerSlack lets the kernel wake a process for several of its short
+// sleeps at once. MooseFS's daemons poll every millisecond or ten from several
+// threads, some 1,500 times a second on a node where nothing happens.
+const DefaultTimerSlack = 10 * time.Millisecond
 
 // File is a file below the container's /etc.
 type File struct {
@@ -81,6 +99,9 @@ type Mount struct {
 	ReadOnly    bool   `yaml:"readOnly,omitempty"`
 	// Shared propagates mounts made inside the container to the host (FUSE).
 	Shared bool `yaml:"shared,omitempty"`
+	// Slave propagates mounts made on the host, below the source, to the
+	// container. The source is made where it is missing.
+	Slave bool `yaml:"slave,omitempty" json:",omitempty"`
 }
 
 // DeepCopy implements typed.DeepCopyable.
@@ -124,6 +145,8 @@ type ContainerStatusSpec struct {
 	// Running with this process id on the host.
 	Running bool `yaml:"running"`
 	PID     int  `yaml:"pid,omitempty"`
+	// Standby: it does not run and is not meant to.
+	Standby bool `yaml:"standby,omitempty"`
 	// Adopted says that the task was found running when antlerd started.
 	Adopted bool `yaml:"adopted,omitempty"`
 	// Generation and Digest of the spec that runs.
@@ -139,3 +162,24 @@ type ContainerStatusSpec struct {
 
 // DeepCopy implements typed.DeepCopyable.
 func (s ContainerStatusSpec) DeepCopy() ContainerStatusSpec { return s }
+
+// The states of a container that is as it should be; any other text says why it
+// is not.
+const (
+	StateRunning = "running"
+	StateStandby = "standing by"
+)
+
+// State says in words how the container is.
+func (s ContainerStatusSpec) State() string {
+	switch {
+	case s.Running:
+		return StateRunning
+	case s.Error != "":
+		return s.Error
+	case s.Standby:
+		return StateStandby
+	default:
+		return fmt.Sprintf("ended with exit code %d", s.ExitCode)
+	}
+}

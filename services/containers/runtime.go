@@ -14,11 +14,17 @@ type Runtime interface {
 	// Find returns the live task called name, or nil when there is none.
 	// Leftovers of a dead one are deleted.
 	Find(ctx context.Context, name string) (*Task, error)
-	// Start starts the container. It fails when one is still alive.
+	// Start starts the container: its spare if there is one of this spec. It
+	// fails when one is still alive.
 	Start(ctx context.Context, name string, spec ContainerSpecSpec) (*Task, error)
+	// Prepare makes the spare that the next Start takes. One that is there is
+	// left alone if it is of this spec, and replaced if not.
+	Prepare(ctx context.Context, name string, spec ContainerSpecSpec) error
 	// Remove ends the container with signal, after timeout with SIGKILL, and
-	// deletes it. Nothing to remove is no error.
+	// deletes it. Its spare stays. Nothing to remove is no error.
 	Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error
+	// RemoveSpare deletes the spare, if there is one.
+	RemoveSpare(ctx context.Context, name string) error
 }
 
 // Killer ends a process at once, without containerd and without waiting for a

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/cosi-project/runtime/pkg/safe"
 
 	"antler/services/containers"
 )
@@ -22,7 +22,7 @@ func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duratio
 	if !m.status.Mounted {
 		m.stopped()
 
-		return 0, nil
+		return 0, m.standBy(ctx)
 	}
 
 	unmount, cancel := context.WithTimeout(ctx, m.Timing.MountDeadline)
@@ -37,7 +37,7 @@ func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duratio
 	m.emit("unmounted", "the replica's file system is unmounted")
 	m.stopped()
 
-	return 0, nil
+	return 0, m.standBy(ctx)
 }
 
 func (m *master) stopped() {
@@ -84,13 +84,28 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 	return time.Millisecond, nil
 }
 
-// unwant takes the container's spec back: its process is stopped.
+// unwant takes the wish for a running container back: its process is stopped.
 func (m *master) unwant(ctx context.Context) error {
 	m.wanted = false
 
-	err := m.runtime.Destroy(ctx, containers.NewContainerSpec(Container).Metadata())
-	if err != nil && !state.IsNotFoundError(err) {
-		return fmt.Errorf("take mfsmaster's container back: %w", err)
+	return m.writeSpec(ctx, true)
+}
+
+// standBy has a container made that waits to be started.
+func (m *master) standBy(ctx context.Context) error { return m.writeSpec(ctx, true) }
+
+// writeSpec says what the container should be.
+func (m *master) writeSpec(ctx context.Context, stopped bool) error {
+	spec := masterSpec(m.config, m.generation)
+	spec.Stopped = stopped
+
+	err := safe.WriterModify(ctx, m.runtime, containers.NewContainerSpec(Container), func(res *containers.ContainerSpec) error {
+		*res.TypedSpec() = spec
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("ask for mfsmaster's container: %w", err)
 	}
 
 	return nil

@@ -62,9 +62,10 @@ type Disk interface {
 // MaxRestarts in place in one epoch; then this node says that it can't serve.
 const MaxRestarts = 5
 
-// diskPatience is for how long a master may wait for its disk: an SD card that
-// erases a block takes a second or two.
-const diskPatience = 10 * time.Second
+// slowPatience is for how long a master may answer nothing while it is at work,
+// waits for its disk or for a processor: killing it would only add a restart to
+// the wait. An SD card that erases a block takes a second or two.
+const slowPatience = 10 * time.Second
 
 // startingProbe is how often a master that starts is asked.
 const startingProbe = 50 * time.Millisecond
@@ -77,8 +78,8 @@ type MasterController struct {
 	Events Events
 	Timing authority.Timing
 	Now    func() time.Time
-	// InDisk reports whether the process waits for a disk; may be nil.
-	InDisk func(pid int) bool
+	// Activity tells one that hangs from one that is slow.
+	Activity func(pid int) node.Activity
 }
 
 // Name implements controller.Controller.
@@ -160,8 +161,10 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
-	// diskSince is since when the master waits for its disk.
-	diskSince time.Time
+	// silentSince is when the first of the failures was, activity the process
+	// as it was at the last.
+	silentSince time.Time
+	activity    node.Activity
 	// announced is the process whose start was told.
 	announced int
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits

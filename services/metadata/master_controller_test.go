@@ -34,10 +34,13 @@ type machine struct {
 	stored     metadata.Stored
 	sick       error
 	silent     bool
-	done       []string
-	version    uint64
-	ctx        context.Context
-	state      state.State
+	// slow: it is at work though it is silent.
+	slow    bool
+	looked  uint64
+	done    []string
+	version uint64
+	ctx     context.Context
+	state   state.State
 }
 
 func (m *machine) did(what string) {
@@ -135,6 +138,20 @@ func (m *machine) Probe(context.Context) (metadata.Info, error) {
 	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
 }
 
+func (m *machine) activity(int) node.Activity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	m.looked++
+
+	a := node.Activity{At: time.Now(), State: "S"}
+	if m.slow {
+		a.Turns = m.looked
+	}
+
+	return a
+}
+
 func (m *machine) Kill(context.Context, string, syscall.Signal) error {
 	m.did("kill")
 
@@ -190,7 +207,7 @@ func start(t *testing.T, m *machine) {
 	require.NoError(t, err)
 	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(&config.Config{})))
 	require.NoError(t, r.RegisterController(&metadata.MasterController{
-		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now,
+		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now, Activity: m.activity,
 	}))
 
 	var running sync.WaitGroup
@@ -238,6 +255,7 @@ func (m *machine) started(t *testing.T, generation uint64) {
 
 	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
 		a.Equal(generation, r.TypedSpec().Generation)
+		a.False(r.TypedSpec().Stopped)
 	})
 	require.NoError(t, m.running(true))
 }
@@ -328,6 +346,23 @@ func TestMasterThatDoesNotAnswerIsKilledAndStartedAgain(t *testing.T) {
 	})
 }
 
+func TestMasterThatIsSlowIsLeftAlone(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.silent, m.slow = true, true })
+	require.Eventually(t, func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+
+		return m.looked > 5
+	}, 10*time.Second, time.Millisecond)
+	require.False(t, m.was("kill"))
+
+	m.set(func() { m.silent = false })
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.True(s.Answering) })
+}
+
 func TestMasterIsStoppedWhenItsFileSystemFails(t *testing.T) {
 	m := aged()
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
@@ -361,7 +396,9 @@ func TestSwitchoverStopsCleanlyBeforeItUnmounts(t *testing.T) {
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 
 	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopClean})
-	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.True(r.TypedSpec().Stopped)
+	})
 	require.False(t, m.was("unmount"), "mfsmaster still saves its metadata")
 
 	require.NoError(t, m.running(false))

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"antler/services/containers"
 	"antler/services/node/config"
@@ -13,12 +15,9 @@ import (
 // Container is the name of mfsmaster's container.
 const Container = "mfsmaster"
 
-// DataPath is the master's data directory on this host, which it sees as
-// insidePath.
-const (
-	DataPath   = config.MetadataPath + "/mfs"
-	insidePath = "/var/lib/mfs"
-)
+// DataPath is the master's data directory, under the same name on this host and
+// in its container.
+const DataPath = config.MetadataPath + "/mfs"
 
 // masterSpec is mfsmaster's container. Only its data path is writable: what it
 // dumps elsewhere in distress ends with the container and can't come back as
@@ -33,20 +32,27 @@ func masterSpec(cfg *config.Config, generation uint64) containers.ContainerSpecS
 			"mfs/mfsexports.cfg":  {Content: Exports(cfg.Cluster), Owner: containers.MFSUser},
 			"mfs/mfstopology.cfg": {World: true},
 		},
-		Mounts:       []containers.Mount{{Source: DataPath, Destination: insidePath}},
+		// The container is made before the replica is mounted.
+		Mounts:       []containers.Mount{{Source: config.MetadataParent, Destination: config.MetadataParent, Slave: true}},
 		Capabilities: []string{"CAP_SYS_NICE"},
 		// Its controller decides.
 		Restart:         false,
 		RestartOnChange: true,
 		Generation:      generation,
 		StopTimeout:     stopSeconds,
-		OOMScoreAdj:     -800,
+		Spare:           true,
+		// Every client waits for it, and it is one thread.
+		Nice:        masterNice,
+		TimerSlack:  time.Millisecond,
+		OOMScoreAdj: -800,
 	}
 }
 
 // stopSeconds that mfsmaster has to save its metadata; see StopDeadline in the
 // table of times.
 const stopSeconds = 10
+
+const masterNice = -10
 
 func masterSettings(cluster config.Cluster) string {
 	// Mode 2 flushes the changelog before a client is answered; 0 does so in
@@ -61,12 +67,13 @@ func masterSettings(cluster config.Cluster) string {
 	for _, line := range [][2]string{
 		{"WORKING_USER", "mfs"},
 		{"WORKING_GROUP", "mfs"},
-		{"DATA_PATH", insidePath},
+		{"DATA_PATH", DataPath},
 		{"EXPORTS_FILENAME", "/etc/mfs/mfsexports.cfg"},
 		{"TOPOLOGY_FILENAME", "/etc/mfs/mfstopology.cfg"},
 		{"LOCK_MEMORY", "0"},
-		// -19, the default, would starve the node's own supervision.
-		{"NICE_LEVEL", "0"},
+		// As its container was started; -19, the default, would starve the node's
+		// own supervision.
+		{"NICE_LEVEL", strconv.Itoa(masterNice)},
 		// The score is set from outside.
 		{"DISABLE_OOM_KILLER", "0"},
 		{"CHANGELOG_SAVE_MODE", mode},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"antler/services/containers"
 	"antler/services/node/config"
 )
 
@@ -53,7 +54,8 @@ func TestSaveModeFollowsDurability(t *testing.T) {
 func TestMasterWritesNowhereButItsDataPath(t *testing.T) {
 	spec := masterSpec(&config.Config{Cluster: cluster()}, 1)
 
-	require.Len(t, spec.Mounts, 1)
-	require.Equal(t, DataPath, spec.Mounts[0].Source)
+	// Below it, mfs owns nothing but the data path.
+	require.Equal(t, []containers.Mount{{Source: config.MetadataParent, Destination: config.MetadataParent, Slave: true}}, spec.Mounts)
+	require.True(t, strings.HasPrefix(DataPath, config.MetadataPath+"/"))
 	require.NotContains(t, strings.Join(spec.Args, " "), "antlerd")
 }

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/cosi-project/runtime/pkg/safe"
-
-	"antler/services/containers"
 )
 
 // adoptPatience is how long a container that may have run before antlerd was
@@ -165,17 +161,11 @@ func (m *master) adopt(ctx context.Context) (time.Duration, error) {
 	return startingProbe, m.want(ctx)
 }
 
-// want writes the container's spec.
+// want asks for the container to run.
 func (m *master) want(ctx context.Context) error {
-	spec := masterSpec(m.config, m.generation)
-
-	err := safe.WriterModify(ctx, m.runtime, containers.NewContainerSpec(Container), func(res *containers.ContainerSpec) error {
-		*res.TypedSpec() = spec
-
-		return nil
-	})
+	err := m.writeSpec(ctx, false)
 	if err != nil {
-		return fmt.Errorf("ask for mfsmaster's container: %w", err)
+		return err
 	}
 
 	m.wanted, m.started, m.failures = true, m.Now(), 0
@@ -275,41 +265,27 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", m.Timing.StartDeadline))
 	}
 
-	if m.waitsForDisk() {
-		return startingProbe, nil
-	}
-
 	m.failures++
 	m.status.Answering = false
 
 	if m.failures == 1 {
+		m.silentSince = m.Now()
 		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
 	}
 
-	if m.failures < m.Timing.ProbesFailed {
+	before := m.activity
+	m.activity = m.Activity(m.running.PID)
+
+	switch {
+	case m.failures < m.Timing.ProbesFailed:
+		return startingProbe, nil
+	case !m.activity.StuckSince(before) && m.Now().Sub(m.silentSince) < slowPatience:
 		return startingProbe, nil
 	}
 
 	m.emit("master-killed", "mfsmaster did not answer %d times in a row", m.failures)
 
 	return m.restart(ctx, "mfsmaster runs and doesn't answer")
-}
-
-// waitsForDisk reports whether the master can't answer because it flushes its
-// changelog: killing it would only add a restart to the wait. A disk that takes
-// longer than diskPatience is as good as gone.
-func (m *master) waitsForDisk() bool {
-	if m.InDisk == nil || !m.InDisk(m.running.PID) {
-		m.diskSince = time.Time{}
-
-		return false
-	}
-
-	if m.diskSince.IsZero() {
-		m.diskSince = m.Now()
-	}
-
-	return m.Now().Sub(m.diskSince) < diskPatience
 }
 
 // restart in place, as often as MaxRestarts.

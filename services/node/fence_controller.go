@@ -3,8 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -133,32 +131,4 @@ func (c *FenceController) observe(ctx context.Context, r controller.Reader) (boo
 	}
 
 	return status.TypedSpec().MayServe(), master.TypedSpec().PID, nil
-}
-
-// ProcessCanAnswer reports whether the process may still answer a client. One
-// that is gone, a zombie, or in uninterruptible sleep (on frozen I/O, with
-// SIGKILL pending) can't.
-func ProcessCanAnswer(pid int) bool {
-	state := processState(pid)
-
-	return state != "" && !strings.Contains("ZXD", state)
-}
-
-// ProcessWaitsForDisk reports whether the process is in uninterruptible sleep.
-func ProcessWaitsForDisk(pid int) bool { return processState(pid) == "D" }
-
-// processState is the letter of proc_pid_stat(5), or "" when the process is gone.
-func processState(pid int) string {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-
-	// It follows the command, which stands in parentheses and may hold anything.
-	_, after, found := strings.Cut(string(content[strings.LastIndexByte(string(content), ')')+1:]), " ")
-	if !found || after == "" {
-		return ""
-	}
-
-	return after[:1]
 }

@@ -3,8 +3,11 @@ package node_test
 import (
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"antler/services/node"
@@ -12,9 +15,55 @@ import (
 
 func TestProcessCanAnswer(t *testing.T) {
 	require.True(t, node.ProcessCanAnswer(os.Getpid()))
-	require.False(t, node.ProcessWaitsForDisk(os.Getpid()))
 
 	gone := exec.Command("true")
 	require.NoError(t, gone.Run())
 	require.False(t, node.ProcessCanAnswer(gone.Process.Pid))
+}
+
+func TestStuckSince(t *testing.T) {
+	at := time.Unix(100, 0)
+	before := node.Activity{At: at, Ran: time.Second, Turns: 50}
+
+	for _, test := range []struct {
+		name  string
+		state string
+		ran   time.Duration
+		turns uint64
+		stuck bool
+	}{
+		{"stopped", "T", 0, 0, true},
+		{"waits for a lock", "S", 0, 0, true},
+		{"waits for its disk", "D", 0, 0, false},
+		{"gets no processor", "R", 0, 0, false},
+		{"runs in circles", "R", 950 * time.Millisecond, 20, true},
+		{"works", "S", 300 * time.Millisecond, 90, false},
+	} {
+		after := node.Activity{At: at.Add(time.Second), State: test.state, Ran: before.Ran + test.ran, Turns: before.Turns + test.turns}
+		assert.Equal(t, test.stuck, after.StuckSince(before), test.name)
+	}
+}
+
+// The kernel's numbers are those the rule is about: a stopped process takes no
+// turns.
+func TestProcessActivityOfAStoppedProcess(t *testing.T) {
+	sleeper := exec.Command("sh", "-c", "kill -STOP $$; while :; do :; done")
+	require.NoError(t, sleeper.Start())
+
+	t.Cleanup(func() {
+		_ = sleeper.Process.Signal(syscall.SIGKILL)
+		_ = sleeper.Wait()
+	})
+
+	require.Eventually(t, func() bool {
+		return node.ProcessActivity(sleeper.Process.Pid).State == "T"
+	}, 5*time.Second, time.Millisecond)
+
+	before := node.ProcessActivity(sleeper.Process.Pid)
+	require.True(t, node.ProcessActivity(sleeper.Process.Pid).StuckSince(before))
+
+	require.NoError(t, sleeper.Process.Signal(syscall.SIGCONT))
+	require.Eventually(t, func() bool {
+		return node.ProcessActivity(sleeper.Process.Pid).Turns > before.Turns
+	}, 5*time.Second, time.Millisecond)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -91,12 +92,60 @@ func (BlockDevice) Zero(ctx context.Context, path string) error {
 		return err
 	}
 
+	if zeroesBySelf(file) {
+		return errors.Join(zeroAll(ctx, file, size), file.Sync())
+	}
+
 	err = zeroWhereNeeded(ctx, file, size, func(offset, length int64) error { return zeroOut(file, offset, length) })
 	if err != nil {
 		return err
 	}
 
 	return file.Sync()
+}
+
+// zeroesBySelf reports whether the device zeroes on command: then there is no
+// faster way, and no need to look first.
+func zeroesBySelf(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil {
+		return false
+	}
+
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+
+	// A partition has its queue's settings one directory up.
+	device := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(stat.Rdev), unix.Minor(stat.Rdev))
+
+	for _, queue := range []string{device + "/queue", device + "/../queue"} {
+		content, err := os.ReadFile(queue + "/write_zeroes_max_bytes")
+		if err == nil {
+			return string(bytes.TrimSpace(content)) != "0"
+		}
+	}
+
+	return false
+}
+
+// zeroSpan is zeroed at a time by a device that does so by itself.
+const zeroSpan = 256 << 20
+
+func zeroAll(ctx context.Context, file *os.File, size int64) error {
+	for offset := int64(0); offset < size; offset += zeroSpan {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+
+		err := zeroOut(file, offset, min(zeroSpan, size-offset))
+		if err != nil {
+			return fmt.Errorf("at %d MiB of %d: %w", offset>>20, size>>20, err)
+		}
+	}
+
+	return nil
 }
 
 // zeroWhereNeeded leaves alone what reads as zeros already: on a new disk that is

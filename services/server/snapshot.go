@@ -172,25 +172,10 @@ func (s *Server) ownReport(ctx context.Context) (authority.NodeReportSpec, error
 	}
 
 	for container := range list.All() {
-		out.Report.Services[container.Metadata().ID()] = serviceState(*container.TypedSpec())
+		out.Report.Services[container.Metadata().ID()] = container.TypedSpec().State()
 	}
 
 	return out, nil
-}
-
-// serviceRunning is the state of a service that is as it should be; any other
-// text says why it is not.
-const serviceRunning = "running"
-
-func serviceState(status containers.ContainerStatusSpec) string {
-	switch {
-	case status.Running:
-		return serviceRunning
-	case status.Error != "":
-		return status.Error
-	default:
-		return fmt.Sprintf("ended with exit code %d", status.ExitCode)
-	}
 }
 
 // specOf returns the resource, or nil where there is none (yet).

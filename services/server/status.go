@@ -8,6 +8,7 @@ import (
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
+	"antler/services/containers"
 	"antler/services/node/config"
 )
 
@@ -140,7 +141,7 @@ func servicesDown(report authority.Report) []string {
 	var down []string
 
 	for name, state := range report.Services {
-		if state != serviceRunning {
+		if state != containers.StateRunning && state != containers.StateStandby {
 			down = append(down, name)
 		}
 	}

@@ -92,7 +92,7 @@ func (c *Controller) build(ctx context.Context, r controller.Reader) (authority.
 	}
 
 	for p := range processes.All() {
-		report.Services[p.Metadata().ID()] = ofProcess(*p.TypedSpec())
+		report.Services[p.Metadata().ID()] = p.TypedSpec().State()
 	}
 
 	return report, nil
@@ -110,17 +110,5 @@ func ofMaster(s metadata.MasterStatusSpec) authority.MasterReport {
 		Phase: string(s.Phase), Epoch: s.Epoch, Answering: s.Answering, MetaVersion: s.MetaVersion, MetadataID: s.MetadataID,
 		Version: s.Version, TotalSpace: s.TotalSpace, FreeSpace: s.FreeSpace, Chunks: s.Chunks,
 		Chunkservers: s.Chunkservers, Restarts: s.Restarts, Error: s.Error,
-	}
-}
-
-// ofProcess says in words how a process is.
-func ofProcess(s containers.ContainerStatusSpec) string {
-	switch {
-	case s.Error != "":
-		return "error: " + s.Error
-	case s.Running:
-		return "running"
-	default:
-		return fmt.Sprintf("stopped (exit code %d)", s.ExitCode)
 	}
 }

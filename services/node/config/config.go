@@ -178,8 +178,10 @@ const (
 	// which the serving node manages volumes.
 	MountPath      = StateDir + "/mnt"
 	AdminMountPath = StateDir + "/admin"
-	// MetadataPath is where the replica is mounted while this node serves.
-	MetadataPath = StateDir + "/meta"
+	// MetadataPath is where the replica is mounted while this node serves, below
+	// MetadataParent, through which mfsmaster's container sees it come and go.
+	MetadataPath   = MetadataParent + "/replica"
+	MetadataParent = StateDir + "/meta"
 	// APISocket is root-only; HandlerSocket is where DRBD's handlers call.
 	APISocket     = RunDir + "/antlerd.sock"
 	HandlerSocket = RunDir + "/drbd.sock"

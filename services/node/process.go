@@ -1,0 +1,78 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// ProcessCanAnswer reports whether the process may still answer a client. One
+// that is gone, a zombie, or in uninterruptible sleep (on frozen I/O, with
+// SIGKILL pending) can't.
+func ProcessCanAnswer(pid int) bool {
+	state := processState(pid)
+
+	return state != "" && !strings.Contains("ZXD", state)
+}
+
+// Activity is what the kernel's scheduler says of a process of one thread.
+type Activity struct {
+	At time.Time
+	// State is the letter of proc_pid_stat(5), "" when the process is gone.
+	State string
+	// Ran is for how long it has run, Turns how often it began to.
+	Ran   time.Duration
+	Turns uint64
+}
+
+// ProcessActivity looks at /proc/PID/schedstat (sched-stats in the kernel's
+// documentation: time spent on the cpu in ns, time spent waiting, timeslices).
+func ProcessActivity(pid int) Activity {
+	a := Activity{At: time.Now(), State: processState(pid)}
+
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	if err != nil {
+		return a
+	}
+
+	var waited int64
+
+	_, err = fmt.Sscan(string(content), &a.Ran, &waited, &a.Turns)
+	if err != nil {
+		return Activity{At: a.At, State: a.State}
+	}
+
+	return a
+}
+
+// spinning is the share of the time that a process runs which never sleeps.
+const spinning = 0.8
+
+// StuckSince reports whether the process has done nothing since before, or
+// nothing but run: it is stopped, waits for what never comes, or is in a loop.
+// One that waits for a disk or a processor, or runs and sleeps by turns, is slow.
+func (a Activity) StuckSince(before Activity) bool {
+	switch {
+	case a.Turns == before.Turns:
+		return !strings.Contains("DR", a.State)
+	default:
+		return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
+	}
+}
+
+// processState is the letter of proc_pid_stat(5), or "" when the process is gone.
+func processState(pid int) string {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+
+	// It follows the command, which stands in parentheses and may hold anything.
+	_, after, found := strings.Cut(string(content[strings.LastIndexByte(string(content), ')')+1:]), " ")
+	if !found || after == "" {
+		return ""
+	}
+
+	return after[:1]
+}
