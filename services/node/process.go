@@ -53,12 +53,11 @@ const spinning = 0.8
 // nothing but run: it is stopped, waits for what never comes, or is in a loop.
 // One that waits for a disk or a processor, or runs and sleeps by turns, is slow.
 func (a Activity) StuckSince(before Activity) bool {
-	switch {
-	case a.Turns == before.Turns:
+	if a.Turns == before.Turns {
 		return !strings.Contains("DR", a.State)
-	default:
-		return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
 	}
+
+	return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
 }
 
 // processState is the letter of proc_pid_stat(5), or "" when the process is gone.
