@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -91,6 +92,11 @@ func (d *antlerd) fence() *node.FenceController {
 
 // serving are those that may make this node serve.
 func (d *antlerd) serving() []controller.Controller {
+	err := address.HideRefusals(floatingAddresses(d.config.Cluster), config.MasterMetaloggerPort, config.MasterClientPort)
+	if err != nil {
+		d.logger.Warn("clients may wait two seconds longer in a failover", zap.Error(err))
+	}
+
 	peer, _ := d.config.Peer()
 	drbd := replication.DRBD{Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name}
 
@@ -109,10 +115,11 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
 			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
-			Activity: node.ProcessActivity,
+			Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
+			Activity:  node.ProcessActivity,
 		},
 		&address.SpecController{},
-		&address.Controller{Network: address.Kernel{}, Events: d.events, Times: address.DefaultTimes()},
+		&address.Controller{Network: address.Kernel{Nodes: nodeAddresses(d.config.Cluster)}, Events: d.events, Times: address.DefaultTimes()},
 		&moosefs.StatusController{
 			Master: func(at string) moosefs.Master { return moosefs.Client{Address: at} },
 			Runner: replication.Programs{}, Events: d.events,
@@ -171,7 +178,7 @@ const countInterval = 2 * time.Second
 
 // Probe implements metadata.Prober.
 func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
-	client := protocol.Client{Address: fmt.Sprintf("127.0.0.1:%d", config.MasterClientPort)}
+	client := protocol.Client{Address: localPort(config.MasterClientPort)}
 
 	info, err := client.Info(ctx)
 	if err != nil {
@@ -189,6 +196,13 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 	}, nil
 }
 
+// Save implements metadata.Prober.
+func (*localMaster) Save(ctx context.Context) error {
+	return protocol.Client{Address: localPort(config.MasterClientPort)}.Save(ctx, localPort(config.MasterMetaloggerPort))
+}
+
+func localPort(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
 func connected(ctx context.Context, client protocol.Client) int {
 	list, err := client.Chunkservers(ctx)
 	if err != nil {
@@ -204,4 +218,24 @@ func connected(ctx context.Context, client protocol.Client) int {
 	}
 
 	return n
+}
+
+func floatingAddresses(cluster config.Cluster) []netip.Addr {
+	var out []netip.Addr
+
+	for _, prefix := range cluster.Floating {
+		out = append(out, prefix.Addr())
+	}
+
+	return out
+}
+
+func nodeAddresses(cluster config.Cluster) []netip.Addr {
+	var out []netip.Addr
+
+	for _, member := range cluster.Nodes {
+		out = append(out, member.Address)
+	}
+
+	return out
 }

@@ -212,6 +212,7 @@ func (d *demo) check(ctx context.Context) error {
 
 	lost := len(result.Lost) + len(result.Altered) + len(result.Undone)
 	d.figures["acknowledged"], d.figures["lost"], d.figures["errors"] = result.Acknowledged, lost, result.Errors
+	d.figures["repeated"] = result.Repeated
 	c.Say("%d operations acknowledged, %d lost, %d errors at the client", result.Acknowledged, lost, result.Errors)
 
 	if !result.OK() {

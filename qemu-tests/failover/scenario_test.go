@@ -320,9 +320,10 @@ func (s *scenario) nothingLost() {
 
 	s.result.Figures["acknowledged"] = result.Acknowledged
 	s.result.Figures["errors"] = result.Errors
+	s.result.Figures["repeated"] = result.Repeated
 	s.result.Figures["lost"] = len(result.Lost) + len(result.Altered) + len(result.Undone)
-	s.cluster.Say("%d acknowledged, %d errors, %d never answered; lost %d, altered %d, undone %d",
-		result.Acknowledged, result.Errors, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
+	s.cluster.Say("%d acknowledged, %d errors, %d repeated, %d never answered; lost %d, altered %d, undone %d",
+		result.Acknowledged, result.Errors, result.Repeated, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
 	if result.Errors > 0 {
 		s.Errorf("the client got %d errors", result.Errors)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -12,7 +13,25 @@ import (
 )
 
 // Kernel is the Network of the machine it runs on.
-type Kernel struct{}
+type Kernel struct {
+	// Nodes are the cluster's own: they learn by themselves when the address has
+	// moved, see Remove.
+	Nodes []netip.Addr
+}
+
+// Here reports whether this machine has any of the addresses.
+func Here(floating []netip.Prefix) bool {
+	here, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+
+	return slices.ContainsFunc(here, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+
+		return err == nil && slices.ContainsFunc(floating, func(f netip.Prefix) bool { return f.Addr() == prefix.Addr() })
+	})
+}
 
 const (
 	// ifaProto is IFA_PROTO (linux/if_addr.h, since Linux 5.18), the origin of
@@ -59,7 +78,7 @@ func (Kernel) Add(addr netip.Addr) (string, error) {
 }
 
 // Remove implements Network.
-func (Kernel) Remove(addr netip.Addr) error {
+func (k Kernel) Remove(addr netip.Addr) error {
 	all, err := assignedAddresses()
 	if err != nil {
 		return err
@@ -70,8 +89,10 @@ func (Kernel) Remove(addr netip.Addr) error {
 			continue
 		}
 
-		// While the address is still here, so that the RSTs have a source.
-		abortConnections(addr)
+		// While the address is still here, so that the RSTs have a source. The
+		// cluster's own nodes get none: a client that is told too early tries
+		// again at once, in vain, and then only every two seconds.
+		abortConnections(addr, k.Nodes)
 
 		if err := request(unix.RTM_DELADDR, 0, a.link, a.prefix); err != nil {
 			return fmt.Errorf("remove floating address %s from interface %d: %w", addr, a.link, err)
@@ -103,7 +124,7 @@ func (Kernel) Leftovers() ([]netip.Addr, error) {
 // It is a favour to the peers, so it doesn't fail: without INET_DIAG_DESTROY
 // in the kernel they find out when the next holder answers RST. The library
 // does it for IPv4 only, which is all that MooseFS speaks.
-func abortConnections(addr netip.Addr) {
+func abortConnections(addr netip.Addr, but []netip.Addr) {
 	if !addr.Is4() {
 		return
 	}
@@ -115,6 +136,10 @@ func abortConnections(addr netip.Addr) {
 
 	for _, s := range sockets {
 		if local, ok := netip.AddrFromSlice(s.ID.Source); !ok || local.Unmap() != addr {
+			continue
+		}
+
+		if peer, ok := netip.AddrFromSlice(s.ID.Destination); ok && slices.Contains(but, peer.Unmap()) {
 			continue
 		}
 

@@ -2,6 +2,7 @@ package address
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -219,4 +220,58 @@ func TestRemoveAbortsConnections(t *testing.T) {
 
 	_, err = client.Read(make([]byte, 1))
 	require.ErrorIs(t, err, unix.ECONNRESET, "the client must learn at once that its master is gone")
+}
+
+// A client whose connection nobody accepts hears nothing on MooseFS's ports, and
+// a refusal on any other.
+func TestHideRefusals(t *testing.T) {
+	newWire(t)
+
+	_, err := Kernel{}.Add(floating4)
+	require.NoError(t, err)
+
+	err = HideRefusals([]netip.Addr{floating4, floating6}, 9419, 9421)
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("this kernel has no nftables")
+	}
+
+	require.NoError(t, err)
+	require.NoError(t, HideRefusals([]netip.Addr{floating4}, 9419, 9421), "twice is no error")
+
+	dial := func(address string) error {
+		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err == nil {
+			conn.Close()
+		}
+
+		return err
+	}
+
+	for _, address := range []string{"10.77.0.100:9419", "10.77.0.100:9421"} {
+		require.ErrorContains(t, dial(address), "i/o timeout", address)
+	}
+
+	for _, address := range []string{"10.77.0.100:9418", "10.77.0.100:9422", "10.77.0.1:9421"} {
+		require.ErrorIs(t, dial(address), unix.ECONNREFUSED, address)
+	}
+
+	// Where somebody listens nothing changes, and an abort reaches the peer.
+	listener, err := net.Listen("tcp", "10.77.0.100:9421")
+	require.NoError(t, err)
+
+	defer listener.Close()
+
+	client, err := net.Dial("tcp", "10.77.0.100:9421")
+	require.NoError(t, err)
+
+	defer client.Close()
+
+	server, err := listener.Accept()
+	require.NoError(t, err)
+	require.NoError(t, server.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, server.Close())
+
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = client.Read(make([]byte, 1))
+	require.ErrorIs(t, err, unix.ECONNRESET)
 }

@@ -155,17 +155,24 @@ func (c *Containerd) look(ctx context.Context, name, id string) (*Task, error) {
 // watched makes a Task of ours of containerd's.
 func (c *Containerd) watched(task containerd.Task, p *process, labels map[string]string) *Task {
 	generation, _ := strconv.ParseUint(labels[labelGeneration], 10, 64)
-	exited := make(chan int, 1)
+	exited, code := make(chan struct{}), make(chan int, 1)
 
 	go func() {
 		if p != nil {
 			<-p.done
+			close(exited)
 		}
 
-		exited <- exitCode(task, p != nil)
+		code <- exitCode(task, p != nil)
+
+		if p == nil {
+			close(exited)
+		}
 	}()
 
-	return &Task{PID: int(task.Pid()), Digest: labels[labelDigest], Generation: generation, Exited: exited}
+	return &Task{
+		PID: int(task.Pid()), Digest: labels[labelDigest], Generation: generation, Exited: exited, ExitCode: code,
+	}
 }
 
 // exitCode asks containerd for the exit code. When the end has been seen

@@ -101,17 +101,18 @@ func (c *Containerd) Alive(name string) (bool, error) {
 	return false, nil
 }
 
-// Remove implements Runtime.
-func (c *Containerd) Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+// Stop implements Runtime.
+func (c *Containerd) Stop(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
 	live := c.live.get(name)
-	id := cmp.Or(live.id, name)
 
-	err := c.end(ctx, id, live.process, signal, timeout)
-	if err != nil {
-		return err
-	}
+	return c.end(ctx, cmp.Or(live.id, name), live.process, signal, timeout)
+}
 
-	err = c.delete(ctx, id)
+// Delete implements Runtime.
+func (c *Containerd) Delete(ctx context.Context, name string) error {
+	live := c.live.get(name)
+
+	err := c.delete(ctx, cmp.Or(live.id, name))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package containers_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -46,6 +47,10 @@ func realContainerd(t *testing.T) (*containers.Containerd, string, containers.Pl
 	return runtime, socket, places
 }
 
+func remove(ctx context.Context, runtime *containers.Containerd, name string, signal syscall.Signal, timeout time.Duration) error {
+	return errors.Join(runtime.Stop(ctx, name, signal, timeout), runtime.Delete(ctx, name))
+}
+
 func shell(script string) containers.ContainerSpecSpec {
 	return containers.ContainerSpecSpec{
 		Args:      []string{"/usr/bin/sh", "-c", script},
@@ -62,7 +67,7 @@ func TestContainerdRunsStopsAndAdopts(t *testing.T) {
 	name := "test-adopt"
 
 	t.Cleanup(func() {
-		assert.NoError(t, runtime.Remove(context.Background(), name, syscall.SIGKILL, 0))
+		assert.NoError(t, remove(context.Background(), runtime, name, syscall.SIGKILL, 0))
 	})
 
 	spec := shell(script)
@@ -91,8 +96,8 @@ func TestContainerdRunsStopsAndAdopts(t *testing.T) {
 	assert.ErrorContains(t, err, "still runs")
 
 	// An orderly stop runs the trap; both see the end and the code.
-	require.NoError(t, other.Remove(ctx, name, syscall.SIGTERM, 5*time.Second))
-	assert.Contains(t, []int{7, -1}, <-found.Exited)
+	require.NoError(t, remove(ctx, other, name, syscall.SIGTERM, 5*time.Second))
+	assert.Contains(t, []int{7, -1}, <-found.ExitCode)
 	<-task.Exited
 
 	alive, err := runtime.Alive(name)
@@ -117,7 +122,7 @@ func TestContainerdKillsAtOnce(t *testing.T) {
 	name := "test-kill"
 
 	t.Cleanup(func() {
-		assert.NoError(t, runtime.Remove(context.Background(), name, syscall.SIGKILL, 0))
+		assert.NoError(t, remove(context.Background(), runtime, name, syscall.SIGKILL, 0))
 	})
 
 	task, err := runtime.Start(ctx, name, shell(`trap '' TERM; echo ready; while :; do sleep 1; done`))
@@ -127,7 +132,7 @@ func TestContainerdKillsAtOnce(t *testing.T) {
 	begin := time.Now()
 
 	require.NoError(t, runtime.Kill(ctx, name, syscall.SIGKILL))
-	code := <-task.Exited
+	code := <-task.ExitCode
 	t.Logf("killed in %v, code %d", time.Since(begin), code)
 	assert.Equal(t, 137, code)
 
@@ -139,7 +144,7 @@ func TestContainerdKillsAtOnce(t *testing.T) {
 	_, err = runtime.Start(ctx, name, shell(`trap '' TERM; echo ready2; while :; do sleep 1; done`))
 	require.NoError(t, err)
 	awaitLog(t, places, name, "ready2")
-	require.NoError(t, runtime.Remove(ctx, name, syscall.SIGTERM, 100*time.Millisecond))
+	require.NoError(t, remove(ctx, runtime, name, syscall.SIGTERM, 100*time.Millisecond))
 
 	names, err := runtime.Names(ctx)
 	require.NoError(t, err)
@@ -156,7 +161,7 @@ func TestContainerdSharesMounts(t *testing.T) {
 	point := filepath.Join(t.TempDir(), "mnt")
 
 	t.Cleanup(func() {
-		assert.NoError(t, runtime.Remove(context.Background(), name, syscall.SIGKILL, 0))
+		assert.NoError(t, remove(context.Background(), runtime, name, syscall.SIGKILL, 0))
 		for syscall.Unmount(point, syscall.MNT_DETACH) == nil {
 		}
 	})
@@ -207,7 +212,7 @@ func TestContainerdKillsWhileContainerdHangs(t *testing.T) {
 	}
 
 	t.Cleanup(func() {
-		assert.NoError(t, runtime.Remove(context.Background(), name, syscall.SIGKILL, 0))
+		assert.NoError(t, remove(context.Background(), runtime, name, syscall.SIGKILL, 0))
 	})
 
 	task, err := runtime.Start(t.Context(), name, shell(`echo ready; while :; do sleep 1; done`))
@@ -219,7 +224,7 @@ func TestContainerdKillsWhileContainerdHangs(t *testing.T) {
 	defer syscall.Kill(daemon, syscall.SIGCONT)
 
 	require.NoError(t, runtime.Kill(t.Context(), name, syscall.SIGKILL))
-	assert.Equal(t, -1, <-task.Exited, "the end is seen, the code is not")
+	assert.Equal(t, -1, <-task.ExitCode, "the end is seen, the code is not")
 
 	alive, err := runtime.Alive(name)
 	require.NoError(t, err)

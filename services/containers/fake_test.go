@@ -26,7 +26,8 @@ type fakeRuntime struct {
 
 type fakeTask struct {
 	Task
-	exited chan int
+	exited chan struct{}
+	code   chan int
 }
 
 var errDown = errors.New("containerd is down")
@@ -105,9 +106,9 @@ func (f *fakeRuntime) Start(_ context.Context, name string, spec ContainerSpecSp
 
 func (f *fakeRuntime) run(name string, spec ContainerSpecSpec) *Task {
 	f.next++
-	exited := make(chan int, 1)
-	f.tasks[name] = &fakeTask{exited: exited, Task: Task{
-		PID: f.next, Digest: Digest(spec), Generation: spec.Generation, Exited: exited,
+	exited, code := make(chan struct{}), make(chan int, 1)
+	f.tasks[name] = &fakeTask{exited: exited, code: code, Task: Task{
+		PID: f.next, Digest: Digest(spec), Generation: spec.Generation, Exited: exited, ExitCode: code,
 	}}
 
 	return &f.tasks[name].Task
@@ -148,7 +149,18 @@ func (f *fakeRuntime) RemoveSpare(_ context.Context, name string) error {
 	return nil
 }
 
-func (f *fakeRuntime) Remove(_ context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
+func (f *fakeRuntime) Delete(context.Context, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.down {
+		return errDown
+	}
+
+	return nil
+}
+
+func (f *fakeRuntime) Stop(_ context.Context, name string, signal syscall.Signal, timeout time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
@@ -170,7 +182,8 @@ func (f *fakeRuntime) end(name string, code int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
-	f.tasks[name].exited <- code
+	close(f.tasks[name].exited)
+	f.tasks[name].code <- code
 	delete(f.tasks, name)
 }
 

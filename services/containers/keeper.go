@@ -56,6 +56,8 @@ type keeper struct {
 	// crash paces restarts of a process that ends, retry those of a runtime
 	// that fails.
 	crash, retry backoff
+	// codes waits for those who wait for exit codes.
+	codes sync.WaitGroup
 }
 
 func newKeeper(name string, runtime Runtime, logPath string, logger *zap.Logger, changed func()) *keeper {
@@ -181,7 +183,7 @@ func (k *keeper) wait(ctx context.Context, pause time.Duration) {
 		timer = t.C
 	}
 
-	var exited <-chan int
+	var exited <-chan struct{}
 	if k.task != nil {
 		exited = k.task.Exited
 	}
@@ -190,37 +192,45 @@ func (k *keeper) wait(ctx context.Context, pause time.Duration) {
 	case <-ctx.Done():
 	case <-k.wake:
 	case <-timer:
-	case code := <-exited:
-		k.exited(ctx, code)
+	case <-exited:
+		k.exited(ctx)
 	}
 }
 
 // exited records the end of the task, and pauses before it may be restarted.
-func (k *keeper) exited(ctx context.Context, code int) {
-	k.logger.Info("process ended", zap.Int("pid", k.task.PID), zap.Int("code", code))
-
+func (k *keeper) exited(ctx context.Context) {
 	// The spec that ended: it runs again only if Restart says so, or when
 	// another takes its place.
 	k.ended = version(k.task.Digest, k.task.Generation)
+	pid, code := k.task.PID, k.task.ExitCode
 	k.task = nil
 
-	k.update(func(s *ContainerStatusSpec) {
-		s.Running, s.PID, s.Adopted, s.ExitCode = false, 0, false, code
-	})
+	// The end is told at once, the code when it is known: somebody may wait for
+	// nothing but the end.
+	k.update(func(s *ContainerStatusSpec) { s.Running, s.PID, s.Adopted = false, 0, false })
 
 	want := k.wanted()
 	if want == nil || !want.Restart {
+		k.codes.Go(func() { k.exitedWith(pid, <-code) })
+
 		return
 	}
+
+	k.exitedWith(pid, <-code)
 
 	if time.Since(k.since) >= backoffForget {
 		k.crash.reset()
 	}
 
 	k.update(func(s *ContainerStatusSpec) {
-		s.Error = fmt.Sprintf("process ended with code %d and is started again: see %s", code, k.logPath)
+		s.Error = fmt.Sprintf("process ended with code %d and is started again: see %s", s.ExitCode, k.logPath)
 	})
 	k.wait(ctx, k.crash.next())
+}
+
+func (k *keeper) exitedWith(pid, code int) {
+	k.logger.Info("process ended", zap.Int("pid", pid), zap.Int("code", code))
+	k.update(func(s *ContainerStatusSpec) { s.ExitCode = code })
 }
 
 func version(digest string, generation uint64) string {
@@ -369,7 +379,8 @@ func (k *keeper) running(task *Task, adopted bool) {
 	})
 }
 
-// remove ends the container in the way of the last spec that was wanted.
+// remove ends the container in the way of the last spec that was wanted. That it
+// has ended is told before it is deleted, which takes longer.
 func (k *keeper) remove(ctx context.Context) error {
 	k.mu.Lock()
 	signal, timeout := stopping(k.last)
@@ -383,7 +394,7 @@ func (k *keeper) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout+callTimeout)
 	defer cancel()
 
-	err := k.runtime.Remove(ctx, k.name, signal, timeout)
+	err := k.runtime.Stop(ctx, k.name, signal, timeout)
 	if err != nil {
 		return fmt.Errorf("stop container %q: %w", k.name, err)
 	}
@@ -392,10 +403,16 @@ func (k *keeper) remove(ctx context.Context) error {
 		k.logger.Info("stopped", zap.Int("pid", k.task.PID))
 	}
 
-	k.task = nil
 	k.update(func(s *ContainerStatusSpec) {
 		s.Running, s.PID, s.Adopted, s.Error = false, 0, false, ""
 	})
+
+	err = k.runtime.Delete(ctx, k.name)
+	if err != nil {
+		return fmt.Errorf("delete container %q: %w", k.name, err)
+	}
+
+	k.task = nil
 
 	return nil
 }
@@ -426,6 +443,9 @@ func (k *keeper) hold(ctx context.Context) {
 
 				continue
 			}
+
+			// Nobody has missed what ended before antlerd started.
+			k.update(func(s *ContainerStatusSpec) { s.Standby = !s.Running })
 		}
 
 		k.wait(ctx, 0)

@@ -20,9 +20,12 @@ type Runtime interface {
 	// Prepare makes the spare that the next Start takes. One that is there is
 	// left alone if it is of this spec, and replaced if not.
 	Prepare(ctx context.Context, name string, spec ContainerSpecSpec) error
-	// Remove ends the container with signal, after timeout with SIGKILL, and
-	// deletes it. Its spare stays. Nothing to remove is no error.
-	Remove(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error
+	// Stop ends the container's processes with signal, after timeout with
+	// SIGKILL. Nothing to stop is no error.
+	Stop(ctx context.Context, name string, signal syscall.Signal, timeout time.Duration) error
+	// Delete deletes what is left of a stopped container. Its spare stays.
+	// Nothing to delete is no error.
+	Delete(ctx context.Context, name string) error
 	// RemoveSpare deletes the spare, if there is one.
 	RemoveSpare(ctx context.Context, name string) error
 }
@@ -40,7 +43,9 @@ type Task struct {
 	// Digest and Generation of the spec it was started with.
 	Digest     string
 	Generation uint64
-	// Exited gives the exit code once, when the process has ended; -1 when
+	// Exited is closed when the process has ended.
+	Exited <-chan struct{}
+	// ExitCode gives the exit code once, which may take longer to know; -1 when
 	// nobody can tell it any more.
-	Exited <-chan int
+	ExitCode <-chan int
 }

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/safe"
+	"go.uber.org/zap"
 
 	"antler/services/containers"
+	"antler/services/node/config"
 )
 
 // giveUp does the next step towards a stopped master and an unmounted file
@@ -47,18 +49,33 @@ func (m *master) stopped() {
 	}
 }
 
-// stop asks for the end of the container and waits for it.
+// stop ends the container and waits for it. In a switchover the metadata is
+// saved before, and the address goes first: a client whose connection is closed
+// tries again at once and then only every two seconds, one that hears nothing
+// waits for who answers next.
 func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error) {
-	// In the middle of a clean stop the lease may be lost.
-	if mode == StopKill && m.running.Running {
-		err := m.kill(ctx)
+	if mode == StopClean && m.running.Running && m.status.Phase == PhaseServing {
+		err := m.save(ctx)
 		if err != nil {
 			return 0, err
 		}
 	}
 
 	if m.status.Phase != PhaseStopping && m.status.Phase != PhaseFailed {
+		m.stoppingSince = m.Now()
+
 		err := m.enter(ctx, PhaseStopping)
+		if err != nil {
+			return 0, err
+		}
+	}
+
+	if mode == StopClean && m.running.Running && m.Reachable() && m.Now().Sub(m.stoppingSince) < reachablePatience {
+		return reachablePoll, nil
+	}
+
+	if m.running.Running && m.running.PID != m.killed && (mode == StopKill || m.flushes()) {
+		err := m.kill(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -75,13 +92,46 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 		return time.Second, nil
 	}
 
-	if mode == StopKill {
-		m.emit("master-killed", "mfsmaster is stopped")
-	} else {
-		m.emit("master-stopped", "mfsmaster saved its metadata and ended")
-	}
+	m.emit("master-stopped", "mfsmaster has ended")
 
 	return time.Millisecond, nil
+}
+
+// The address is gone a moment after this node said that it stops.
+const (
+	reachablePatience = time.Second
+	reachablePoll     = 10 * time.Millisecond
+)
+
+// save has the master save its metadata before it stops, so that the next one
+// has next to nothing to replay. It serves on meanwhile, and if it can't save,
+// the changelog holds everything.
+func (m *master) save(ctx context.Context) error {
+	err := m.enter(ctx, PhaseSaving)
+	if err != nil {
+		return err
+	}
+
+	save, cancel := context.WithTimeout(ctx, m.Timing.StopDeadline)
+	defer cancel()
+
+	err = m.Prober.Save(save)
+	if err != nil {
+		m.logger.Warn("the metadata was not saved before the switchover", zap.Error(err))
+
+		return nil
+	}
+
+	m.emit("saved", "mfsmaster saved its metadata")
+
+	return nil
+}
+
+// flushes reports whether everything acknowledged is in the changelog on both
+// replicas. Then SIGKILL is as good as an orderly end, which takes mfsmaster
+// some seconds more.
+func (m *master) flushes() bool {
+	return m.config.Cluster.Storage.Durability != config.DurabilityLoseSecondsOnPowerCut
 }
 
 // unwant takes the wish for a running container back: its process is stopped.

@@ -34,9 +34,12 @@ type Info struct {
 	Chunkservers int
 }
 
-// Prober asks the master on this node something over its own protocol.
+// Prober speaks to the master on this node over its own protocol.
 type Prober interface {
+	// Probe asks it something.
 	Probe(ctx context.Context) (Info, error)
+	// Save has it save all metadata, while it goes on serving.
+	Save(ctx context.Context) error
 }
 
 // Disk is the replica's file system on this node.
@@ -78,6 +81,9 @@ type MasterController struct {
 	Events Events
 	Timing authority.Timing
 	Now    func() time.Time
+	// Reachable reports whether clients can still reach this node's master: a
+	// floating address is here.
+	Reachable func() bool
 	// Activity tells one that hangs from one that is slow.
 	Activity func(pid int) node.Activity
 }
@@ -165,6 +171,8 @@ type master struct {
 	// as it was at the last.
 	silentSince time.Time
 	activity    node.Activity
+	// stoppingSince is when it began to stop.
+	stoppingSince time.Time
 	// announced is the process whose start was told.
 	announced int
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits

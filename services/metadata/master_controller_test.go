@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -36,6 +37,7 @@ type machine struct {
 	silent     bool
 	// slow: it is at work though it is silent.
 	slow    bool
+	lossy   bool
 	looked  uint64
 	done    []string
 	version uint64
@@ -61,6 +63,22 @@ func (m *machine) was(what string) bool {
 	}
 
 	return false
+}
+
+// only returns which of these were done, in order.
+func (m *machine) only(these ...string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	var out []string
+
+	for _, done := range m.done {
+		if slices.Contains(these, done) {
+			out = append(out, done)
+		}
+	}
+
+	return out
 }
 
 func (m *machine) set(change func()) {
@@ -138,6 +156,14 @@ func (m *machine) Probe(context.Context) (metadata.Info, error) {
 	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
 }
 
+func (m *machine) Save(context.Context) error {
+	m.did("save")
+
+	return nil
+}
+
+func (m *machine) Alive(string) (bool, error) { return false, nil }
+
 func (m *machine) activity(int) node.Activity {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -205,9 +231,15 @@ func start(t *testing.T, m *machine) {
 
 	r, err := runtime.NewRuntime(m.state, zaptest.NewLogger(t))
 	require.NoError(t, err)
-	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(&config.Config{})))
+	cfg := &config.Config{}
+	if m.lossy {
+		cfg.Cluster.Storage.Durability = config.DurabilityLoseSecondsOnPowerCut
+	}
+
+	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(cfg)))
 	require.NoError(t, r.RegisterController(&metadata.MasterController{
 		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now, Activity: m.activity,
+		Reachable: func() bool { return false },
 	}))
 
 	var running sync.WaitGroup
@@ -391,8 +423,26 @@ func TestLeaseLostKillsAndUnmounts(t *testing.T) {
 	})
 }
 
-func TestSwitchoverStopsCleanlyBeforeItUnmounts(t *testing.T) {
+func TestSwitchoverSavesBeforeItStops(t *testing.T) {
 	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopClean})
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseStopped, s.Phase)
+		a.False(s.Mounted)
+	})
+	require.Equal(t, []string{"save", "kill", "unmount"}, m.only("save", "kill", "unmount"))
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.True(r.TypedSpec().Stopped)
+	})
+}
+
+// Where mfsmaster writes its changelog in the background, only its own end
+// writes all of it.
+func TestSwitchoverWithoutFlushesStopsInOrder(t *testing.T) {
+	m := aged()
+	m.lossy = true
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 
 	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopClean})

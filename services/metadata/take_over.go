@@ -189,11 +189,11 @@ func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Dura
 	case m.running.Running && current:
 		return m.ask(ctx, spec)
 	case current && m.status.Phase != PhaseRecovering && m.status.Phase != PhaseRestarting:
-		m.emit("master-stopped", "mfsmaster ended with exit code %d", m.running.ExitCode)
+		m.emit("master-stopped", "mfsmaster ended: `antlerctl logs mfsmaster -n %s`", m.config.Node.Name)
 
 		return m.restart(ctx, "mfsmaster ended")
 	case current && m.ended():
-		return m.restart(ctx, fmt.Sprintf("mfsmaster ended with exit code %d while starting", m.running.ExitCode))
+		return m.restart(ctx, "mfsmaster ended while starting")
 	case m.Now().Sub(m.started) > m.Timing.StartDeadline:
 		return m.restart(ctx, "mfsmaster's container did not start: "+m.running.Error)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -45,6 +46,35 @@ type Op struct {
 // Acknowledged reports whether the client was told that the operation is done.
 func (o Op) Acknowledged() bool { return o.Done && o.Err == "" }
 
+// What a request that is repeated after it was carried out is answered with.
+const (
+	fileExists = "file exists"
+	noSuchFile = "no such file or directory"
+	// outage is longer than any call takes while a master serves, and shorter
+	// than any failover.
+	outage = time.Second
+)
+
+// Repeated reports whether the client was told that there is something already
+// at a path that nobody else uses, or that what only this operation takes away
+// is gone. MooseFS has no memory of the requests it has answered.
+func (o Op) Repeated() bool {
+	switch o.Kind {
+	case Create, Mkdir:
+		return o.Done && strings.HasSuffix(o.Err, fileExists)
+	case Rename:
+		// The check holds it to having been moved.
+		return o.Done && strings.HasSuffix(o.Err, noSuchFile)
+	case Unlink:
+		// A file that was lost is gone as well: only a call that waited for a
+		// failover counts.
+		return o.Done && strings.HasSuffix(o.Err, noSuchFile) && time.Duration(o.End-o.Start) >= outage
+	case Append:
+	}
+
+	return false
+}
+
 // Entry is a file or directory as it is found afterwards.
 type Entry struct {
 	Path string `json:"path"`
@@ -75,6 +105,10 @@ func Hash(content []byte) string {
 type Result struct {
 	// Acknowledged operations, failed ones, and those never answered.
 	Acknowledged, Errors, Open int
+	// Repeated operations were answered as if they had been done before, and
+	// have: the answer to the first request was lost with the master, and
+	// MooseFS's client asked again by itself. They are not among the errors.
+	Repeated int
 	// Lost, Altered and Undone say what is wrong, one line each.
 	Lost, Altered, Undone []string
 }
@@ -106,6 +140,9 @@ func Check(ops []Op, found []Entry) Result {
 		case op.Acknowledged():
 			result.Acknowledged++
 			acknowledge(expected, op)
+		case op.Repeated():
+			result.Repeated++
+			repeat(expected, op)
 		case op.Done:
 			result.Errors++
 			doubt(expected, op)
@@ -118,6 +155,18 @@ func Check(ops []Op, found []Entry) Result {
 	compare(&result, expected, found)
 
 	return result
+}
+
+// repeat is an operation that had happened when the client was told that it
+// can't: that much must be true.
+func repeat(expected map[string]expectation, op Op) {
+	acknowledge(expected, op)
+
+	// The file was opened by the request whose answer was lost: nothing was
+	// written to it.
+	if op.Kind == Create {
+		expected[op.Path] = expectation{}
+	}
 }
 
 func acknowledge(expected map[string]expectation, op Op) {

@@ -17,6 +17,10 @@ func failed(kind history.Kind, path, to, hash string) history.Op {
 	return history.Op{Kind: kind, Path: path, To: to, Hash: hash, Done: true, Err: "input/output error"}
 }
 
+func told(kind history.Kind, path, to, err string) history.Op {
+	return history.Op{Kind: kind, Path: path, To: to, Done: true, Err: err}
+}
+
 func open(kind history.Kind, path, to, hash string) history.Op {
 	return history.Op{Kind: kind, Path: path, To: to, Hash: hash}
 }
@@ -75,6 +79,21 @@ func TestCheck(t *testing.T) {
 			},
 			found: []history.Entry{file("b", "0")},
 		},
+		"a repeated create has made the file": {
+			ops:   []history.Op{told(history.Create, "a", "", "file exists"), told(history.Mkdir, "d", "", "file exists")},
+			found: []history.Entry{file("a", "0"), dir("d")},
+		},
+		"a repeated create without the file": {
+			ops: []history.Op{told(history.Create, "a", "", "file exists")}, lost: 1,
+		},
+		"a repeated rename has moved the file": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), told(history.Rename, "a", "b", "no such file or directory")},
+			found: []history.Entry{file("b", "1")},
+		},
+		"a rename that found no file": {
+			ops:  []history.Op{done(history.Create, "a", "", "1"), told(history.Rename, "a", "b", "no such file or directory")},
+			lost: 1,
+		},
 		"a failed append must not lose the file": {
 			ops:  []history.Op{done(history.Create, "a", "", "1"), failed(history.Append, "a", "", "2")},
 			lost: 1,
@@ -89,6 +108,15 @@ func TestCheck(t *testing.T) {
 			require.Equal(t, test.lost+test.altered+test.undone == 0, result.OK())
 		})
 	}
+}
+
+// An unlink that finds nothing right away is no repetition: the file was lost.
+func TestRepeatedUnlink(t *testing.T) {
+	op := told(history.Unlink, "a", "", "no such file or directory")
+	require.False(t, op.Repeated())
+
+	op.End = int64(2 * time.Second)
+	require.True(t, op.Repeated())
 }
 
 func TestGap(t *testing.T) {
