@@ -10,6 +10,7 @@ import (
 
 	"github.com/mdlayher/packet"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -227,7 +228,11 @@ func TestRemoveAbortsConnections(t *testing.T) {
 func TestHideRefusals(t *testing.T) {
 	newWire(t)
 
-	_, err := Kernel{}.Add(floating4)
+	lo, err := netlink.LinkByName("lo")
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkSetUp(lo))
+
+	_, err = Kernel{}.Add(floating4)
 	require.NoError(t, err)
 
 	err = HideRefusals([]netip.Addr{floating4, floating6}, 9419, 9421)
