@@ -75,7 +75,7 @@ const (
 func (d *antlerd) fence() *node.FenceController {
 	c := &node.FenceController{
 		Master: metadata.Container, Deadline: d.timing.FenceDeadline, FeedInterval: watchdogFeed,
-		Reset: node.Reset, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
+		Reset: node.Reset, Events: d.events, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
 	}
 
 	watchdog, err := node.OpenWatchdog(watchdogDevice, watchdogTimeout)
@@ -92,7 +92,12 @@ func (d *antlerd) fence() *node.FenceController {
 
 // serving are those that may make this node serve.
 func (d *antlerd) serving() []controller.Controller {
-	err := address.HideRefusals(floatingAddresses(d.config.Cluster), config.MasterMetaloggerPort, config.MasterClientPort)
+	door := address.Door{
+		Floating: floatingAddresses(d.config.Cluster),
+		First:    config.MasterMetaloggerPort, Last: config.MasterClientPort, Requests: config.MasterClientPort,
+	}
+
+	err := door.Open()
 	if err != nil {
 		d.logger.Warn("clients may wait two seconds longer in a failover", zap.Error(err))
 	}
@@ -115,8 +120,8 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
 			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
-			Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
-			Activity:  node.ProcessActivity,
+			Door: door, Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
+			Activity: node.ProcessActivity,
 		},
 		&address.SpecController{},
 		&address.Controller{Network: address.Kernel{Nodes: nodeAddresses(d.config.Cluster)}, Events: d.events, Times: address.DefaultTimes()},

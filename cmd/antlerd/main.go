@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -31,8 +32,26 @@ func main() {
 	err := command().ExecuteContext(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "antlerd:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// exitConfig is EX_CONFIG of sysexits.h.
+const exitConfig = 78
+
+// secondThoughts is how long the daemon waits before it ends because of its
+// configuration: it is started again at once, and until somebody mends the file,
+// or the clock that makes a certificate look expired is set, the outcome is the
+// same.
+const secondThoughts = 10 * time.Second
+
+func exitCode(err error) int {
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return exitConfig
+	}
+
+	return 1
 }
 
 func command() *cobra.Command {
@@ -52,13 +71,20 @@ func command() *cobra.Command {
 		return config.LoadFile(config.Path(configPath, procfs.ProcCmdline()), time.Now())
 	}
 
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(validateCommand(load), &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon until SIGTERM; what it supervises goes on and is adopted at the next start",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load()
 			if err != nil {
+				fmt.Fprintln(os.Stderr, "antlerd: this node stays as it is until that is mended:", err)
+
+				select {
+				case <-cmd.Context().Done():
+				case <-time.After(secondThoughts):
+				}
+
 				return err
 			}
 
@@ -76,12 +102,28 @@ func command() *cobra.Command {
 
 			return node.Prepare(cfg, "/")
 		},
-	}, &cobra.Command{
+	})
+
+	return root
+}
+
+func validateCommand(load func() (*config.Config, error)) *cobra.Command {
+	var here bool
+
+	cmd := &cobra.Command{
 		Use:   "validate",
 		Short: "Check the configuration file and change nothing",
-		Args:  cobra.NoArgs,
+		Long: `Check the configuration file and change nothing: its form, its values and its
+certificates. With --here, on the node it is for, also that its devices are
+there and large enough, and that its floating addresses belong to a network of
+this machine.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load()
+			if err == nil && here {
+				err = config.ValidateLocal(cfg, config.Machine{})
+			}
+
 			if err != nil {
 				return err
 			}
@@ -90,7 +132,8 @@ func command() *cobra.Command {
 
 			return nil
 		},
-	})
+	}
+	cmd.Flags().BoolVar(&here, "here", false, "also check what needs this machine: devices and networks")
 
-	return root
+	return cmd
 }

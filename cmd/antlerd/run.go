@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -71,6 +72,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 	group.Go(func() error { return d.events.Print(inner, os.Stdout) })
 	group.Go(func() error { return d.authority.Run(inner) })
 	group.Go(func() error { return d.server.Run(inner, listeners...) })
+	group.Go(func() error { return d.serveMetrics(inner) })
 	group.Go(func() error { return d.runtime.Run(inner) })
 
 	if d.config.Self().Has(config.RoleMetadata) {
@@ -203,4 +205,25 @@ func (d *antlerd) listen(ctx context.Context) ([]net.Listener, error) {
 	}
 
 	return listeners, nil
+}
+
+// serveMetrics for Prometheus. It has no authentication, so it listens on the
+// loopback address; a port that is taken is no reason not to serve.
+func (d *antlerd) serveMetrics(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", d.server.Metrics())
+
+	web := &http.Server{
+		Addr: fmt.Sprintf("127.0.0.1:%d", config.MetricsPort), Handler: mux, ReadHeaderTimeout: 5 * time.Second,
+	}
+
+	stop := context.AfterFunc(ctx, func() { _ = web.Close() })
+	defer stop()
+
+	err := web.ListenAndServe()
+	if err != nil && ctx.Err() == nil {
+		d.logger.Warn("there are no metrics", zap.Error(err))
+	}
+
+	return nil
 }

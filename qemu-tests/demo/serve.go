@@ -67,6 +67,7 @@ type demo struct {
 	figures map[string]any
 
 	serving  *lab.Machine
+	cutAt    time.Time
 	workload *lab.Workload
 }
 
@@ -148,6 +149,7 @@ func (d *demo) cut(ctx context.Context) error {
 	c.Say("%d operations acknowledged so far; cutting the power of %s, which serves", acknowledged(d.workload.Ops()), d.serving.Name)
 
 	at := c.PowerCut(d.serving)
+	d.cutAt = at
 
 	serving, err := c.AwaitServing(ctx, d.serving.Name)
 	if err != nil {
@@ -205,15 +207,19 @@ func (d *demo) check(ctx context.Context) error {
 
 	c.Say("reading everything back")
 
-	result, err := d.workload.Check(ctx, c.Machine("n3"))
+	result, err := d.workload.Check(ctx, c.Machine("n3"), history.Window{From: d.cutAt, To: d.cutAt})
 	if err != nil {
 		return err
 	}
 
 	lost := len(result.Lost) + len(result.Altered) + len(result.Undone)
 	d.figures["acknowledged"], d.figures["lost"], d.figures["errors"] = result.Acknowledged, lost, result.Errors
-	d.figures["repeated"] = result.Repeated
+	d.figures["interrupted"] = result.Interrupted
 	c.Say("%d operations acknowledged, %d lost, %d errors at the client", result.Acknowledged, lost, result.Errors)
+
+	if result.Interrupted > 0 {
+		c.Say("%d that had not been acknowledged when the power went failed", result.Interrupted)
+	}
 
 	if !result.OK() {
 		return fmt.Errorf("lost %v, altered %v, undone %v", result.Lost, result.Altered, result.Undone)

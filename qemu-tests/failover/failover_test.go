@@ -20,7 +20,7 @@ const (
 func TestPowerCutOfTheServingNode(t *testing.T) {
 	s := begin(t, "an acknowledged operation survives a power cut of the serving node")
 
-	cut := s.cluster.PowerCut(s.serving)
+	cut := s.powerCut(s.serving)
 	s.goesOn(cut, gapPowerCut)
 
 	s.powerOn(s.serving)
@@ -31,7 +31,7 @@ func TestPowerCutOfTheServingNode(t *testing.T) {
 func TestMasterKilled(t *testing.T) {
 	s := begin(t, "a killed mfsmaster is replaced, and nothing is lost")
 
-	killed := s.run(s.serving, "kill -KILL $(pidof mfsmaster)")
+	killed := s.harm(s.serving, "kill -KILL $(pidof mfsmaster)")
 	s.goesOn(killed, gapKill)
 
 	s.healthy()
@@ -41,7 +41,7 @@ func TestMasterKilled(t *testing.T) {
 func TestMasterThatDoesNotAnswer(t *testing.T) {
 	s := begin(t, "an mfsmaster that runs but doesn't answer is a failed master")
 
-	stopped := s.run(s.serving, "kill -STOP $(pidof mfsmaster)")
+	stopped := s.harm(s.serving, "kill -STOP $(pidof mfsmaster)")
 	s.goesOn(stopped, gapPowerCut)
 
 	s.healthy()
@@ -68,8 +68,7 @@ func TestServingNodeCutOff(t *testing.T) {
 	s := begin(t, "a serving node that is cut off stops before the other one starts")
 	old := s.serving
 
-	s.cluster.Switch.Cut(old.Name, s.cluster.Others(old)...)
-	cut := time.Now()
+	cut := s.cut(old, s.cluster.Machine("n3"), s.otherReplica())
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.otherReplica())
 
@@ -82,8 +81,7 @@ func TestReplicationLinkCut(t *testing.T) {
 	s := begin(t, "with the replication link cut, the node that serves goes on and the other may not take over")
 	peer := s.otherReplica()
 
-	s.cluster.Switch.Cut(s.serving.Name, peer.Name)
-	cut := time.Now()
+	cut := s.cut(s.serving, peer)
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.serving)
 	s.outdated(peer)
@@ -98,7 +96,7 @@ func TestWitnessGone(t *testing.T) {
 	witness := s.cluster.Machine("n3")
 	s.moveWorkload(s.otherReplica())
 
-	cut := s.cluster.PowerCut(witness)
+	cut := s.powerCut(witness)
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.serving)
 
@@ -111,8 +109,8 @@ func TestTwoNodesGone(t *testing.T) {
 	s := begin(t, "with two nodes gone service stops, nothing is lost, and it comes back by itself")
 	peer := s.otherReplica()
 
-	s.cluster.PowerCut(s.serving)
-	s.cluster.PowerCut(peer)
+	s.powerCut(s.serving)
+	s.powerCut(peer)
 	s.nobodyServes(10 * time.Second)
 
 	back := time.Now()

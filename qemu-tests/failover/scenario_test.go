@@ -145,6 +145,8 @@ type scenario struct {
 	workload *lab.Workload
 	on       *lab.Machine
 
+	// faults so far: what was under way then may have failed.
+	faults  []history.Window
 	began   time.Time
 	marks   map[string]int
 	faultAt time.Time
@@ -213,12 +215,34 @@ func (s *scenario) otherReplica() *lab.Machine {
 	return nil
 }
 
-// run types a command on the machine and returns when.
-func (s *scenario) run(m *lab.Machine, command string) time.Time {
+// harm types a command that is the fault on the machine, and returns when.
+func (s *scenario) harm(m *lab.Machine, command string) time.Time {
 	at := time.Now()
 
 	_, err := m.Console().Run(s.ctx, command)
 	s.must(err)
+
+	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
+
+	return at
+}
+
+func (s *scenario) powerCut(m *lab.Machine) time.Time {
+	at := s.cluster.PowerCut(m)
+	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
+
+	return at
+}
+
+// cut the machine off from others.
+func (s *scenario) cut(m *lab.Machine, from ...*lab.Machine) time.Time {
+	at := time.Now()
+
+	for _, other := range from {
+		s.cluster.Switch.Cut(m.Name, other.Name)
+	}
+
+	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
 
 	return at
 }
@@ -315,15 +339,16 @@ func (s *scenario) healthy() {
 func (s *scenario) nothingLost() {
 	s.must(s.workload.Stop(s.ctx))
 
-	result, err := s.workload.Check(s.ctx, s.on)
+	result, err := s.workload.Check(s.ctx, s.on, s.faults...)
 	s.must(err)
 
 	s.result.Figures["acknowledged"] = result.Acknowledged
+	s.result.Figures["longest_op_ms"] = history.LongestOp(s.workload.Ops()).Milliseconds()
 	s.result.Figures["errors"] = result.Errors
-	s.result.Figures["repeated"] = result.Repeated
+	s.result.Figures["interrupted"] = result.Interrupted
 	s.result.Figures["lost"] = len(result.Lost) + len(result.Altered) + len(result.Undone)
-	s.cluster.Say("%d acknowledged, %d errors, %d repeated, %d never answered; lost %d, altered %d, undone %d",
-		result.Acknowledged, result.Errors, result.Repeated, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
+	s.cluster.Say("%d acknowledged, %d errors, %d interrupted, %d never answered; lost %d, altered %d, undone %d",
+		result.Acknowledged, result.Errors, result.Interrupted, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
 	if result.Errors > 0 {
 		s.Errorf("the client got %d errors", result.Errors)

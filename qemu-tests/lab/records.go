@@ -203,7 +203,7 @@ func (w *Workload) Stop(ctx context.Context) error {
 
 // Check reads everything back on the machine on, and holds it against what was
 // acknowledged.
-func (w *Workload) Check(ctx context.Context, on *Machine) (history.Result, error) {
+func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Window) (history.Result, error) {
 	first := on.records.count()
 
 	_, err := on.console.Run(ctx, fmt.Sprintf("%s walk %s", agent, w.dir))
@@ -224,7 +224,7 @@ func (w *Workload) Check(ctx context.Context, on *Machine) (history.Result, erro
 		}
 	}
 
-	result := history.Check(w.Ops(), found)
+	result := history.Check(w.Ops(), found, faults...)
 	if result.Acknowledged == 0 {
 		return result, errors.New("nothing was acknowledged: there is nothing to check")
 	}

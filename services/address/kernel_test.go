@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -225,7 +226,7 @@ func TestRemoveAbortsConnections(t *testing.T) {
 
 // A client whose connection nobody accepts hears nothing on MooseFS's ports, and
 // a refusal on any other.
-func TestHideRefusals(t *testing.T) {
+func TestDoor(t *testing.T) {
 	newWire(t)
 
 	lo, err := netlink.LinkByName("lo")
@@ -235,13 +236,15 @@ func TestHideRefusals(t *testing.T) {
 	_, err = Kernel{}.Add(floating4)
 	require.NoError(t, err)
 
-	err = HideRefusals([]netip.Addr{floating4, floating6}, 9419, 9421)
+	door := Door{Floating: []netip.Addr{floating4, floating6}, First: 9419, Last: 9421, Requests: 9421}
+
+	err = door.Open()
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 		t.Skip("this kernel has no nftables")
 	}
 
 	require.NoError(t, err)
-	require.NoError(t, HideRefusals([]netip.Addr{floating4}, 9419, 9421), "twice is no error")
+	require.NoError(t, door.Open(), "twice is no error")
 
 	dial := func(address string) error {
 		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
@@ -273,6 +276,31 @@ func TestHideRefusals(t *testing.T) {
 
 	server, err := listener.Accept()
 	require.NoError(t, err)
+	// Closed, answers leave and requests don't come in; open again, they do: TCP
+	// has not forgotten them.
+	require.NoError(t, door.Close())
+
+	_, err = client.Write([]byte{1})
+	require.NoError(t, err)
+	_, err = server.Write([]byte{2})
+	require.NoError(t, err)
+
+	answer := make([]byte, 1)
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = client.Read(answer)
+	require.NoError(t, err)
+	require.Equal(t, []byte{2}, answer)
+
+	require.NoError(t, server.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err = server.Read(answer)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+	require.NoError(t, door.Open())
+	require.NoError(t, server.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = server.Read(answer)
+	require.NoError(t, err)
+	require.Equal(t, []byte{1}, answer)
+
 	require.NoError(t, server.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, server.Close())
 

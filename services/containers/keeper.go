@@ -21,9 +21,9 @@ const (
 	startTimeout = 30 * time.Second
 )
 
-// spareDelay is how long after a start the next spare is made: what has just
-// started has better use for the processor.
-const spareDelay = 15 * time.Second
+// spareDelay is how long after a start or a stop the next spare is made: what
+// has just started, here or on another node, has better use for the processor.
+const spareDelay = 5 * time.Second
 
 // keeper looks after one container in a goroutine of its own, so that a slow
 // stop of one holds up no other.
@@ -50,6 +50,7 @@ type keeper struct {
 	task  *Task
 	known bool
 	ended string
+	// since is when it last started or was stopped.
 	since time.Time
 	// spare is the digest of what is kept ready, "" if nothing is.
 	spare string
@@ -149,7 +150,7 @@ func (k *keeper) run(ctx context.Context) {
 
 // untilSpare is when the running container's spare is due, 0 if it isn't.
 func (k *keeper) untilSpare(want *ContainerSpecSpec) time.Duration {
-	if want == nil || !want.Spare || want.Stopped || k.task == nil || k.spare == Digest(*want) {
+	if want == nil || !want.Spare || k.spare == Digest(*want) || k.task == nil && !want.Stopped {
 		return 0
 	}
 
@@ -285,7 +286,7 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
 	digest := Digest(want)
 
-	if !want.Spare || k.spare == digest || !want.Stopped && time.Since(k.since) < spareDelay {
+	if !want.Spare || k.spare == digest || time.Since(k.since) < spareDelay {
 		return nil
 	}
 
@@ -412,7 +413,7 @@ func (k *keeper) remove(ctx context.Context) error {
 		return fmt.Errorf("delete container %q: %w", k.name, err)
 	}
 
-	k.task = nil
+	k.task, k.since = nil, time.Now()
 
 	return nil
 }

@@ -216,7 +216,7 @@ func TestKeeperKeepsASpare(t *testing.T) {
 
 		time.Sleep(spareDelay + time.Second)
 		synctest.Wait()
-		assert.Equal(t, []string{"15s prepare chunkserver [a]"}, runtime.log())
+		assert.Equal(t, []string{"5s prepare chunkserver [a]"}, runtime.log())
 
 		// It ends, and the next generation has its spare at once.
 		runtime.end("chunkserver", 1)
@@ -226,16 +226,20 @@ func TestKeeperKeepsASpare(t *testing.T) {
 		next.Generation++
 		k.set(&next)
 		synctest.Wait()
-		assert.Equal(t, []string{"16s start the spare of chunkserver [a]"}, runtime.log())
+		assert.Equal(t, []string{"6s start the spare of chunkserver [a]"}, runtime.log())
 
 		// Stopped again, it waits again.
 		k.set(want)
 		synctest.Wait()
 		assert.False(t, status(k).Running)
-		assert.Equal(t, []string{"16s stop chunkserver 2 7s", "16s prepare chunkserver [a]"}, runtime.log())
+		assert.Equal(t, []string{"6s stop chunkserver 2 7s"}, runtime.log())
+
+		time.Sleep(spareDelay + time.Second)
+		synctest.Wait()
+		assert.Equal(t, []string{"11s prepare chunkserver [a]"}, runtime.log())
 
 		k.set(nil)
 		synctest.Wait()
-		assert.Equal(t, []string{"16s remove the spare of chunkserver"}, runtime.log())
+		assert.Equal(t, []string{"12s remove the spare of chunkserver"}, runtime.log())
 	})
 }

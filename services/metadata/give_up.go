@@ -50,15 +50,18 @@ func (m *master) stopped() {
 }
 
 // stop ends the container and waits for it. In a switchover the metadata is
-// saved before, and the address goes first: a client whose connection is closed
-// tries again at once and then only every two seconds, one that hears nothing
-// waits for who answers next.
+// saved before, and no request is left half done: first none comes in any more,
+// then the address goes, and then the master. A client whose connection is closed
+// tries again at once and then only every two seconds; one that hears nothing
+// sends its request again to who answers next.
 func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error) {
 	if mode == StopClean && m.running.Running && m.status.Phase == PhaseServing {
 		err := m.save(ctx)
 		if err != nil {
 			return 0, err
 		}
+
+		m.drain(ctx)
 	}
 
 	if m.status.Phase != PhaseStopping && m.status.Phase != PhaseFailed {
@@ -125,6 +128,36 @@ func (m *master) save(ctx context.Context) error {
 	m.emit("saved", "mfsmaster saved its metadata")
 
 	return nil
+}
+
+// settleTime is what the clients get to go on after the master has saved, which
+// holds them up; drainTime what requests on their way get to be answered: a new
+// chunk takes a word with two chunkservers.
+const (
+	settleTime = time.Second
+	drainTime  = 300 * time.Millisecond
+)
+
+// drain lets what was asked be answered, and nothing more be asked.
+func (m *master) drain(ctx context.Context) {
+	pause(ctx, settleTime)
+
+	err := m.Door.Close()
+	if err != nil {
+		m.logger.Warn("requests may be left without an answer", zap.Error(err))
+	}
+
+	pause(ctx, drainTime)
+}
+
+func pause(ctx context.Context, duration time.Duration) {
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // flushes reports whether everything acknowledged is in the changelog on both

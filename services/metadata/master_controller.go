@@ -42,6 +42,14 @@ type Prober interface {
 	Save(ctx context.Context) error
 }
 
+// Door is between the clients and the master on this node.
+type Door interface {
+	// Open lets requests in.
+	Open() error
+	// Close keeps them out, while answers still leave.
+	Close() error
+}
+
 // Disk is the replica's file system on this node.
 type Disk interface {
 	// HasFileSystem reports whether the device holds the file system.
@@ -81,6 +89,8 @@ type MasterController struct {
 	Events Events
 	Timing authority.Timing
 	Now    func() time.Time
+	// Door keeps clients' requests from the master.
+	Door Door
 	// Reachable reports whether clients can still reach this node's master: a
 	// floating address is here.
 	Reachable func() bool

@@ -162,6 +162,18 @@ func (m *machine) Save(context.Context) error {
 	return nil
 }
 
+func (m *machine) Open() error {
+	m.did("open")
+
+	return nil
+}
+
+func (m *machine) Close() error {
+	m.did("close")
+
+	return nil
+}
+
 func (m *machine) Alive(string) (bool, error) { return false, nil }
 
 func (m *machine) activity(int) node.Activity {
@@ -239,7 +251,7 @@ func start(t *testing.T, m *machine) {
 	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(cfg)))
 	require.NoError(t, r.RegisterController(&metadata.MasterController{
 		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now, Activity: m.activity,
-		Reachable: func() bool { return false },
+		Reachable: func() bool { return false }, Door: m,
 	}))
 
 	var running sync.WaitGroup
@@ -432,7 +444,7 @@ func TestSwitchoverSavesBeforeItStops(t *testing.T) {
 		a.Equal(metadata.PhaseStopped, s.Phase)
 		a.False(s.Mounted)
 	})
-	require.Equal(t, []string{"save", "kill", "unmount"}, m.only("save", "kill", "unmount"))
+	require.Equal(t, []string{"save", "close", "kill", "unmount"}, m.only("save", "close", "kill", "unmount"))
 	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
 		a.True(r.TypedSpec().Stopped)
 	})

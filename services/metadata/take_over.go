@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // adoptPatience is how long a container that may have run before antlerd was
@@ -169,6 +171,11 @@ func (m *master) want(ctx context.Context) error {
 	}
 
 	m.wanted, m.started, m.failures = true, m.Now(), 0
+
+	err = m.Door.Open()
+	if err != nil {
+		m.logger.Warn("clients may wait longer than they must", zap.Error(err))
+	}
 
 	return nil
 }

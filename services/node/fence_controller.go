@@ -16,6 +16,11 @@ import (
 	"antler/services/resources"
 )
 
+// Events is the cluster's log of what happened.
+type Events interface {
+	Emit(kind string, epoch uint64, message string)
+}
+
 // FenceController is the last line: it feeds the watchdog while antlerd lives,
 // and resets the node when the lease is lost and mfsmaster can't be stopped in
 // time. It trusts no other controller: it looks at the process itself.
@@ -30,6 +35,8 @@ type FenceController struct {
 	FeedInterval time.Duration
 	// Reset resets the machine.
 	Reset func() error
+	// Events may be nil.
+	Events Events
 	// Now is the monotonic clock.
 	Now func() time.Time
 	// CanAnswer says whether the process may still answer a client.
@@ -83,6 +90,10 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 		reset, wait := dead.verdict(c.Now(), leaseValid, pid != 0 && c.CanAnswer(pid))
 		if reset {
 			logger.Error("lease lost and mfsmaster still runs: resetting this node", zap.Int("pid", pid))
+
+			if c.Events != nil {
+				c.Events.Emit("node.fence", 0, fmt.Sprintf("mfsmaster (process %d) could not be stopped in time: resetting this node", pid))
+			}
 
 			err = c.Reset()
 			if err != nil {

@@ -116,7 +116,13 @@ func (w *worker) create() {
 
 	if w.call(op, func() error { return w.write(path, os.O_CREATE|os.O_EXCL, content) }) {
 		w.files = append(w.files, file{path, content})
+
+		return
 	}
+
+	// As a program would that cleans up behind itself. Whether the file is there
+	// is open in any case.
+	_ = os.Remove(filepath.Join(w.root, path))
 }
 
 func (w *worker) append() {

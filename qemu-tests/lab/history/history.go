@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -46,30 +45,15 @@ type Op struct {
 // Acknowledged reports whether the client was told that the operation is done.
 func (o Op) Acknowledged() bool { return o.Done && o.Err == "" }
 
-// What a request that is repeated after it was carried out is answered with.
-const (
-	fileExists = "file exists"
-	noSuchFile = "no such file or directory"
-	// outage is longer than any call takes while a master serves, and shorter
-	// than any failover.
-	outage = time.Second
-)
+// Window is when a fault happened; both ends are included.
+type Window struct{ From, To time.Time }
 
-// Repeated reports whether the client was told that there is something already
-// at a path that nobody else uses, or that what only this operation takes away
-// is gone. MooseFS has no memory of the requests it has answered.
-func (o Op) Repeated() bool {
-	switch o.Kind {
-	case Create, Mkdir:
-		return o.Done && strings.HasSuffix(o.Err, fileExists)
-	case Rename:
-		// The check holds it to having been moved.
-		return o.Done && strings.HasSuffix(o.Err, noSuchFile)
-	case Unlink:
-		// A file that was lost is gone as well: only a call that waited for a
-		// failover counts.
-		return o.Done && strings.HasSuffix(o.Err, noSuchFile) && time.Duration(o.End-o.Start) >= outage
-	case Append:
+// in reports whether the operation was under way in any of the windows.
+func (o Op) in(faults []Window) bool {
+	for _, w := range faults {
+		if o.Start <= w.To.UnixNano() && (o.End == 0 || o.End >= w.From.UnixNano()) {
+			return true
+		}
 	}
 
 	return false
@@ -105,10 +89,12 @@ func Hash(content []byte) string {
 type Result struct {
 	// Acknowledged operations, failed ones, and those never answered.
 	Acknowledged, Errors, Open int
-	// Repeated operations were answered as if they had been done before, and
-	// have: the answer to the first request was lost with the master, and
-	// MooseFS's client asked again by itself. They are not among the errors.
-	Repeated int
+	// Interrupted operations were under way when the fault happened, and failed.
+	// They are not among the errors. MooseFS keeps no record of the requests it
+	// has answered: its client repeats one whose answer was lost with the master,
+	// and is told that the file exists. And a chunk that the master had promised
+	// and no chunkserver made is lost, with the write that was to fill it.
+	Interrupted int
 	// Lost, Altered and Undone say what is wrong, one line each.
 	Lost, Altered, Undone []string
 }
@@ -130,7 +116,7 @@ type expectation struct {
 // Check holds what was acknowledged against what was found. Each path is used
 // by one worker, and workers run one operation at a time, so the record of a
 // path is a sequence.
-func Check(ops []Op, found []Entry) Result {
+func Check(ops []Op, found []Entry, faults ...Window) Result {
 	var result Result
 
 	expected := map[string]expectation{}
@@ -140,9 +126,9 @@ func Check(ops []Op, found []Entry) Result {
 		case op.Acknowledged():
 			result.Acknowledged++
 			acknowledge(expected, op)
-		case op.Repeated():
-			result.Repeated++
-			repeat(expected, op)
+		case op.Done && op.in(faults):
+			result.Interrupted++
+			doubt(expected, op)
 		case op.Done:
 			result.Errors++
 			doubt(expected, op)
@@ -155,18 +141,6 @@ func Check(ops []Op, found []Entry) Result {
 	compare(&result, expected, found)
 
 	return result
-}
-
-// repeat is an operation that had happened when the client was told that it
-// can't: that much must be true.
-func repeat(expected map[string]expectation, op Op) {
-	acknowledge(expected, op)
-
-	// The file was opened by the request whose answer was lost: nothing was
-	// written to it.
-	if op.Kind == Create {
-		expected[op.Path] = expectation{}
-	}
 }
 
 func acknowledge(expected map[string]expectation, op Op) {
@@ -261,4 +235,17 @@ func LongestGap(ops []Op) (time.Duration, time.Time) {
 	}
 
 	return longest, time.Unix(0, begin)
+}
+
+// LongestOp returns how long the slowest acknowledged operation took.
+func LongestOp(ops []Op) time.Duration {
+	var longest time.Duration
+
+	for _, op := range ops {
+		if op.Acknowledged() {
+			longest = max(longest, time.Duration(op.End-op.Start))
+		}
+	}
+
+	return longest
 }

@@ -17,10 +17,6 @@ func failed(kind history.Kind, path, to, hash string) history.Op {
 	return history.Op{Kind: kind, Path: path, To: to, Hash: hash, Done: true, Err: "input/output error"}
 }
 
-func told(kind history.Kind, path, to, err string) history.Op {
-	return history.Op{Kind: kind, Path: path, To: to, Done: true, Err: err}
-}
-
 func open(kind history.Kind, path, to, hash string) history.Op {
 	return history.Op{Kind: kind, Path: path, To: to, Hash: hash}
 }
@@ -79,21 +75,6 @@ func TestCheck(t *testing.T) {
 			},
 			found: []history.Entry{file("b", "0")},
 		},
-		"a repeated create has made the file": {
-			ops:   []history.Op{told(history.Create, "a", "", "file exists"), told(history.Mkdir, "d", "", "file exists")},
-			found: []history.Entry{file("a", "0"), dir("d")},
-		},
-		"a repeated create without the file": {
-			ops: []history.Op{told(history.Create, "a", "", "file exists")}, lost: 1,
-		},
-		"a repeated rename has moved the file": {
-			ops:   []history.Op{done(history.Create, "a", "", "1"), told(history.Rename, "a", "b", "no such file or directory")},
-			found: []history.Entry{file("b", "1")},
-		},
-		"a rename that found no file": {
-			ops:  []history.Op{done(history.Create, "a", "", "1"), told(history.Rename, "a", "b", "no such file or directory")},
-			lost: 1,
-		},
 		"a failed append must not lose the file": {
 			ops:  []history.Op{done(history.Create, "a", "", "1"), failed(history.Append, "a", "", "2")},
 			lost: 1,
@@ -110,13 +91,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// An unlink that finds nothing right away is no repetition: the file was lost.
-func TestRepeatedUnlink(t *testing.T) {
-	op := told(history.Unlink, "a", "", "no such file or directory")
-	require.False(t, op.Repeated())
+// An operation that fails is an error, unless the fault happened meanwhile.
+func TestInterrupted(t *testing.T) {
+	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
+	fault := history.Window{From: at(10), To: at(11)}
 
-	op.End = int64(2 * time.Second)
-	require.True(t, op.Repeated())
+	for name, test := range map[string]struct {
+		start, end  time.Time
+		interrupted int
+	}{
+		"before":  {at(8), at(9), 0},
+		"across":  {at(9), at(12), 1},
+		"within":  {at(10), at(11), 1},
+		"ends in": {at(9), at(10), 1},
+		"after":   {at(12), at(13), 0},
+	} {
+		op := failed(history.Create, "a", "", "1")
+		op.Start, op.End = test.start.UnixNano(), test.end.UnixNano()
+
+		result := history.Check([]history.Op{op}, nil, fault)
+		require.Equal(t, test.interrupted, result.Interrupted, name)
+		require.Equal(t, 1-test.interrupted, result.Errors, name)
+		require.True(t, result.OK(), name)
+	}
 }
 
 func TestGap(t *testing.T) {

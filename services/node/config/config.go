@@ -159,8 +159,10 @@ const MinReplicaSize = 128 << 20
 
 // Ports of the services on each node.
 const (
-	APIPort         = 9440
-	RaftPort        = 9441
+	APIPort  = 9440
+	RaftPort = 9441
+	// MetricsPort is on the loopback address only.
+	MetricsPort     = 9442
 	ReplicationPort = 7789
 	// MooseFS's own, from its manual pages.
 	MasterMetaloggerPort  = 9419
