@@ -43,9 +43,12 @@ func Dial(client *config.Client, node string) (*grpc.ClientConn, error) {
 // asked; a TLS handshake alone takes 100 ms under emulation.
 const answerWithin = 5 * time.Second
 
-// Status asks the machines that are on, in order, until one answers.
+// Status asks the machines that are on, in order, until one answers that hears
+// from the quorum; one that does not will do if there is no other.
 func (c *Cluster) Status(ctx context.Context) (*antlerv1.ClusterStatus, error) {
 	errs := []error{errors.New("no node answers")}
+
+	var stale *antlerv1.ClusterStatus
 
 	for _, m := range c.Machines {
 		if !m.On() {
@@ -53,11 +56,21 @@ func (c *Cluster) Status(ctx context.Context) (*antlerv1.ClusterStatus, error) {
 		}
 
 		status, err := c.statusOf(ctx, m)
-		if err == nil {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+
+			continue
+		}
+
+		if status.GetAuthority().GetLeader() != "" {
 			return status, nil
 		}
 
-		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+		stale = status
+	}
+
+	if stale != nil {
+		return stale, nil
 	}
 
 	return nil, errors.Join(errs...)

@@ -378,9 +378,12 @@ func problems(status *antlerv1.ClusterStatus) string {
 	return text
 }
 
+// pollInterval: each question costs an emulated node a TLS handshake.
+const pollInterval = time.Second
+
 // await asks whichever node answers until unmet returns "".
 func (c *Cluster) await(ctx context.Context, what string, unmet func(*antlerv1.ClusterStatus) string) error {
-	ticker := time.NewTicker(200 * time.Millisecond)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 
 	last := "no node answered"

@@ -156,12 +156,6 @@ func (m *machine) Probe(context.Context) (metadata.Info, error) {
 	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
 }
 
-func (m *machine) Save(context.Context) error {
-	m.did("save")
-
-	return nil
-}
-
 func (m *machine) Open() error {
 	m.did("open")
 
@@ -435,7 +429,7 @@ func TestLeaseLostKillsAndUnmounts(t *testing.T) {
 	})
 }
 
-func TestSwitchoverSavesBeforeItStops(t *testing.T) {
+func TestSwitchoverLeavesNoRequestHalfDone(t *testing.T) {
 	m := aged()
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 
@@ -444,7 +438,7 @@ func TestSwitchoverSavesBeforeItStops(t *testing.T) {
 		a.Equal(metadata.PhaseStopped, s.Phase)
 		a.False(s.Mounted)
 	})
-	require.Equal(t, []string{"save", "close", "kill", "unmount"}, m.only("save", "close", "kill", "unmount"))
+	require.Equal(t, []string{"close", "kill", "unmount"}, m.only("close", "kill", "unmount"))
 	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
 		a.True(r.TypedSpec().Stopped)
 	})

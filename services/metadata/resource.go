@@ -35,8 +35,7 @@ func (MasterSpecExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
 type StopMode string
 
 const (
-	// StopClean saves the metadata while it still serves, and stops (planned
-	// switchover).
+	// StopClean has every request answered first (planned switchover).
 	StopClean StopMode = "clean"
 	// StopKill sends SIGKILL at once (lease lost, device gone); recovery is
 	// `mfsmaster -a` on the next start.
@@ -100,9 +99,7 @@ const (
 	PhaseStarting   Phase = "starting"
 	PhaseServing    Phase = "serving"
 	PhaseRestarting Phase = "restarting"
-	// PhaseSaving: it serves still, and saves its metadata before it stops.
-	PhaseSaving   Phase = "saving"
-	PhaseStopping Phase = "stopping"
+	PhaseStopping   Phase = "stopping"
 	// PhaseFailed: this node can't serve; Error says why and what to do.
 	PhaseFailed Phase = "failed"
 )

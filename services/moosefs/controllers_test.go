@@ -150,7 +150,7 @@ func updateMaster(ctx context.Context, st state.State, change func(*metadata.Mas
 	})
 }
 
-func TestAdminMountComesAndGoesWithTheMaster(t *testing.T) {
+func TestMounts(t *testing.T) {
 	ctx, st := startControllers(t, &MountController{ClientPath: "/m/client", AdminPath: "/m/admin"})
 
 	rtestutils.AssertResource(ctx, t, st, ClientMountContainer, func(c *containers.ContainerSpec, assert *assert.Assertions) {
@@ -164,38 +164,11 @@ func TestAdminMountComesAndGoesWithTheMaster(t *testing.T) {
 		assert.False(spec.RestartOnChange)
 	})
 
-	master := metadata.NewMasterStatus()
-	master.TypedSpec().Phase = metadata.PhaseStarting
-	require.NoError(t, st.Create(ctx, master))
-	rtestutils.AssertNoResource[*containers.ContainerSpec](ctx, t, st, AdminMountContainer)
-
-	change := func(phase metadata.Phase, answering bool) {
-		_, err := updateMaster(ctx, st, func(m *metadata.MasterStatus) {
-			m.TypedSpec().Phase, m.TypedSpec().Answering = phase, answering
-		})
-		require.NoError(t, err)
-	}
-
-	change(metadata.PhaseServing, true)
+	// Before there is a master.
 	rtestutils.AssertResource(ctx, t, st, AdminMountContainer, func(c *containers.ContainerSpec, assert *assert.Assertions) {
 		assert.Contains(c.TypedSpec().Files["mfs/mfsmount.cfg"].Content, "mfspassword=admin-secret\n")
+		assert.True(c.TypedSpec().RestartOnChange)
 	})
-
-	created, err := st.Get(ctx, containers.NewContainerSpec(AdminMountContainer).Metadata())
-	require.NoError(t, err)
-
-	// A master that is restarted in place keeps its mount; one that is given
-	// up does not.
-	change(metadata.PhaseRestarting, false)
-	change(metadata.PhaseServing, false)
-	change(metadata.PhaseServing, true)
-
-	still, err := st.Get(ctx, containers.NewContainerSpec(AdminMountContainer).Metadata())
-	require.NoError(t, err)
-	assert.Equal(t, created.Metadata().Created(), still.Metadata().Created())
-
-	change(metadata.PhaseStopping, false)
-	rtestutils.AssertNoResource[*containers.ContainerSpec](ctx, t, st, AdminMountContainer)
 }
 
 type fakeProber struct{ err error }

@@ -234,3 +234,12 @@ func member(cluster config.Cluster, address netip.Addr) string {
 
 	return ""
 }
+
+func masterStatusInput() controller.Input {
+	return controller.Input{
+		Namespace: resources.Namespace,
+		Type:      metadata.MasterStatusType,
+		ID:        optional.Some(metadata.MasterStatusID),
+		Kind:      controller.InputWeak,
+	}
+}
