@@ -201,6 +201,11 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 	}, nil
 }
 
+// Save implements metadata.Prober.
+func (*localMaster) Save(ctx context.Context) error {
+	return protocol.Client{Address: localPort(config.MasterClientPort)}.Save(ctx, localPort(config.MasterMetaloggerPort))
+}
+
 func localPort(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 func connected(ctx context.Context, client protocol.Client) int {

@@ -133,7 +133,7 @@ func decide(record authority.AuthorityStatusSpec, master *metadata.MasterStatusS
 		if current && (master.Answering || held) {
 			return hold
 		}
-	case metadata.PhaseRestarting:
+	case metadata.PhaseRestarting, metadata.PhaseSaving:
 		if current && held {
 			return hold
 		}

@@ -26,6 +26,8 @@ type stream struct {
 	names  map[raft.ServerAddress]string
 
 	ready chan net.Conn
+	// spare gives a connection that is ready to the voter, see keepReady.
+	spare map[raft.ServerAddress]chan *readyConn
 	stop  context.CancelFunc
 	close func() error
 	done  <-chan struct{}
@@ -43,12 +45,22 @@ func newStream(p quorumParts) *stream {
 	s := &stream{
 		Listener: p.listener, dial: p.dial, client: p.client,
 		self: raft.ServerAddress(p.self.RaftAddress), names: p.names(),
-		ready: make(chan net.Conn), stop: stop, done: ctx.Done(),
+		ready: make(chan net.Conn), spare: map[raft.ServerAddress]chan *readyConn{}, stop: stop, done: ctx.Done(),
+	}
+
+	for address := range s.names {
+		if address != s.self {
+			s.spare[address] = make(chan *readyConn)
+		}
 	}
 
 	// Raft closes it, and so does who made it.
 	s.close = sync.OnceValue(s.Listener.Close)
 	s.wg.Go(func() { s.accept(ctx, p.server) })
+
+	for address := range s.spare {
+		s.wg.Go(func() { s.keepReady(ctx, address) })
+	}
 
 	return s
 }
@@ -125,8 +137,8 @@ func (s *stream) Close() error {
 	return err
 }
 
-// Dial implements raft.StreamLayer.
-func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+// connect to the voter, and see that it is who it should be.
+func (s *stream) connect(ctx context.Context, address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	name, ok := s.names[address]
 	if !ok {
 		return nil, fmt.Errorf("dial Raft at %s: no node of the configuration has this address", address)
@@ -135,7 +147,7 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 	config := s.client.Clone()
 	config.ServerName = name
 
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	plain, err := s.dial(ctx, "tcp", string(address))

@@ -49,13 +49,20 @@ func (m *master) stopped() {
 	}
 }
 
-// stop ends the container and waits for it. In a switchover no request is left
-// half done: first none comes in any more, then the address goes, and then the
-// master. A client whose connection is closed
+// stop ends the container and waits for it. In a switchover the metadata is saved
+// while the master still serves, so that the next one has little to replay, and
+// no request is left half done: first none comes in any more, then the address
+// goes, and then the master. A client whose connection is closed
 // tries again at once and then only every two seconds; one that hears nothing
 // sends its request again to who answers next.
 func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error) {
 	if mode == StopClean && m.running.Running && m.status.Phase == PhaseServing {
+		err := m.save(ctx)
+		if err != nil {
+			return 0, err
+		}
+
+		pause(ctx, m.Timing.SettleTime)
 		m.drain(ctx)
 	}
 
@@ -101,9 +108,29 @@ const (
 	reachablePoll     = 10 * time.Millisecond
 )
 
-// drainTime is what requests on their way get to be answered: a new chunk takes a
-// word with two chunkservers.
-const drainTime = 200 * time.Millisecond
+// save has the master save its metadata before it stops, so that the next one
+// has next to nothing to replay. It serves on meanwhile, and if it can't save,
+// the changelog holds everything.
+func (m *master) save(ctx context.Context) error {
+	err := m.enter(ctx, PhaseSaving)
+	if err != nil {
+		return err
+	}
+
+	save, cancel := context.WithTimeout(ctx, m.Timing.StopDeadline)
+	defer cancel()
+
+	err = m.Prober.Save(save)
+	if err != nil {
+		m.logger.Warn("the metadata was not saved before the switchover", zap.Error(err))
+
+		return nil
+	}
+
+	m.emit("saved", "mfsmaster saved its metadata")
+
+	return nil
+}
 
 // drain lets what was asked be answered, and nothing more be asked.
 func (m *master) drain(ctx context.Context) {
@@ -112,7 +139,7 @@ func (m *master) drain(ctx context.Context) {
 		m.logger.Warn("requests may be left without an answer", zap.Error(err))
 	}
 
-	pause(ctx, drainTime)
+	pause(ctx, m.Timing.DrainTime)
 }
 
 func pause(ctx context.Context, duration time.Duration) {

@@ -34,9 +34,12 @@ type Info struct {
 	Chunkservers int
 }
 
-// Prober asks the master on this node something over its own protocol.
+// Prober speaks to the master on this node over its own protocol.
 type Prober interface {
+	// Probe asks it something.
 	Probe(ctx context.Context) (Info, error)
+	// Save has it save all metadata, while it goes on serving.
+	Save(ctx context.Context) error
 }
 
 // Door is between the clients and the master on this node.

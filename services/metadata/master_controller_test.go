@@ -156,6 +156,12 @@ func (m *machine) Probe(context.Context) (metadata.Info, error) {
 	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
 }
 
+func (m *machine) Save(context.Context) error {
+	m.did("save")
+
+	return nil
+}
+
 func (m *machine) Open() error {
 	m.did("open")
 
@@ -233,7 +239,7 @@ func start(t *testing.T, m *machine) {
 	m.ctx, m.state = ctx, state.WrapCore(namespaced.NewState(inmem.Build))
 
 	timing := authority.DefaultTiming()
-	timing.ProbeInterval = 5 * time.Millisecond
+	timing.ProbeInterval, timing.SettleTime, timing.DrainTime = 5*time.Millisecond, time.Millisecond, time.Millisecond
 
 	r, err := runtime.NewRuntime(m.state, zaptest.NewLogger(t))
 	require.NoError(t, err)
@@ -438,7 +444,7 @@ func TestSwitchoverLeavesNoRequestHalfDone(t *testing.T) {
 		a.Equal(metadata.PhaseStopped, s.Phase)
 		a.False(s.Mounted)
 	})
-	require.Equal(t, []string{"close", "kill", "unmount"}, m.only("close", "kill", "unmount"))
+	require.Equal(t, []string{"save", "close", "kill", "unmount"}, m.only("save", "close", "kill", "unmount"))
 	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
 		a.True(r.TypedSpec().Stopped)
 	})

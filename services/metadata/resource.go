@@ -35,7 +35,8 @@ func (MasterSpecExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
 type StopMode string
 
 const (
-	// StopClean has every request answered first (planned switchover).
+	// StopClean saves the metadata and has every request answered first (planned
+	// switchover).
 	StopClean StopMode = "clean"
 	// StopKill sends SIGKILL at once (lease lost, device gone); recovery is
 	// `mfsmaster -a` on the next start.
@@ -99,7 +100,9 @@ const (
 	PhaseStarting   Phase = "starting"
 	PhaseServing    Phase = "serving"
 	PhaseRestarting Phase = "restarting"
-	PhaseStopping   Phase = "stopping"
+	// PhaseSaving: it serves still, and saves its metadata before it stops.
+	PhaseSaving   Phase = "saving"
+	PhaseStopping Phase = "stopping"
 	// PhaseFailed: this node can't serve; Error says why and what to do.
 	PhaseFailed Phase = "failed"
 )

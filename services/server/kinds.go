@@ -44,6 +44,7 @@ func Kinds() []KindInfo {
 		{"metadata.master-started", "mfsmaster runs"},
 		{"metadata.master-answering", "mfsmaster answers its own protocol"},
 		{"metadata.master-silent", "mfsmaster no longer answers its own protocol"},
+		{"metadata.saved", "mfsmaster saved its metadata before a switchover"},
 		{"metadata.master-stopped", "mfsmaster has ended"},
 		{"metadata.master-killed", "mfsmaster was killed"},
 		{"metadata.failed", "this node cannot serve"},

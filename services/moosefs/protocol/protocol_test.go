@@ -185,3 +185,39 @@ func FuzzParsers(f *testing.F) {
 		assert.Equal(t, len(body) < 1+4*matrixSide*matrixSide, err != nil)
 	})
 }
+
+// What is sent to be a supervisor is what mfssupervisor sends; the master's
+// answer comes between.
+func TestSuperviseAsksToStore(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+
+	asked := make(chan error, 1)
+
+	go func() { asked <- supervise(ours, Version(4<<16|57<<8|5)) }()
+
+	command, body, err := readPacket(theirs)
+	require.NoError(t, err)
+	assert.Equal(t, uint32(cmdRegister), command)
+	assert.Equal(t, []byte{4, 0, 4, 57, 5, 0, 10}, body)
+
+	_, err = theirs.Write(append(packet(cmdNop, nil), packet(cmdState, make([]byte, 40))...))
+	require.NoError(t, err)
+
+	command, body, err = readPacket(theirs)
+	require.NoError(t, err)
+	assert.Equal(t, uint32(cmdStoreMetadata), command)
+	assert.Empty(t, body)
+	require.NoError(t, <-asked)
+}
+
+func TestSuperviseEndsWithTheConnection(t *testing.T) {
+	ours, theirs := net.Pipe()
+
+	go func() {
+		_, _, _ = readPacket(theirs)
+		theirs.Close()
+	}()
+
+	require.Error(t, supervise(ours, Version(0)))
+}

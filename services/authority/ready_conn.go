@@ -1,0 +1,98 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A survivor of the leader's death has to ask the others for their votes at once.
+// A TLS handshake takes a small machine longer than everything else about an
+// election, so one connection to each other voter is kept ready.
+
+// readyConn is a connection that nobody uses yet.
+type readyConn struct {
+	net.Conn
+	// ended is closed when the reader has ended, err is why.
+	ended chan struct{}
+	err   error
+}
+
+// newReadyConn watches over the connection: the other side sends nothing before
+// it is asked, so whatever a read returns is the end.
+func newReadyConn(conn net.Conn) *readyConn {
+	r := &readyConn{Conn: conn, ended: make(chan struct{})}
+
+	go func() {
+		defer close(r.ended)
+
+		_, r.err = conn.Read(make([]byte, 1))
+	}()
+
+	return r
+}
+
+// take ends the watch, and reports whether the connection can be used.
+func (r *readyConn) take() bool {
+	err := r.SetReadDeadline(time.Unix(1, 0))
+	<-r.ended
+
+	if err != nil || !errors.Is(r.err, os.ErrDeadlineExceeded) {
+		_ = r.Close()
+
+		return false
+	}
+
+	return r.SetReadDeadline(time.Time{}) == nil
+}
+
+// retryReady is the pause after a voter could not be reached, or hung up.
+const retryReady = time.Second
+
+// keepReady has a connection to the voter ready until ctx ends.
+func (s *stream) keepReady(ctx context.Context, address raft.ServerAddress) {
+	for ctx.Err() == nil {
+		conn, err := s.connect(ctx, address, handshakeTimeout)
+		if err == nil && s.offer(ctx, address, conn) {
+			continue
+		}
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryReady):
+		}
+	}
+}
+
+// offer the connection until it is taken; false if it ended before.
+func (s *stream) offer(ctx context.Context, address raft.ServerAddress, conn net.Conn) bool {
+	ready := newReadyConn(conn)
+
+	select {
+	case s.spare[address] <- ready:
+		return true
+	case <-ready.ended:
+	case <-ctx.Done():
+	}
+
+	_ = conn.Close()
+
+	return false
+}
+
+// Dial implements raft.StreamLayer.
+func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	select {
+	case ready := <-s.spare[address]:
+		if ready.take() {
+			return ready.Conn, nil
+		}
+	default:
+	}
+
+	return s.connect(context.Background(), address, timeout)
+}
