@@ -61,12 +61,16 @@ test-failover: build image ## Every promise about failover, in VMs that boot the
 bench-failover: build image ## The same, and fail where the client's longest gap is over its target
 	ANTLER_JUDGE_TIMES=1 $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
 
+.PHONY: bench-durability
+bench-durability: build image ## What the safe setting for metadata costs, and what MooseFS's default loses in a power cut
+	$(GO) test -tags vm -count=1 -v -timeout 25m ./qemu-tests/durability/...
+
 .PHONY: bench-idle
 bench-idle: build image ## Measure antlerd's binary, memory and processor use in an idle cluster
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test bench-failover bench-idle ## Every suite, the long ones too
+test-all: test bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 

@@ -15,6 +15,7 @@ const (
 	gapPowerCut   = 8 * time.Second
 	gapSwitchover = 3 * time.Second
 	gapKill       = 3 * time.Second
+	gapShutDown   = gapPowerCut
 )
 
 func TestPowerCutOfTheServingNode(t *testing.T) {
@@ -61,6 +62,18 @@ func TestSwitchoverThereAndBack(t *testing.T) {
 		s.healthy()
 	}
 
+	s.nothingLost()
+}
+
+func TestServingNodeShutDown(t *testing.T) {
+	s := begin(t, "a serving node that is shut down in order hands over first")
+
+	asked := s.shutDown(s.serving)
+	s.goesOn(asked, gapShutDown)
+	s.servedBy(s.otherReplica())
+
+	s.powerOn(s.serving)
+	s.healthy()
 	s.nothingLost()
 }
 

@@ -227,6 +227,20 @@ func (s *scenario) harm(m *lab.Machine, command string) time.Time {
 	return at
 }
 
+// shutDown asks the machine to power off, waits until it has, and returns when
+// it was asked.
+func (s *scenario) shutDown(m *lab.Machine) time.Time {
+	at := time.Now()
+
+	_, err := m.Console().Run(s.ctx, "(sleep 1; systemctl poweroff) >/dev/null 2>&1 &")
+	s.must(err)
+	s.must(m.AwaitOff(s.ctx))
+	s.cluster.Say("%s: powered off after %.1f s", m.Name, time.Since(at).Seconds())
+	s.cluster.PowerCut(m)
+
+	return at
+}
+
 func (s *scenario) powerCut(m *lab.Machine) time.Time {
 	at := s.cluster.PowerCut(m)
 	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})

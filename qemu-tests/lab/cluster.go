@@ -25,6 +25,8 @@ type Options struct {
 	// Image to boot, Agent the guest's client program.
 	Image Image
 	Agent string
+	// Durability of the cluster's metadata; the default if it is empty.
+	Durability config.Durability
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64
 	// Progress is told what happens.
@@ -135,7 +137,7 @@ func (c *Cluster) flash(ctx context.Context) error {
 		return err
 	}
 
-	files, err := gen.Generate(clusterFile(), secrets, now)
+	files, err := gen.Generate(clusterFile(c.Durability), secrets, now)
 	if err != nil {
 		return err
 	}
@@ -168,9 +170,10 @@ func (c *Cluster) ConfigFile(name string) string {
 	return filepath.Join(c.Dir, "config", name+".yaml")
 }
 
-func clusterFile() *gen.ClusterFile {
+func clusterFile(durability config.Durability) *gen.ClusterFile {
 	file := &gen.ClusterFile{
-		Name: "lab",
+		Name:    "lab",
+		Storage: gen.Storage{Durability: durability},
 		Floating: []netip.Prefix{
 			netip.MustParsePrefix(Floating + "/24"), netip.MustParsePrefix("fd77::10/64"),
 		},

@@ -233,6 +233,16 @@ func (m *Machine) On() bool {
 	}
 }
 
+// AwaitOff waits until the machine has switched itself off.
+func (m *Machine) AwaitOff(ctx context.Context) error {
+	select {
+	case <-m.exited:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not power off: %w", m.Name, ctx.Err())
+	}
+}
+
 // PowerCut pulls the plug and returns the moment at which it was pulled.
 func (m *Machine) PowerCut() time.Time {
 	now := time.Now()
