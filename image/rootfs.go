@@ -19,13 +19,14 @@ var overlay embed.FS
 // links are symbolic links of the root, name to target: enabled units, masked
 // units (/dev/null), and what Debian's maintainer scripts would have linked.
 var links = map[string]string{
-	"etc/systemd/system/default.target":                                   "/usr/lib/systemd/system/multi-user.target",
-	"etc/systemd/system/multi-user.target.wants/antler-prepare.service":   "../antler-prepare.service",
-	"etc/systemd/system/multi-user.target.wants/antler-console.service":   "../antler-console.service",
-	"etc/systemd/system/multi-user.target.wants/antlerd.service":          "../antlerd.service",
-	"etc/systemd/system/multi-user.target.wants/containerd.service":       "../containerd.service",
-	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/usr/lib/systemd/system/systemd-networkd.service",
-	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":     "/usr/lib/systemd/system/systemd-networkd.socket",
+	"etc/systemd/system/default.target":                                    "/usr/lib/systemd/system/multi-user.target",
+	"etc/systemd/system/multi-user.target.wants/antler-prepare.service":    "../antler-prepare.service",
+	"etc/systemd/system/multi-user.target.wants/antler-console.service":    "../antler-console.service",
+	"etc/systemd/system/multi-user.target.wants/antlerd.service":           "../antlerd.service",
+	"etc/systemd/system/multi-user.target.wants/antler-going-down.service": "../antler-going-down.service",
+	"etc/systemd/system/multi-user.target.wants/containerd.service":        "../containerd.service",
+	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service":  "/usr/lib/systemd/system/systemd-networkd.service",
+	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":      "/usr/lib/systemd/system/systemd-networkd.socket",
 
 	// Pulled in by units we keep, of no use here.
 	"etc/systemd/system/systemd-networkd-wait-online.service":        "/dev/null",

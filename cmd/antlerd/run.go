@@ -98,7 +98,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 func (d *antlerd) leave(ctx context.Context) {
 	d.events.Emit("node.stopping", 0, "antlerd was told to stop")
 
-	down := node.GoesDown(ctx)
+	down := node.GoesDown(config.RunDir)
 	if down {
 		d.authority.Leave()
 	}

@@ -68,9 +68,10 @@ func TestSwitchoverThereAndBack(t *testing.T) {
 func TestServingNodeShutDown(t *testing.T) {
 	s := begin(t, "a serving node that is shut down in order hands over first")
 
-	asked := s.shutDown(s.serving)
-	s.goesOn(asked, gapShutDown)
+	asked, off := s.shutDown(s.serving)
 	s.servedBy(s.otherReplica())
+	s.goesOn(asked, gapShutDown)
+	s.handedOver(s.serving, off)
 
 	s.powerOn(s.serving)
 	s.healthy()

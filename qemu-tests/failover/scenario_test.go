@@ -185,8 +185,17 @@ func (s *scenario) must(err error) {
 	s.Helper()
 
 	if err != nil {
-		s.Fatal(err)
+		s.Errorf("%v", err)
+		s.FailNow()
 	}
+}
+
+// Errorf fails the test and puts the reason into the report as well.
+func (s *scenario) Errorf(format string, args ...any) {
+	s.Helper()
+
+	s.result.Failures = append(s.result.Failures, fmt.Sprintf(format, args...))
+	s.T.Errorf(format, args...)
 }
 
 func (s *scenario) start(on *lab.Machine) {
@@ -228,17 +237,32 @@ func (s *scenario) harm(m *lab.Machine, command string) time.Time {
 }
 
 // shutDown asks the machine to power off, waits until it has, and returns when
-// it was asked.
-func (s *scenario) shutDown(m *lab.Machine) time.Time {
-	at := time.Now()
+// it was asked and when it was off.
+func (s *scenario) shutDown(m *lab.Machine) (at, off time.Time) {
+	at = time.Now()
 
 	_, err := m.Console().Run(s.ctx, "(sleep 1; systemctl poweroff) >/dev/null 2>&1 &")
 	s.must(err)
 	s.must(m.AwaitOff(s.ctx))
-	s.cluster.Say("%s: powered off after %.1f s", m.Name, time.Since(at).Seconds())
+
+	off = time.Now()
+	s.cluster.Say("%s: powered off after %.1f s", m.Name, off.Sub(at).Seconds())
 	s.cluster.PowerCut(m)
 
-	return at
+	return at, off
+}
+
+// handedOver checks that the machine gave up its role by itself before it was off.
+func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
+	s.Helper()
+
+	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
+		if event.Node == m.Name && event.Kind == "replication.demoted" && event.Time.Before(off) {
+			return
+		}
+	}
+
+	s.Errorf("%s went down without handing over", m.Name)
 }
 
 func (s *scenario) powerCut(m *lab.Machine) time.Time {
@@ -267,7 +291,14 @@ func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
 	s.Helper()
 
 	s.faultAt = fault
-	s.must(s.workload.AwaitAcknowledged(s.ctx, fault.Add(promised), 20))
+
+	// Answered calls only: one that was under way all along would hide the gap.
+	since := fault.Add(promised)
+	if now := time.Now(); now.After(since) {
+		since = now
+	}
+
+	s.must(s.workload.AwaitAcknowledged(s.ctx, since, 20))
 
 	ops := s.workload.Ops()
 	gap, _ := history.LongestGap(ops)
@@ -330,7 +361,7 @@ func (s *scenario) nobodyServes(duration time.Duration) {
 	s.faultAt = time.Now()
 
 	if s.workload.AwaitAcknowledged(ctx, s.faultAt, 1) == nil {
-		s.Error("an operation was acknowledged though two of three nodes are gone")
+		s.Errorf("an operation was acknowledged though two of three nodes are gone")
 	}
 }
 
@@ -391,6 +422,7 @@ func (s *scenario) end() {
 			}
 
 			s.timeline(s.workload.Ops())
+			s.workload.Abandon()
 		}
 
 		fmt.Print(s.cluster.Tails())

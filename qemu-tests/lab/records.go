@@ -201,6 +201,18 @@ func (w *Workload) Stop(ctx context.Context) error {
 	return nil
 }
 
+// abandonTime is for typing a command, not for what it ends.
+const abandonTime = 10 * time.Second
+
+// Abandon ends the workers wherever they are, so that a failed test leaves the
+// next one a free machine.
+func (w *Workload) Abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
+	defer cancel()
+
+	_, _ = w.machine.console.Run(ctx, "kill -KILL $(cat /run/workload.pid); true")
+}
+
 // Check reads everything back on the machine on, and holds it against what was
 // acknowledged.
 func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Window) (history.Result, error) {

@@ -18,6 +18,8 @@ type Case struct {
 	Passed  bool   `json:"passed"`
 	// Figures measured; times in milliseconds end in _ms.
 	Figures map[string]any `json:"figures,omitempty"`
+	// Failures are what was found wrong.
+	Failures []string `json:"failures,omitempty"`
 }
 
 // Report is what a suite leaves in build/reports/NAME.json.
@@ -70,6 +72,13 @@ func (r *Report) Write(dir string, w io.Writer) error {
 	}
 
 	table.Flush()
+
+	for _, c := range r.Cases {
+		for _, failure := range c.Failures {
+			fmt.Fprintf(w, "%s: %s\n", c.Name, failure)
+		}
+	}
+
 	fmt.Fprintln(w, "written to", path)
 
 	return nil

@@ -1,23 +1,17 @@
 package node
 
 import (
-	"bytes"
-	"context"
-	"os/exec"
-	"time"
+	"os"
+	"path/filepath"
 )
 
-// answerTime is what systemd gets to say what it is doing.
-const answerTime = 2 * time.Second
+// goingDown is made by antler-going-down.service, and gone after a reboot.
+const goingDown = "going-down"
 
-// GoesDown reports whether this machine is being shut down or rebooted in order.
-// Where there is no systemd to ask it isn't known, and false.
-func GoesDown(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
+// GoesDown reports whether this machine is being shut down or rebooted in order,
+// and not only antlerd. run is its volatile directory.
+func GoesDown(run string) bool {
+	_, err := os.Stat(filepath.Join(run, goingDown))
 
-	// It exits with 1 for every state but "running": systemctl(1).
-	state, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output()
-
-	return string(bytes.TrimSpace(state)) == "stopping"
+	return err == nil
 }
