@@ -78,13 +78,15 @@ func (d *antlerd) fence() *node.FenceController {
 		Reset: node.Reset, Events: d.events, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
 	}
 
-	watchdog, err := node.OpenWatchdog(watchdogDevice, watchdogTimeout)
+	var err error
+
+	d.watchdog, err = node.OpenWatchdog(watchdogDevice, watchdogTimeout)
 	if err != nil {
 		d.logger.Warn("there is no watchdog behind antlerd", zap.Error(err))
 	}
 
-	if watchdog != nil {
-		c.Feed = watchdog.Feed
+	if d.watchdog != nil {
+		c.Feed = d.watchdog.Feed
 	}
 
 	return c

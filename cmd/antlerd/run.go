@@ -42,6 +42,8 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	// watchdog is nil where there is none.
+	watchdog *node.Watchdog
 }
 
 // run the daemon until ctx ends, in order.
@@ -85,69 +87,13 @@ func run(ctx context.Context, cfg *config.Config) error {
 	}
 
 	err = group.Wait()
+	d.standDown(context.WithoutCancel(ctx))
+
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 
 	return err
-}
-
-// leave is an orderly end of this run of antlerd. If the machine goes down as
-// well the other node takes over first; if not, what serves goes on without
-// antlerd, and the quorum is asked to wait for its next run.
-func (d *antlerd) leave(ctx context.Context) {
-	d.events.Emit("node.stopping", 0, "antlerd was told to stop")
-
-	down := node.GoesDown(config.RunDir)
-	if down {
-		d.authority.Leave()
-	}
-
-	if !d.authority.LeaseValid() {
-		return
-	}
-
-	peer, there := d.config.Peer()
-	if down && there {
-		err := d.handOver(ctx, peer.Name)
-		if err != nil {
-			d.logger.Warn("this machine goes down without handing over", zap.Error(err))
-		}
-
-		return
-	}
-
-	ctx, cancel := context.WithTimeout(ctx, d.timing.ApplyTimeout)
-	defer cancel()
-
-	err := d.authority.Hold(ctx, d.timing.RestartHold)
-	if err != nil {
-		d.logger.Warn("ask the quorum to wait for antlerd's restart", zap.Error(err))
-	}
-}
-
-// handOver to the other node, and wait until this one has given up.
-func (d *antlerd) handOver(ctx context.Context, peer string) error {
-	ctx, cancel := context.WithTimeout(ctx, d.timing.SwitchoverDeadline)
-	defer cancel()
-
-	err := d.authority.SetTarget(ctx, peer)
-	if err != nil {
-		return err
-	}
-
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-
-	for d.authority.LeaseValid() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-
-	return nil
 }
 
 func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {

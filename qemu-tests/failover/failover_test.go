@@ -3,7 +3,6 @@
 package failover
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -78,6 +77,23 @@ func TestServingNodeShutDown(t *testing.T) {
 	s.nothingLost()
 }
 
+func TestAllShutDown(t *testing.T) {
+	s := begin(t, "nodes that are all shut down at once go off, and come back with everything")
+	s.stop()
+
+	for _, m := range s.cluster.Machines {
+		s.askToShutDown(m)
+	}
+
+	for _, m := range s.cluster.Machines {
+		s.awaitOff(m)
+	}
+
+	s.powerOn(s.cluster.Machines...)
+	s.healthy()
+	s.nothingLost()
+}
+
 func TestServingNodeCutOff(t *testing.T) {
 	s := begin(t, "a serving node that is cut off stops before the other one starts")
 	old := s.serving
@@ -132,12 +148,4 @@ func TestTwoNodesGone(t *testing.T) {
 	s.comesBack(back)
 	s.healthy()
 	s.nothingLost()
-}
-
-func TestMain(m *testing.M) {
-	ctx, cancel := context.WithCancel(context.Background())
-	code := runSuite(ctx, m)
-
-	cancel()
-	exit(code)
 }

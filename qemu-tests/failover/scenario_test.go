@@ -1,138 +1,18 @@
 //go:build vm
 
-// Package failover holds the promises about failover, each as a test that fits
-// on a screen. All share one cluster, which each test must leave healthy.
 package failover
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"antler/qemu-tests/lab"
 	"antler/qemu-tests/lab/history"
 )
-
-// suite is the one cluster and what was found with it.
-var suite struct {
-	cluster *lab.Cluster
-	volume  string
-	report  lab.Report
-	seed    uint64
-}
-
-const (
-	root = "../../build/"
-	// timeout ends a test that waits for what never comes; it judges no time.
-	timeout = 12 * time.Minute
-)
-
-func exit(code int) { os.Exit(code) }
-
-// runSuite boots the cluster, runs the tests and writes the report. Ctrl-C ends
-// the machines as well.
-func runSuite(ctx context.Context, m *testing.M) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
-	suite.report.Name = "failover"
-	suite.seed = uint64(time.Now().UnixNano())
-
-	if given, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
-		suite.seed = given
-	}
-
-	fmt.Println("seed", suite.seed)
-
-	defer func() {
-		if suite.cluster != nil {
-			suite.cluster.Close()
-		}
-	}()
-
-	interrupted := context.AfterFunc(ctx, func() {
-		fmt.Println("interrupted: ending the machines")
-
-		if suite.cluster != nil {
-			suite.cluster.Close()
-		}
-
-		exit(1)
-	})
-	defer interrupted()
-
-	err := boot(ctx)
-	if err != nil {
-		fmt.Println("boot the cluster:", err)
-
-		if suite.cluster != nil {
-			fmt.Print(suite.cluster.Tails())
-		}
-
-		return 1
-	}
-
-	code := m.Run()
-
-	if err = suite.report.Write(root+"reports", os.Stdout); err != nil {
-		fmt.Println(err)
-
-		return 1
-	}
-
-	return code
-}
-
-func boot(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
-	image, err := lab.OpenImage(root + "image")
-	if err != nil {
-		return err
-	}
-
-	begin := time.Now()
-
-	suite.cluster, err = lab.New(ctx, lab.Options{
-		Dir: root + "lab/failover", Image: image, Agent: root + "lab/agent", Seed: suite.seed, Progress: os.Stdout,
-	})
-	if err != nil {
-		return err
-	}
-
-	c := suite.cluster
-
-	if err = c.PowerOn(ctx, c.Machines...); err != nil {
-		return err
-	}
-
-	serving, err := c.AwaitServing(ctx, "")
-	if err != nil {
-		return err
-	}
-
-	booted := time.Since(begin)
-	c.Say("%s serves", serving.Name)
-
-	if err = c.AwaitHealthy(ctx); err != nil {
-		return err
-	}
-
-	suite.volume, err = c.CreateVolume(ctx, serving, "lab", 2<<30)
-	suite.report.Add(lab.Case{
-		Name: "FirstBoot", Promise: "blank disks become a serving cluster with no hand on it", Passed: err == nil,
-		Figures: map[string]any{"boot_to_serving_s": booted.Round(100 * time.Millisecond).Seconds()},
-	})
-
-	return err
-}
 
 // scenario is one promise on trial: a workload runs on a node that the fault
 // doesn't take away.
@@ -143,6 +23,7 @@ type scenario struct {
 	cluster  *lab.Cluster
 	serving  *lab.Machine
 	workload *lab.Workload
+	stopped  bool
 	on       *lab.Machine
 
 	// faults so far: what was under way then may have failed.
@@ -204,13 +85,22 @@ func (s *scenario) start(on *lab.Machine) {
 	workload, err := on.Work(s.ctx, dir, suite.seed, 2)
 	s.must(err)
 
-	s.workload, s.on = workload, on
+	s.workload, s.on, s.stopped = workload, on, false
 	s.must(workload.AwaitAcknowledged(s.ctx, s.began, 50))
+}
+
+// stop the workload, if it hasn't been.
+func (s *scenario) stop() {
+	if !s.stopped {
+		s.must(s.workload.Stop(s.ctx))
+	}
+
+	s.stopped = true
 }
 
 // moveWorkload starts it anew on another node, where the fault will be on this.
 func (s *scenario) moveWorkload(on *lab.Machine) {
-	s.must(s.workload.Stop(s.ctx))
+	s.stop()
 	s.start(on)
 }
 
@@ -224,34 +114,6 @@ func (s *scenario) otherReplica() *lab.Machine {
 	return nil
 }
 
-// harm types a command that is the fault on the machine, and returns when.
-func (s *scenario) harm(m *lab.Machine, command string) time.Time {
-	at := time.Now()
-
-	_, err := m.Console().Run(s.ctx, command)
-	s.must(err)
-
-	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
-
-	return at
-}
-
-// shutDown asks the machine to power off, waits until it has, and returns when
-// it was asked and when it was off.
-func (s *scenario) shutDown(m *lab.Machine) (at, off time.Time) {
-	at = time.Now()
-
-	_, err := m.Console().Run(s.ctx, "(sleep 1; systemctl poweroff) >/dev/null 2>&1 &")
-	s.must(err)
-	s.must(m.AwaitOff(s.ctx))
-
-	off = time.Now()
-	s.cluster.Say("%s: powered off after %.1f s", m.Name, off.Sub(at).Seconds())
-	s.cluster.PowerCut(m)
-
-	return at, off
-}
-
 // handedOver checks that the machine gave up its role by itself before it was off.
 func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
 	s.Helper()
@@ -263,26 +125,6 @@ func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
 	}
 
 	s.Errorf("%s went down without handing over", m.Name)
-}
-
-func (s *scenario) powerCut(m *lab.Machine) time.Time {
-	at := s.cluster.PowerCut(m)
-	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
-
-	return at
-}
-
-// cut the machine off from others.
-func (s *scenario) cut(m *lab.Machine, from ...*lab.Machine) time.Time {
-	at := time.Now()
-
-	for _, other := range from {
-		s.cluster.Switch.Cut(m.Name, other.Name)
-	}
-
-	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
-
-	return at
 }
 
 // goesOn waits until the workload is served again after the fault, prints where
@@ -382,7 +224,7 @@ func (s *scenario) healthy() {
 // nothingLost stops the workload and checks every acknowledged operation, and
 // that at no time two masters accepted writes.
 func (s *scenario) nothingLost() {
-	s.must(s.workload.Stop(s.ctx))
+	s.stop()
 
 	result, err := s.workload.Check(s.ctx, s.on, s.faults...)
 	s.must(err)

@@ -110,7 +110,7 @@ func (a *Authority) Release(ctx context.Context, reason string, failed bool) err
 }
 
 // Leave tells the cluster that this node goes down, so that it is granted
-// nothing more.
+// nothing more, and this node to hand over what it serves.
 func (a *Authority) Leave() {
 	a.update(func() { a.report.Leaving = true })
 	a.kick()

@@ -74,6 +74,8 @@ type AuthorityStatusSpec struct {
 	// yet. What serves on this node may have a lease, got by the last run of
 	// antlerd: it is left as it is, and nothing is started.
 	Starting bool `yaml:"starting"`
+	// Leaving: this machine goes down.
+	Leaving bool `yaml:"leaving,omitempty"`
 
 	// Leader of the quorum, and whether this node hears from it.
 	Leader     string `yaml:"leader,omitempty"`
@@ -105,6 +107,12 @@ type MemberStatus struct {
 // MayServe reports whether a master may serve on this node now: with a lease
 // that is known to be valid, or when nothing is known yet.
 func (s AuthorityStatusSpec) MayServe() bool { return s.LeaseValid || s.Starting }
+
+// HandsOver reports whether this node gives up in order what it serves: for a
+// switchover, or because it goes down.
+func (s AuthorityStatusSpec) HandsOver() bool {
+	return s.Leaving || s.Target != "" && s.Target != s.Self
+}
 
 // DeepCopy implements typed.DeepCopyable.
 func (s AuthorityStatusSpec) DeepCopy() AuthorityStatusSpec {

@@ -24,6 +24,7 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 		Self:       a.config.Self,
 		IsHolder:   a.holds(),
 		LeaseValid: a.holds() && a.lease.Valid(now, r.Epoch),
+		Leaving:    a.report.Leaving,
 		Starting:   a.answered.IsZero() && now.Before(a.started.Add(t.LeaseTTL)),
 
 		Leader:     a.leader,

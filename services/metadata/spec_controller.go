@@ -106,7 +106,7 @@ func wantedMaster(who *authority.AuthorityStatusSpec, replica *replication.Repli
 		return spec, false
 	case !who.IsHolder || !who.LeaseValid:
 		return spec, true
-	case who.Target != "" && who.Target != who.Self:
+	case who.HandsOver():
 		spec.Stop = StopClean
 
 		return spec, true

@@ -59,6 +59,7 @@ func TestWantedMaster(t *testing.T) {
 		{"the lease is lost", with(func(w *authority.AuthorityStatusSpec) { w.LeaseValid = false }), ready, running, true, false, StopKill},
 		{"another holds", with(func(w *authority.AuthorityStatusSpec) { w.IsHolder = false }), ready, running, true, false, StopKill},
 		{"switchover", with(func(w *authority.AuthorityStatusSpec) { w.Target = "n2" }), ready, running, true, false, StopClean},
+		{"this node goes down", with(func(w *authority.AuthorityStatusSpec) { w.Leaving = true }), ready, running, true, false, StopClean},
 		{"switchover to this node", with(func(w *authority.AuthorityStatusSpec) { w.Target = "n1" }), ready, running, true, true, StopKill},
 
 		{"antlerd starts: the lease isn't known", with(func(w *authority.AuthorityStatusSpec) { w.Starting, w.LeaseValid = true, false }), ready, nil, false, false, ""},

@@ -137,10 +137,8 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 	}
 
 	mine := f.record.IsHolder && f.record.LeaseValid
-	handingOver := f.record.Target != "" && f.record.Target != f.record.Self
-
 	switch {
-	case mine && !handingOver:
+	case mine && !f.record.HandsOver():
 		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
 	case f.use.Mounted && f.primary():
 		// It can't be secondary before it is unmounted.

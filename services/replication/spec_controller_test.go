@@ -34,6 +34,7 @@ func TestDecide(t *testing.T) {
 	starting := record(func(r *authority.AuthorityStatusSpec) { r.Starting, r.LeaseValid = true, false })
 	forming := record(func(r *authority.AuthorityStatusSpec) { r.Formatted = false })
 	handover := record(func(r *authority.AuthorityStatusSpec) { r.Target = "n2" })
+	leaving := record(func(r *authority.AuthorityStatusSpec) { r.Leaving = true })
 
 	primary := &ReplicaStatusSpec{Role: RolePrimary}
 	frozen := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing}
@@ -69,6 +70,8 @@ func TestDecide(t *testing.T) {
 		{"unmounted", facts{record: lost, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 		{"frozen with a valid lease is the handler's", facts{record: mine, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"switchover: primary while it stops", facts{record: handover, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"going down: primary while it stops", facts{record: leaving, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"going down: then secondary", facts{record: leaving, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 		{"switchover: then secondary", facts{record: handover, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

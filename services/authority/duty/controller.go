@@ -118,7 +118,7 @@ func (c *Controller) do(ctx context.Context, chosen action, s situation) error {
 	case markUpToDate:
 		return c.Quorum.MarkUpToDate(ctx, c.Peer, c.Look)
 	case releaseSwitchover:
-		return c.Quorum.Release(ctx, "switchover to "+s.record.Target, false)
+		return c.Quorum.Release(ctx, s.occasion(), false)
 	case releaseFailed:
 		return c.Quorum.Release(ctx, s.failed(), true)
 	case recordVersion:

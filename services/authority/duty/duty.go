@@ -51,7 +51,7 @@ func next(s situation) action {
 	}
 
 	switch {
-	case s.record.Target != "" && s.record.Target != s.record.Self:
+	case s.record.HandsOver():
 		if s.stopped() {
 			return releaseSwitchover
 		}
@@ -74,6 +74,15 @@ func next(s situation) action {
 	}
 
 	return nothing
+}
+
+// occasion of the handover.
+func (s situation) occasion() string {
+	if s.record.Leaving {
+		return "it goes down"
+	}
+
+	return "switchover to " + s.record.Target
 }
 
 // stopped: nothing of the serving role is left here.

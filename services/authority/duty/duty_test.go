@@ -68,6 +68,13 @@ func TestDuties(t *testing.T) {
 			s.record.Target, s.address, s.master.Mounted = "n2", false, false
 			s.replica.Role = replication.RoleSecondary
 		}, releaseSwitchover},
+		"this node goes down, and has given up everything": {func(s *situation) {
+			s.record.Leaving, s.address, s.master.Mounted = true, false, false
+			s.replica.Role = replication.RoleSecondary
+		}, releaseSwitchover},
+		"this node goes down, and the master still stops": {func(s *situation) {
+			s.record.Leaving, s.address = true, false
+		}, nothing},
 		"a switchover to this node": {func(s *situation) { s.record.Target = "n1" }, nothing},
 		"the master can't serve": {func(s *situation) {
 			s.master.Phase, s.master.Answering, s.master.Error = metadata.PhaseFailed, false, "no room"

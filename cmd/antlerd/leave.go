@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"go.uber.org/zap"
+
+	"antler/services/metadata"
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/replication"
+)
+
+// leave is an orderly end of this run of antlerd. If the machine goes down as
+// well this node hands over what it serves; if not, what serves goes on without
+// antlerd, and the quorum is asked to wait for its next run.
+func (d *antlerd) leave(ctx context.Context) {
+	d.events.Emit("node.stopping", 0, "antlerd was told to stop")
+
+	if node.GoesDown(config.RunDir) {
+		d.handOver(ctx)
+
+		return
+	}
+
+	if !d.authority.LeaseValid() {
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, d.timing.ApplyTimeout)
+	defer cancel()
+
+	err := d.authority.Hold(ctx, d.timing.RestartHold)
+	if err != nil {
+		d.logger.Warn("ask the quorum to wait for antlerd's restart", zap.Error(err))
+	}
+}
+
+// handOver gives up what this node serves, in order, and tells the quorum. With
+// or without somebody to take over: the machine goes down in any case, and a
+// file system that is still mounted on a frozen replica would keep it from that.
+func (d *antlerd) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.timing.SwitchoverDeadline)
+	defer cancel()
+
+	d.authority.Leave()
+
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+
+	// The quorum may be gone as well: once nothing is served here it gets only
+	// as long as it needs to answer.
+	told := time.Time{}
+
+	for {
+		serves, err := d.serves(ctx)
+		if err != nil {
+			d.logger.Warn("this machine goes down without handing over", zap.Error(err))
+
+			return
+		}
+
+		if !serves && told.IsZero() {
+			told = time.Now().Add(d.timing.ApplyTimeout)
+		}
+
+		status, _ := d.authority.Status()
+		if !serves && (!status.IsHolder || time.Now().After(told)) {
+			return
+		}
+
+		select {
+		case <-ctx.Done():
+			d.logger.Warn("this machine goes down without having handed over in time")
+
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// serves reports whether anything of the serving role is on this node.
+func (d *antlerd) serves(ctx context.Context) (bool, error) {
+	master, err := safe.StateGetByID[*metadata.MasterStatus](ctx, d.state, metadata.MasterStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return true, fmt.Errorf("read the master's status: %w", err)
+	}
+
+	if err == nil && master.TypedSpec().Mounted {
+		return true, nil
+	}
+
+	replica, err := safe.StateGetByID[*replication.ReplicaStatus](ctx, d.state, replication.ReplicaStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return true, fmt.Errorf("read the replica's status: %w", err)
+	}
+
+	return err == nil && replica.TypedSpec().Role == replication.RolePrimary, nil
+}
+
+// masterStopTime is what mfsmaster gets to save its metadata where handing over
+// did not work. systemd waits longer: antlerd.service.
+const masterStopTime = 10 * time.Second
+
+// standDown is the last that this run of antlerd does. On a machine that goes
+// down mfsmaster ends before antlerd does. Where nothing is served the watchdog
+// has nothing to guard against, and must not turn a slow shutdown into a reset;
+// elsewhere it stays armed, and resets a node to which antlerd doesn't come
+// back.
+func (d *antlerd) standDown(ctx context.Context) {
+	if node.GoesDown(config.RunDir) {
+		err := d.tasks.Stop(ctx, metadata.Container, syscall.SIGTERM, masterStopTime)
+		if err != nil {
+			d.logger.Warn("stop mfsmaster before the machine goes down", zap.Error(err))
+		}
+	}
+
+	serves, err := d.serves(ctx)
+	if err == nil && !serves && d.watchdog != nil {
+		err = d.watchdog.Disarm()
+	}
+
+	if err != nil {
+		d.logger.Warn("the watchdog stays armed", zap.Error(err))
+	}
+}
