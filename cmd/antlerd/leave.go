@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -103,21 +105,17 @@ func (d *antlerd) serves(ctx context.Context) (bool, error) {
 	return err == nil && replica.TypedSpec().Role == replication.RolePrimary, nil
 }
 
-// masterStopTime is what mfsmaster gets to save its metadata where handing over
-// did not work. systemd waits longer: antlerd.service.
-const masterStopTime = 10 * time.Second
+// stopTime is what each process gets to end in order when the machine goes down.
+// systemd waits longer: antlerd.service.
+const stopTime = 5 * time.Second
 
 // standDown is the last that this run of antlerd does. On a machine that goes
-// down mfsmaster ends before antlerd does. Where nothing is served the watchdog
-// has nothing to guard against, and must not turn a slow shutdown into a reset;
-// elsewhere it stays armed, and resets a node to which antlerd doesn't come
-// back.
+// down nothing outlives it. Where nothing is served the watchdog has nothing to
+// guard against, and must not turn a slow shutdown into a reset; elsewhere it
+// stays armed, and resets a node to which antlerd doesn't come back.
 func (d *antlerd) standDown(ctx context.Context) {
 	if node.GoesDown(config.RunDir) {
-		err := d.tasks.Stop(ctx, metadata.Container, syscall.SIGTERM, masterStopTime)
-		if err != nil {
-			d.logger.Warn("stop mfsmaster before the machine goes down", zap.Error(err))
-		}
+		d.stopAll(ctx)
 	}
 
 	serves, err := d.serves(ctx)
@@ -128,4 +126,29 @@ func (d *antlerd) standDown(ctx context.Context) {
 	if err != nil {
 		d.logger.Warn("the watchdog stays armed", zap.Error(err))
 	}
+}
+
+// stopAll ends every container. Above all the mounts: without a master in reach
+// nobody could unmount them, and the machine would wait for that.
+func (d *antlerd) stopAll(ctx context.Context) {
+	names, err := d.tasks.Names(ctx)
+	if err != nil {
+		d.logger.Warn("the machine goes down with containers running", zap.Error(err))
+	}
+
+	var group sync.WaitGroup
+
+	for _, name := range names {
+		group.Go(func() {
+			err := errors.Join(
+				d.tasks.Stop(ctx, name, syscall.SIGTERM, stopTime),
+				d.tasks.Delete(ctx, name),
+			)
+			if err != nil {
+				d.logger.Warn("the machine goes down with a container running", zap.String("container", name), zap.Error(err))
+			}
+		})
+	}
+
+	group.Wait()
 }

@@ -188,6 +188,9 @@ func (m *Machine) arguments() []string {
 	path := func(name string) string { return filepath.Join(m.Dir, name) }
 	arguments := []string{
 		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(memoryMiB),
+		// A machine has its memory from the start: it doesn't get it page by page
+		// from a host when something is first started.
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", memoryMiB), "-machine", "memory-backend=ram",
 		"-nodefaults", "-display", "none", "-rtc", "base=utc",
 		"-kernel", m.image.Kernel, "-initrd", m.image.Initrd, "-append", m.image.Cmdline,
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),

@@ -109,9 +109,13 @@ func (c *Containerd) Find(ctx context.Context, name string) (*Task, error) {
 	return found, nil
 }
 
-// look into one slot: what runs is returned, a spare remembered, and the
-// leftovers of a dead task deleted.
+// look into one slot: what runs is returned; the leftovers of a dead task are
+// deleted, and so is a spare that an earlier run of antlerd made.
 func (c *Containerd) look(ctx context.Context, name, id string) (*Task, error) {
+	if s := c.spares.get(name); s != nil && s.id == id {
+		return nil, nil
+	}
+
 	container, err := c.client.LoadContainer(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return nil, nil
@@ -140,16 +144,16 @@ func (c *Containerd) look(ctx context.Context, name, id string) (*Task, error) {
 		return nil, fmt.Errorf("ask for the task's status: %w", err)
 	}
 
-	switch status.Status {
-	case containerd.Running:
-		return c.watched(task, c.hold(name, id, int(task.Pid())), labels), nil
-	case containerd.Created:
-		c.spares.put(name, &spare{id: id, container: container, task: task, labels: labels})
+	waited, err := c.places.dismiss(id)
+	if err != nil {
+		return nil, err
+	}
 
-		return nil, nil
-	default:
+	if waited || status.Status != containerd.Running {
 		return nil, c.discard(ctx, container)
 	}
+
+	return c.watched(task, c.hold(name, id, int(task.Pid())), labels), nil
 }
 
 // watched makes a Task of ours of containerd's.

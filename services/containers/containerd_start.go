@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// spare is a container that is created and not started: all that is left to do
-// is to let its first process go. Creating one takes containerd, a shim and runc
-// most of the time that a start takes.
+// spare is a container that waits to become its program, see trigger.go: making
+// one takes containerd, a shim and runc nearly all the time that a start takes.
 type spare struct {
 	id        string
 	container containerd.Container
@@ -45,9 +44,14 @@ func (c *Containerd) Prepare(ctx context.Context, name string, spec ContainerSpe
 		return fmt.Errorf("process %d runs where the spare belongs: %w", task.PID, errdefs.ErrAlreadyExists)
 	}
 
-	s, err := c.create(ctx, name, id, spec)
+	s, err := c.create(ctx, name, id, spec, true)
 	if err != nil {
 		return err
+	}
+
+	err = s.task.Start(ctx)
+	if err != nil {
+		return fmt.Errorf("start the spare: %w", err)
 	}
 
 	c.places.warm(spec.Args[0])
@@ -81,12 +85,12 @@ func (c *Containerd) Start(ctx context.Context, name string, spec ContainerSpecS
 		return nil, err
 	}
 
-	s, err = c.create(ctx, name, slots(name)[0], spec)
+	s, err = c.create(ctx, name, slots(name)[0], spec, false)
 	if err != nil {
 		return nil, err
 	}
 
-	return c.start(ctx, name, spec, s)
+	return c.start(ctx, name, spec, s, s.task.Start)
 }
 
 // letGo starts the spare, unless something of this name still lives.
@@ -100,10 +104,11 @@ func (c *Containerd) letGo(ctx context.Context, name string, spec ContainerSpecS
 		return nil, fmt.Errorf("a process still runs: %w", errdefs.ErrAlreadyExists)
 	}
 
-	return c.start(ctx, name, spec, s)
+	return c.start(ctx, name, spec, s, func(context.Context) error { return c.places.pull(s.id) })
 }
 
-func (c *Containerd) start(ctx context.Context, name string, spec ContainerSpecSpec, s *spare) (*Task, error) {
+// start the program by calling let.
+func (c *Containerd) start(ctx context.Context, name string, spec ContainerSpecSpec, s *spare, let func(context.Context) error) (*Task, error) {
 	// Before the program runs, so that Kill finds it from its first moment.
 	c.spares.put(name, nil)
 	p := c.hold(name, s.id, int(s.task.Pid()))
@@ -111,7 +116,7 @@ func (c *Containerd) start(ctx context.Context, name string, spec ContainerSpecS
 	s.labels[labelGeneration] = strconv.FormatUint(spec.Generation, 10)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.task.Start(ctx) })
+	group.Go(func() error { return let(ctx) })
 	group.Go(func() error {
 		_, err := s.container.SetLabels(ctx, s.labels)
 
@@ -126,11 +131,23 @@ func (c *Containerd) start(ctx context.Context, name string, spec ContainerSpecS
 	return c.watched(s.task, p, s.labels), nil
 }
 
-// create makes a container up to the point where its program would run.
-func (c *Containerd) create(ctx context.Context, name, id string, spec ContainerSpecSpec) (*spare, error) {
+// create makes a container up to the point where its program would run, or would
+// wait where it is to stand by.
+func (c *Containerd) create(ctx context.Context, name, id string, spec ContainerSpecSpec, standBy bool) (*spare, error) {
 	err := c.prepareHost(id, spec)
 	if err != nil {
 		return nil, err
+	}
+
+	args := spec.Args
+
+	if standBy {
+		args = waiting("/etc/"+pipeName, args)
+
+		err = c.places.makePipe(id)
+		if err != nil {
+			return nil, err
+		}
 	}
 
 	labels := map[string]string{
@@ -141,7 +158,7 @@ func (c *Containerd) create(ctx context.Context, name, id string, spec Container
 
 	container, err := c.client.NewContainer(ctx, id,
 		containerd.WithRuntime(runcRuntime, nil),
-		containerd.WithSpec(ociSpec(id, spec, c.places)),
+		containerd.WithSpec(ociSpec(id, spec, args, c.places)),
 		containerd.WithContainerLabels(labels))
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)

@@ -24,7 +24,7 @@ func keep(t *testing.T, test func(k *keeper, runtime *fakeRuntime)) {
 		go func() {
 			defer close(done)
 
-			k.run(ctx)
+			k.hold(ctx)
 		}()
 
 		test(k, runtime)

@@ -52,7 +52,7 @@ var baseCapabilities = []string{"CAP_DAC_READ_SEARCH", "CAP_SETGID", "CAP_SETUID
 const fuseMajor, fuseMinor = 10, 229
 
 // ociSpec returns the whole OCI configuration of a container.
-func ociSpec(id string, spec ContainerSpecSpec, places Places) *specs.Spec {
+func ociSpec(id string, spec ContainerSpecSpec, args []string, places Places) *specs.Spec {
 	capabilities := slices.Concat(baseCapabilities, spec.Capabilities)
 	if spec.Fuse {
 		capabilities = append(capabilities, "CAP_SYS_ADMIN")
@@ -71,7 +71,7 @@ func ociSpec(id string, spec ContainerSpecSpec, places Places) *specs.Spec {
 		Root:    &specs.Root{Path: places.RootFS, Readonly: true},
 		// The host's network namespace also means the host's UTS name.
 		Process: &specs.Process{
-			Args: spec.Args,
+			Args: args,
 			Cwd:  "/",
 			Env:  []string{"PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"},
 			Capabilities: &specs.LinuxCapabilities{

@@ -20,7 +20,7 @@ func TestSpecGivesNoMoreThanAsked(t *testing.T) {
 			{Source: "/srv", Destination: "/srv", ReadOnly: true},
 		},
 	}
-	oci := ociSpec("master", spec, DefaultPlaces("/run/antler"))
+	oci := ociSpec("master", spec, spec.Args, DefaultPlaces("/run/antler"))
 
 	assert.Equal(t, []string{"CAP_DAC_READ_SEARCH", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_NICE"}, oci.Process.Capabilities.Bounding)
 	assert.Empty(t, oci.Process.Capabilities.Ambient)
@@ -45,7 +45,7 @@ func TestSpecGivesNoMoreThanAsked(t *testing.T) {
 func TestSpecForFuse(t *testing.T) {
 	oci := ociSpec("mount", ContainerSpecSpec{Fuse: true, Mounts: []Mount{
 		{Source: "/m", Destination: "/m", Shared: true},
-	}}, DefaultPlaces("/run/antler"))
+	}}, nil, DefaultPlaces("/run/antler"))
 
 	assert.Contains(t, oci.Process.Capabilities.Effective, "CAP_SYS_ADMIN")
 	assert.Equal(t, "rshared", oci.Linux.RootfsPropagation)
