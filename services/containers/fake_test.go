@@ -15,7 +15,7 @@ type fakeRuntime struct {
 	mu    sync.Mutex
 	next  int
 	tasks map[string]*fakeTask
-	// spares are the digests of what is created and not started.
+	// spares are the digests of what waits to start.
 	spares map[string]string
 	down   bool
 	// events are the calls that changed something, and when.

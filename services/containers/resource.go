@@ -60,7 +60,7 @@ type ContainerSpecSpec struct {
 	// Stopped says that nothing should run: with Spare, that it should only be
 	// ready to.
 	Stopped bool `yaml:"stopped,omitempty"`
-	// Spare keeps one more container of the same kind created and not started,
+	// Spare keeps one more container of the same kind waiting to start,
 	// so that a start takes no more than letting it go. A spare runs nothing.
 	Spare bool `yaml:"spare,omitempty"`
 	// Nice is in -20..19, see sched(7).

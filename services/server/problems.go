@@ -183,15 +183,33 @@ func (s snapshot) storageProblems(list *problemList) {
 		list.wrong(s.self, "the floating address: "+s.address.Error, "")
 	}
 
-	if s.storage.Missing > 0 {
-		list.wrong("", fmt.Sprintf("%d chunks have no copy: the files they belong to can't be read whole", s.storage.Missing),
-			"bring back the chunkservers that are down, before anything else")
-	}
+	s.missingChunks(list, space.Chunkservers < space.ChunkserversExpected)
 
 	if s.storage.Endangered > 0 {
 		list.warn("", fmt.Sprintf("%d chunks have one copy left of several", s.storage.Endangered),
 			"bring back the chunkservers that are down; MooseFS makes the copies again by itself")
 	}
+}
+
+// missingChunks have no copy. With every chunkserver there it may be that nothing
+// is missing: a chunk that was promised to a client when the master died, and
+// that no chunkserver ever made, counts until MooseFS's scan of all files finds
+// that no data was written to it (fs_test_files in its filesystem.c: 55 minutes).
+func (s snapshot) missingChunks(list *problemList, down bool) {
+	if s.storage.Missing == 0 {
+		return
+	}
+
+	what := fmt.Sprintf("%d chunks have no copy", s.storage.Missing)
+	if down {
+		list.wrong("", what+": the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else")
+
+		return
+	}
+
+	list.wrong("", what+", though all chunkservers are there",
+		"if mfsmaster was killed within the last hour, these are chunks that it had promised and nobody had written to: they go by themselves; "+
+			"if it was not, or they stay, a disk has lost them: bring it back")
 }
 
 // ownProblems are those that only the node itself knows of.

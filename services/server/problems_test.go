@@ -119,9 +119,16 @@ func TestProblems(t *testing.T) {
 		}},
 		{"data is lost or nearly so", func(s *snapshot) {
 			s.storage.Missing, s.storage.Endangered = 3, 7
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = 2 })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs chunkserver -n NODE`"},
 			{"3 chunks have no copy: the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else"},
 			{"7 chunks have one copy left of several", "bring back the chunkservers that are down; MooseFS makes the copies again by itself"},
+		}},
+		{"chunks that nobody has", func(s *snapshot) {
+			s.storage.Missing = 1
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"1 chunks have no copy, though all chunkservers are there", "if mfsmaster was killed within the last hour, these are chunks that it had promised and nobody had written to: they go by themselves; if it was not, or they stay, a disk has lost them: bring it back"},
 		}},
 		{"what only the node knows", func(s *snapshot) {
 			s.stores = map[string]moosefs.ChunkStoreStatusSpec{"0": {Configured: "/dev/vdc", Error: "it holds ntfs: use a blank disk"}}

@@ -121,7 +121,9 @@ func (w *worker) create() {
 	}
 
 	// As a program would that cleans up behind itself. Whether the file is there
-	// is open in any case.
+	// is open in any case. Truncated, since a chunk that was promised and never
+	// made would go to the trash with the file: docs/limits.md.
+	_ = os.Truncate(filepath.Join(w.root, path), 0)
 	_ = os.Remove(filepath.Join(w.root, path))
 }
 
