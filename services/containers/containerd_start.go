@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -134,7 +135,7 @@ func (c *Containerd) start(ctx context.Context, name string, spec ContainerSpecS
 // create makes a container up to the point where its program would run, or would
 // wait where it is to stand by.
 func (c *Containerd) create(ctx context.Context, name, id string, spec ContainerSpecSpec, standBy bool) (*spare, error) {
-	err := c.prepareHost(id, spec)
+	err := errors.Join(clearBundle(c.places.bundle(id)), c.prepareHost(id, spec))
 	if err != nil {
 		return nil, err
 	}

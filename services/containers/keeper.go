@@ -14,11 +14,12 @@ import (
 // defaultStopTimeout is for specs that name none.
 const defaultStopTimeout = 10 * time.Second
 
-// Calls to the runtime end by these; starting a container under emulation
-// takes seconds.
+// Calls to the runtime end by these. Making a container takes seconds under
+// emulation, and a minute where the processor has more to do; containerd doesn't
+// clean up behind a call that is given up, so that isn't done lightly.
 const (
 	callTimeout  = 10 * time.Second
-	startTimeout = 30 * time.Second
+	startTimeout = 3 * time.Minute
 )
 
 // spareDelay is how long after a start or a stop the next spare is made: what

@@ -20,6 +20,9 @@ type Places struct {
 	// that holds one group for each container.
 	CgroupFS     string
 	CgroupParent string
+	// Bundles is where containerd keeps what its shims need, a directory for each
+	// container.
+	Bundles string
 }
 
 // DefaultPlaces are those of the appliance image.
@@ -30,10 +33,13 @@ func DefaultPlaces(run string) Places {
 		Run:          run,
 		CgroupFS:     "/sys/fs/cgroup",
 		CgroupParent: "/antler",
+		Bundles:      "/run/containerd/io.containerd.runtime.v2.task/" + Namespace,
 	}
 }
 
 func (p Places) etc(id string) string   { return filepath.Join(p.Run, "containers", id, "etc") }
+func (p Places) bundle(id string) string { return filepath.Join(p.Bundles, id) }
+
 func (p Places) log(name string) string { return filepath.Join(p.LogDir(), name+".log") }
 
 // LogDir holds the containers' log files.
