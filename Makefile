@@ -45,6 +45,10 @@ build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and th
 image: build ## Build the arm64 disk image that QEMU boots
 	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache
 
+.PHONY: image-lock
+image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today
+	$(GO) run ./image -update-lock -cache $(BUILD)/cache
+
 .PHONY: unit
 unit: ## Unit tests with the race detector
 	$(GO) test -race $(UNIT)

@@ -40,7 +40,7 @@ func (b build) inputs() (string, error) {
 		}
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
 	}
-	return hashStrings(fmt.Sprint(b.stateMiB, b.compress), sums, aptSources()), nil
+	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict), sums), nil
 }
 
 // upToDate is true when the image in out was made from the same inputs.
@@ -49,7 +49,7 @@ func (b build) upToDate() bool {
 	if err != nil {
 		return false
 	}
-	for _, name := range []string{"antler.img", "vmlinuz", "initrd.img", "cmdline", "packages.txt"} {
+	for _, name := range []string{"antler.img", "vmlinuz", "initrd.img", "cmdline", "packages.lock"} {
 		if _, err := os.Stat(filepath.Join(b.out, name)); err != nil {
 			return false
 		}
@@ -60,12 +60,8 @@ func (b build) upToDate() bool {
 
 // finish writes the package list, says what takes the room, and records the
 // inputs: last, so that an interrupted build is made again.
-func (b build) finish(base, root string) error {
-	list, err := os.ReadFile(filepath.Join(base, "packages.txt"))
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(b.out, "packages.txt"), list, 0o644); err != nil {
+func (b build) finish(set lock, root string) error {
+	if err := os.WriteFile(filepath.Join(b.out, "packages.lock"), []byte(set.String()), 0o644); err != nil {
 		return err
 	}
 	if err := printSizes(root); err != nil {

@@ -101,15 +101,6 @@ func TestSuiteSources(t *testing.T) {
 	}
 }
 
-func TestManifestOf(t *testing.T) {
-	got, err := manifestOf("lock\npartial\niproute2_6.15.0-1_arm64.deb\nfuse3_1%3a3.17-1+b1_arm64.deb\n")
-	require.NoError(t, err)
-	require.Equal(t, "iproute2 6.15.0-1\nfuse3 1:3.17-1+b1\n", got)
-
-	_, err = manifestOf("lock\npartial\n")
-	require.Error(t, err)
-}
-
 func TestCheckELF(t *testing.T) {
 	root := t.TempDir()
 	for _, dir := range []string{"usr/bin", "usr/lib/aarch64-linux-gnu"} {

@@ -9,8 +9,8 @@
 //	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
 //	antler-state  ext4, mounted on /var: everything a node may not forget
 //
-// The work is a row of steps, each a file here. The slow ones (packages,
-// 20 s) are cached by what went into them; a change to antlerd alone costs
+// The work is a row of steps, each a file here. The slow ones (packages)
+// are cached by what went into them; a change to antlerd alone costs
 // only the last three: clone the base tree, squash it, write the disk.
 //
 // No maintainer script of any package runs: they would need an arm64 machine.
@@ -35,11 +35,13 @@ import (
 
 func main() {
 	var b build
-	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.txt")
+	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.lock")
 	flag.StringVar(&b.cache, "cache", "build/cache", "directory for what can be used again by the next build")
 	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
 	flag.Int64Var(&b.stateMiB, "state-mib", 2048, "size of the state partition in MiB; it is sparse")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
+	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
+	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -55,9 +57,17 @@ type build struct {
 	out, cache, bin string
 	stateMiB        int64
 	compress        string
+	strict, update  bool
 }
 
 func (b build) run(ctx context.Context) error {
+	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: aptSources()}
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	if b.update {
+		return updateLock(ctx, debs)
+	}
 	if err := b.check(); err != nil {
 		return err
 	}
@@ -70,8 +80,13 @@ func (b build) run(ctx context.Context) error {
 		fmt.Printf("image: %5.1fs %s\n", time.Since(started).Seconds(), what)
 	}
 
-	step("base tree from Debian packages")
-	base, err := makeBase(ctx, b.cache)
+	step("Debian packages")
+	set, err := packageSet(ctx, debs, b.strict)
+	if err != nil {
+		return err
+	}
+	step("base tree")
+	base, err := makeBase(ctx, b.cache, debs, set)
 	if err != nil {
 		return err
 	}
@@ -97,7 +112,7 @@ func (b build) run(ctx context.Context) error {
 	if err := makeDisk(ctx, b.out, squash, b.stateMiB<<20); err != nil {
 		return err
 	}
-	if err := b.finish(base, root); err != nil {
+	if err := b.finish(set, root); err != nil {
 		return err
 	}
 	step("done: " + filepath.Join(b.out, "antler.img"))
@@ -105,19 +120,23 @@ func (b build) run(ctx context.Context) error {
 }
 
 // tools are the programs of the build machine that the steps call.
-var tools = []string{"mmdebstrap", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mkfs.ext4", "mcopy", "cp", "go"}
+var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mkfs.ext4", "mcopy", "cp", "go"}
 
-func (b build) check() error {
+func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the root file system holds files of several users: run this as root")
-	}
-	if b.compress != "lz4" && b.compress != "zstd" {
-		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is not installed: run scripts/install-packages", tool)
 		}
+	}
+	return nil
+}
+
+func (b build) check() error {
+	if b.compress != "lz4" && b.compress != "zstd" {
+		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
 	}
 	for _, name := range []string{"antlerd", "antlerctl"} {
 		if _, err := os.Stat(filepath.Join(b.bin, name)); err != nil {
