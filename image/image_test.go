@@ -15,7 +15,7 @@ import (
 )
 
 func TestLayoutDoesNotOverlap(t *testing.T) {
-	slots := layout(2048 * mib)
+	slots := layout(64 * mib)
 	require.Len(t, slots, 3)
 	at := int64(mib)
 	for _, s := range slots {

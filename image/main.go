@@ -7,7 +7,8 @@
 //	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
 //	              put there by whoever flashes the card
 //	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
-//	antler-state  ext4, mounted on /var: everything a node may not forget
+//	antler-state  mounted on /var: everything a node may not forget. Blank in the
+//	              image; on the first boot it grows to the card and gets an ext4
 //
 // The work is a row of steps, each a file here. The slow ones (packages)
 // are cached by what went into them; a change to antlerd alone costs
@@ -38,7 +39,7 @@ func main() {
 	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.lock")
 	flag.StringVar(&b.cache, "cache", "build/cache", "directory for what can be used again by the next build")
 	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
-	flag.Int64Var(&b.stateMiB, "state-mib", 2048, "size of the state partition in MiB; it is sparse")
+	flag.Int64Var(&b.stateMiB, "state-mib", 64, "size of the state partition in MiB; the first boot gives it the rest of the card")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
 	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
 	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
@@ -120,7 +121,7 @@ func (b build) run(ctx context.Context) error {
 }
 
 // tools are the programs of the build machine that the steps call.
-var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mkfs.ext4", "mcopy", "cp", "go"}
+var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mcopy", "cp", "go"}
 
 func checkMachine() error {
 	if os.Geteuid() != 0 {
@@ -146,11 +147,16 @@ func (b build) check() error {
 	return nil
 }
 
+// buildTime is the date of everything in the image, so that the same inputs make
+// the same bytes: https://reproducible-builds.org/docs/source-date-epoch/
+// Certificates are valid from that day on, for a board that has no clock.
+func buildTime() time.Time { return time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC) }
+
 // command runs a program of the build machine; what it printed is part of the
 // error when it fails, and of no interest otherwise.
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", buildTime().Unix()))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
