@@ -43,7 +43,7 @@ build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and th
 
 .PHONY: image
 image: build ## Build the arm64 disk image that QEMU boots
-	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache
+	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION)
 
 .PHONY: image-lock
 image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today

@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
 	flag.Int64Var(&b.stateMiB, "state-mib", 64, "size of the state partition in MiB; the first boot gives it the rest of the card")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
+	flag.StringVar(&b.version, "version", "dev", "version of the image")
 	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
 	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
 	flag.Parse()
@@ -55,10 +56,10 @@ func main() {
 
 // build is one run of the command: its flags.
 type build struct {
-	out, cache, bin string
-	stateMiB        int64
-	compress        string
-	strict, update  bool
+	out, cache, bin, version string
+	stateMiB                 int64
+	compress                 string
+	strict, update           bool
 }
 
 func (b build) run(ctx context.Context) error {
