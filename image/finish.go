@@ -38,7 +38,7 @@ func (b build) inputs() (string, error) {
 		}
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
 	}
-	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict, b.version), sums), nil
+	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict, b.release, b.version), sums), nil
 }
 
 // upToDate is true when the image in out was made from the same inputs.

@@ -42,6 +42,7 @@ func main() {
 	flag.Int64Var(&b.stateMiB, "state-mib", 64, "size of the state partition in MiB; the first boot gives it the rest of the card")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
 	flag.StringVar(&b.version, "version", "dev", "version of the image")
+	flag.BoolVar(&b.release, "release", false, "also pack antler-VERSION-arm64.img.xz")
 	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
 	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
 	flag.Parse()
@@ -59,7 +60,7 @@ type build struct {
 	out, cache, bin, version string
 	stateMiB                 int64
 	compress                 string
-	strict, update           bool
+	strict, update, release  bool
 }
 
 func (b build) run(ctx context.Context) error {
@@ -113,6 +114,12 @@ func (b build) run(ctx context.Context) error {
 	step("disk")
 	if err := makeDisk(ctx, b.out, squash, b.stateMiB<<20); err != nil {
 		return err
+	}
+	if b.release {
+		step("pack")
+		if err := b.packRelease(ctx); err != nil {
+			return err
+		}
 	}
 	if err := b.finish(set, root); err != nil {
 		return err
