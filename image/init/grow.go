@@ -46,11 +46,14 @@ func growState(class, name string) error {
 	if err != nil {
 		return err
 	}
-	disk, err := file.OpenFromPath("/dev/"+filepath.Base(filepath.Dir(part)), false)
+	// Not the library's own way to open it, which wants the disk for itself: the
+	// root is mounted from it.
+	f, err := os.OpenFile("/dev/"+filepath.Base(filepath.Dir(part)), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = disk.Close() }()
+	defer f.Close()
+	disk := file.New(f, false)
 	grown, err := growTable(disk, n)
 	if err != nil || grown == nil {
 		return err
