@@ -66,7 +66,8 @@ func boot() error {
 	if err := setSysctls(filepath.Join(newRoot, "etc/sysctl.d/antler.conf"), "/proc/sys"); err != nil {
 		return err
 	}
-	if err := takeConfig("/dev/"+parts["antler-boot"], filepath.Join(newRoot, "var/lib/antler/etc")); err != nil {
+	// antlerd prepare looks there for antler.yaml.
+	if err := os.Symlink("/dev/"+parts["antler-boot"], "/run/antler/boot-partition"); err != nil {
 		return err
 	}
 	if err := identify(newRoot); err != nil {
