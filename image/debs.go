@@ -38,6 +38,7 @@ func (c debCache) resolve(ctx context.Context, wanted string, names []string) (l
 	args := []string{
 		"--variant=extract", "--architectures=arm64", "--format=directory", "--mode=root",
 		"--aptopt=APT::Install-Recommends \"false\"",
+		"--components=" + strings.ReplaceAll(components, " ", ","),
 		"--include=" + strings.Join(names, ","),
 		`--extract-hook=cp "$1"/var/cache/apt/archives/*.deb "` + abs(work) + `"`,
 		suite, filepath.Join(work, "root"),

@@ -87,12 +87,12 @@ func TestSuiteSources(t *testing.T) {
 				security + " bookworm-security Debian Debian-Security\n" +
 				"http://mirror.example/debian/ bookworm-backports Debian Debian Backports\n" +
 				"http://tools.example/apt tools Tools Tools\n",
-			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main",
-				"deb " + security + " trixie-security main"},
+			[]string{"deb " + mirror + " trixie " + components, "deb " + mirror + " trixie-updates " + components,
+				"deb " + security + " trixie-security " + components},
 		},
 		"no security archive known": {
 			mirror + " bookworm Debian Debian\n",
-			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main"},
+			[]string{"deb " + mirror + " trixie " + components, "deb " + mirror + " trixie-updates " + components},
 		},
 		"Ubuntu leaves it to mmdebstrap": {"http://ubuntu.example/ noble Ubuntu Ubuntu\n", nil},
 		"no lists yet":                   {"", nil},
@@ -165,4 +165,29 @@ func TestPutDoesNotWriteThroughHardLinks(t *testing.T) {
 	got, err := os.ReadFile(cached)
 	require.NoError(t, err)
 	require.Equal(t, "Debian's", string(got))
+}
+
+func TestPiBootHasWhatTheFirmwareReads(t *testing.T) {
+	base, boot := t.TempDir(), t.TempDir()
+	files := []string{"usr/lib/linux-image-6.12/broadcom/bcm2711-rpi-4-b.dtb"}
+	for _, name := range piFirmware {
+		files = append(files, filepath.Join(firmwareDir, name))
+	}
+	for _, name := range files {
+		require.ErrorContains(t, makePiBoot(base, boot), "Raspberry Pi", "without %s", name)
+		require.NoError(t, put(filepath.Join(base, "root", name), []byte(name), 0o644))
+	}
+	require.NoError(t, makePiBoot(base, boot))
+
+	config, err := os.ReadFile(filepath.Join(boot, "config.txt"))
+	require.NoError(t, err)
+	for _, name := range []string{"kernel=vmlinuz", "initramfs initrd.img"} {
+		require.Contains(t, string(config), name, "as disk.go names them")
+	}
+	arguments, err := os.ReadFile(filepath.Join(boot, "cmdline.txt"))
+	require.NoError(t, err)
+	require.NotContains(t, string(arguments), "ttyAMA0", "a Raspberry Pi has its serial pins elsewhere")
+	require.Contains(t, string(arguments), "panic=5")
+	require.Equal(t, 1, strings.Count(string(arguments), "\n"), "the firmware reads one line")
+	require.FileExists(t, filepath.Join(boot, "bcm2711-rpi-4-b.dtb"))
 }

@@ -43,11 +43,11 @@ func suiteSources(targets, suite string) []string {
 		return nil
 	}
 	sources := []string{
-		fmt.Sprintf("deb %s %s main", archive, suite),
-		fmt.Sprintf("deb %s %s-updates main", archive, suite),
+		fmt.Sprintf("deb %s %s %s", archive, suite, components),
+		fmt.Sprintf("deb %s %s-updates %s", archive, suite, components),
 	}
 	if security != "" {
-		sources = append(sources, fmt.Sprintf("deb %s %s-security main", security, suite))
+		sources = append(sources, fmt.Sprintf("deb %s %s-security %s", security, suite, components))
 	}
 	return sources
 }
