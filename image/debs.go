@@ -81,7 +81,7 @@ func (c debCache) fetch(ctx context.Context, l lock) error {
 	}
 	got, err := c.resolve(ctx, l.wanted, pinned)
 	if err != nil {
-		return fmt.Errorf("download the packages of %s: %w", lockPath, err)
+		return fmt.Errorf("download the packages of %s: %w\nif the archive no longer has one of them, run \"make image-lock\"", lockPath, err)
 	}
 	for _, p := range l.packages {
 		if _, err := os.Stat(c.path(p)); err != nil {
