@@ -121,7 +121,7 @@ func (a *app) genConfig(path, dir string, force bool) error {
 		}
 	}
 
-	_, err = fmt.Fprintf(a.Err, "Give each node its own file as %s, and look at the cluster with\n  antlerctl -c %s status\n",
+	_, err = fmt.Fprintf(a.Err, "Give each node its own file, with the image by `antlerctl flash` or as %s, and look at the cluster with\n  antlerctl -c %s status\n",
 		config.DefaultPath, filepath.Join(dir, "admin.yaml"))
 
 	return err
