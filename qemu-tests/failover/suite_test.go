@@ -23,12 +23,16 @@ var suite struct {
 	volume  string
 	report  lab.Report
 	seed    uint64
+	// broken is the test that left a cluster which doesn't recover, or "".
+	broken string
 }
 
 const (
 	root = "../../build/"
 	// timeout ends a test that waits for what never comes; it judges no time.
 	timeout = 12 * time.Minute
+	// recoverTime is what the cluster gets to become healthy after a failed test.
+	recoverTime = 3 * time.Minute
 	// shutDownTime is what a machine gets to go off in order.
 	shutDownTime = 2 * time.Minute
 )

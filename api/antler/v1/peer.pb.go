@@ -880,7 +880,9 @@ type NodeReport struct {
 	// services are the supervised processes and their states.
 	Services map[string]string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// leaving: the node is going down.
-	Leaving       bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Leaving bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// addresses are the floating addresses that the node holds.
+	Addresses     []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +950,13 @@ func (x *NodeReport) GetLeaving() bool {
 		return x.Leaving
 	}
 	return false
+}
+
+func (x *NodeReport) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 // ReplicaReport is the state of a replica, in DRBD's words.
@@ -1287,14 +1296,15 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xa3\x02\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xc1\x02\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
 	"\areplica\x18\x02 \x01(\v2\x18.antler.v1.ReplicaReportR\areplica\x12/\n" +
 	"\x06master\x18\x03 \x01(\v2\x17.antler.v1.MasterReportR\x06master\x12?\n" +
 	"\bservices\x18\x04 \x03(\v2#.antler.v1.NodeReport.ServicesEntryR\bservices\x12\x18\n" +
-	"\aleaving\x18\x05 \x01(\bR\aleaving\x1a;\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\x12\x1c\n" +
+	"\taddresses\x18\x06 \x03(\tR\taddresses\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
