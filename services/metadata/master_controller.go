@@ -177,10 +177,10 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
-	// silentSince is when the first of the failures was, activity the process
-	// as it was at the last.
-	silentSince time.Time
-	activity    node.Activity
+	// silentSince is when the first of the failures was, silent the process as it
+	// was then, activity as it was at the last.
+	silentSince      time.Time
+	silent, activity node.Activity
 	// stoppingSince is when it began to stop.
 	stoppingSince time.Time
 	// announced is the process whose start was told.

@@ -246,6 +246,10 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 		m.emit("master-answering", "mfsmaster %s answers, metadata version %d", info.Version, info.MetaVersion)
 	}
 
+	if m.failures > 0 {
+		m.logger.Info("mfsmaster answers again", zap.String("since", m.Activity(m.running.PID).Since(m.silent)))
+	}
+
 	m.failures = 0
 	m.status.Phase, m.status.Answering, m.status.Error = PhaseServing, true, ""
 	m.status.Version, m.status.MetaVersion, m.status.MetadataID = info.Version, info.MetaVersion, info.MetadataID
@@ -275,13 +279,13 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 	m.failures++
 	m.status.Answering = false
 
-	if m.failures == 1 {
-		m.silentSince = m.Now()
-		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
-	}
-
 	before := m.activity
 	m.activity = m.Activity(m.running.PID)
+
+	if m.failures == 1 {
+		m.silentSince, m.silent = m.Now(), m.activity
+		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
+	}
 
 	switch {
 	case m.failures < m.Timing.ProbesFailed:
@@ -290,7 +294,7 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return startingProbe, nil
 	}
 
-	m.emit("master-killed", "mfsmaster did not answer %d times in a row", m.failures)
+	m.emit("master-killed", "mfsmaster did not answer %d times in a row: %s", m.failures, m.activity.Since(m.silent))
 
 	return m.restart(ctx, "mfsmaster runs and doesn't answer")
 }
