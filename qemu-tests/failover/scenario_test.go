@@ -231,8 +231,12 @@ func (s *scenario) healthy() {
 func (s *scenario) nothingLost() {
 	s.stop()
 
-	result, err := s.workload.Check(s.ctx, s.on, s.faults...)
+	died := s.cluster.MasterDeaths(s.marks)
+
+	result, err := s.workload.Check(s.ctx, s.on, append(died, s.faults...)...)
 	s.must(err)
+
+	s.result.Figures["masters_died"] = len(died)
 
 	s.result.Figures["acknowledged"] = result.Acknowledged
 	s.result.Figures["longest_op_ms"] = history.LongestOp(s.workload.Ops()).Milliseconds()

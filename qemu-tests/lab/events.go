@@ -3,9 +3,12 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
+
+	"antler/qemu-tests/lab/history"
 )
 
 // Event is what antlerd prints of an event on the console.
@@ -132,4 +135,23 @@ func clock(t time.Time) string {
 
 func sortEvents(events []Event) {
 	sort.SliceStable(events, func(i, j int) bool { return events[i].Time.Before(events[j].Time) })
+}
+
+// masterDied are the events of a master that ended without a hand-over.
+var masterDied = []string{"metadata.master-killed", "metadata.master-stopped"}
+
+// MasterDeaths returns when masters died since the marks, for whatever reason: a
+// machine that gets too little time loses its lease without a fault of ours.
+func (c *Cluster) MasterDeaths(marks map[string]int) []history.Window {
+	var deaths []history.Window
+
+	for _, m := range c.Machines {
+		for _, event := range m.console.Events(marks[m.Name]) {
+			if slices.Contains(masterDied, event.Kind) {
+				deaths = append(deaths, history.Window{From: event.Time, To: event.Time})
+			}
+		}
+	}
+
+	return deaths
 }
