@@ -43,7 +43,15 @@ build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and th
 
 .PHONY: image
 image: build ## Build the arm64 disk image that QEMU boots
-	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache
+	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION)
+
+.PHONY: image-release
+image-release: packages build ## Build antler-VERSION-arm64.img.xz, from exactly the locked packages, in build/release
+	$(GO) run ./image -o $(BUILD)/release -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION) -compress zstd -strict -release
+
+.PHONY: image-lock
+image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today
+	$(GO) run ./image -update-lock -cache $(BUILD)/cache
 
 .PHONY: unit
 unit: ## Unit tests with the race detector
@@ -52,6 +60,10 @@ unit: ## Unit tests with the race detector
 .PHONY: test-powercut
 test-powercut: build image ## First boot from blank disks, and a power cut of the serving node, in VMs
 	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestPowerCutOfTheServingNode' ./qemu-tests/failover/...
+
+.PHONY: test-image
+test-image: build image ## The image: built twice to the same bytes, flashed and booted in VMs
+	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/image/...
 
 .PHONY: test-failover
 test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
@@ -95,4 +107,4 @@ $(TOOLS)/golangci-lint:
 
 .PHONY: clean
 clean: ## Remove what was built, but not the caches
-	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo
+	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo

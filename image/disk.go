@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/google/uuid"
 )
 
 const (
@@ -50,8 +52,14 @@ func diskSize(slots []slot) int64 {
 	return last.start + last.size + mib
 }
 
+// guid is the same in every build of the image; no two partitions of one disk
+// share it, and nothing looks for a partition by it.
+func guid(name string) string {
+	return strings.ToUpper(uuid.NewSHA1(uuid.NameSpaceOID, []byte("antler/image/"+name)).String())
+}
+
 func table(slots []slot) *gpt.Table {
-	t := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true}
+	t := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: guid("antler")}
 	for i, s := range slots {
 		t.Partitions = append(t.Partitions, &gpt.Partition{
 			Index: i + 1,
@@ -60,6 +68,7 @@ func table(slots []slot) *gpt.Table {
 			Size:  uint64(s.size),
 			Type:  s.kind,
 			Name:  s.label,
+			GUID:  guid(s.label),
 		})
 	}
 	return t
@@ -69,7 +78,7 @@ func table(slots []slot) *gpt.Table {
 func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	tmp := filepath.Join(out, "antler.img.new")
 	slots := layout(state)
-	boot, root, states := slots[0], slots[1], slots[2]
+	boot, root := slots[0], slots[1]
 	if err := writeTable(tmp, slots); err != nil {
 		return fmt.Errorf("partition %s: %w", tmp, err)
 	}
@@ -79,24 +88,23 @@ func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	// mkfs and mtools take the partition's place in the image. One sector per
 	// cluster: mkfs.vfat would choose by the size of the whole image, and with
 	// fewer than 65525 clusters it is no FAT32 to mtools and to firmware.
-	err := command(ctx, "mkfs.vfat", "-F", "32", "-s", "1", "-n", "ANTLER", "-h", fmt.Sprint(boot.start/sector),
+	err := command(ctx, "mkfs.vfat", "-F", "32", "-s", "1", "--invariant", "-n", "ANTLER", "-h", fmt.Sprint(boot.start/sector),
 		"--offset", fmt.Sprint(boot.start/sector), tmp, fmt.Sprint(boot.size/1024))
 	if err != nil {
 		return err
 	}
-	err = command(ctx, "mcopy", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start),
+	for _, name := range []string{"vmlinuz", "initrd.img"} {
+		if err := os.Chtimes(filepath.Join(out, name), buildTime(), buildTime()); err != nil {
+			return err
+		}
+	}
+	err = command(ctx, "mcopy", "-m", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start),
 		filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd.img"), "::")
 	if err != nil {
 		return err
 	}
-	// Inode tables and journal are left to be written as they are used: a new
-	// image file is all zero.
-	err = command(ctx, "mkfs.ext4", "-q", "-F", "-L", "antler-state", "-m", "1",
-		"-E", fmt.Sprintf("offset=%d,lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1", states.start),
-		tmp, fmt.Sprintf("%dk", states.size/1024))
-	if err != nil {
-		return err
-	}
+	// The state partition stays blank: init formats it, on the size that the
+	// card has room for.
 	return os.Rename(tmp, filepath.Join(out, "antler.img"))
 }
 

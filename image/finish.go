@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // hashStrings is a short name for a list of inputs.
@@ -40,7 +38,7 @@ func (b build) inputs() (string, error) {
 		}
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
 	}
-	return hashStrings(fmt.Sprint(b.stateMiB, b.compress), sums, aptSources()), nil
+	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict, b.release, b.version), sums), nil
 }
 
 // upToDate is true when the image in out was made from the same inputs.
@@ -49,7 +47,7 @@ func (b build) upToDate() bool {
 	if err != nil {
 		return false
 	}
-	for _, name := range []string{"antler.img", "vmlinuz", "initrd.img", "cmdline", "packages.txt"} {
+	for _, name := range []string{"antler.img", "vmlinuz", "initrd.img", "cmdline", "packages.lock", "sizes.txt", "antler.spdx.json"} {
 		if _, err := os.Stat(filepath.Join(b.out, name)); err != nil {
 			return false
 		}
@@ -60,15 +58,14 @@ func (b build) upToDate() bool {
 
 // finish writes the package list, says what takes the room, and records the
 // inputs: last, so that an interrupted build is made again.
-func (b build) finish(base, root string) error {
-	list, err := os.ReadFile(filepath.Join(base, "packages.txt"))
-	if err != nil {
+func (b build) finish(set lock, root string) error {
+	if err := os.WriteFile(filepath.Join(b.out, "packages.lock"), []byte(set.String()), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(b.out, "packages.txt"), list, 0o644); err != nil {
+	if err := b.writeSBOM(set); err != nil {
 		return err
 	}
-	if err := printSizes(root); err != nil {
+	if err := b.weigh(root); err != nil {
 		return err
 	}
 	key, err := b.inputs()
@@ -76,46 +73,4 @@ func (b build) finish(base, root string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(b.out, "inputs"), []byte(key), 0o644)
-}
-
-// printSizes shows the ten largest parts of the root, unpacked.
-func printSizes(root string) error {
-	sizes := map[string]int64{}
-	var total int64
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		total += info.Size()
-		sizes[part(path[len(root)+1:])] += info.Size()
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	names := make([]string, 0, len(sizes))
-	for name := range sizes {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return int(sizes[b] - sizes[a]) })
-	fmt.Printf("image: the root holds %d MiB, most of it in\n", total/mib)
-	for _, name := range names[:min(10, len(names))] {
-		fmt.Printf("image: %6.1f MiB  %s\n", float64(sizes[name])/mib, name)
-	}
-	return nil
-}
-
-// part groups a path under a name worth a line of its own: a large program,
-// or the directory three levels down.
-func part(path string) string {
-	parts := []string{}
-	for dir := path; dir != "."; dir = filepath.Dir(dir) {
-		parts = append(parts, filepath.Base(dir))
-	}
-	slices.Reverse(parts)
-	return filepath.Join(parts[:min(3, len(parts))]...)
 }

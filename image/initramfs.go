@@ -51,7 +51,6 @@ func buildInit(ctx context.Context, to string) ([]byte, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build image/init: %w\n%s", err, out)
 	}
-	defer os.Remove(to)
 	return os.ReadFile(to)
 }
 

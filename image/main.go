@@ -7,10 +7,11 @@
 //	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
 //	              put there by whoever flashes the card
 //	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
-//	antler-state  ext4, mounted on /var: everything a node may not forget
+//	antler-state  mounted on /var: everything a node may not forget. Blank in the
+//	              image; on the first boot it grows to the card and gets an ext4
 //
-// The work is a row of steps, each a file here. The slow ones (packages,
-// 20 s) are cached by what went into them; a change to antlerd alone costs
+// The work is a row of steps, each a file here. The slow ones (packages)
+// are cached by what went into them; a change to antlerd alone costs
 // only the last three: clone the base tree, squash it, write the disk.
 //
 // No maintainer script of any package runs: they would need an arm64 machine.
@@ -35,11 +36,15 @@ import (
 
 func main() {
 	var b build
-	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.txt")
+	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.lock")
 	flag.StringVar(&b.cache, "cache", "build/cache", "directory for what can be used again by the next build")
 	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
-	flag.Int64Var(&b.stateMiB, "state-mib", 2048, "size of the state partition in MiB; it is sparse")
+	flag.Int64Var(&b.stateMiB, "state-mib", 64, "size of the state partition in MiB; the first boot gives it the rest of the card")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
+	flag.StringVar(&b.version, "version", "dev", "version of the image")
+	flag.BoolVar(&b.release, "release", false, "also pack antler-VERSION-arm64.img.xz")
+	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
+	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -52,12 +57,20 @@ func main() {
 
 // build is one run of the command: its flags.
 type build struct {
-	out, cache, bin string
-	stateMiB        int64
-	compress        string
+	out, cache, bin, version string
+	stateMiB                 int64
+	compress                 string
+	strict, update, release  bool
 }
 
 func (b build) run(ctx context.Context) error {
+	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: aptSources()}
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	if b.update {
+		return updateLock(ctx, debs)
+	}
 	if err := b.check(); err != nil {
 		return err
 	}
@@ -70,8 +83,13 @@ func (b build) run(ctx context.Context) error {
 		fmt.Printf("image: %5.1fs %s\n", time.Since(started).Seconds(), what)
 	}
 
-	step("base tree from Debian packages")
-	base, err := makeBase(ctx, b.cache)
+	step("Debian packages")
+	set, err := packageSet(ctx, debs, b.strict)
+	if err != nil {
+		return err
+	}
+	step("base tree")
+	base, err := makeBase(ctx, b.cache, debs, set)
 	if err != nil {
 		return err
 	}
@@ -97,7 +115,13 @@ func (b build) run(ctx context.Context) error {
 	if err := makeDisk(ctx, b.out, squash, b.stateMiB<<20); err != nil {
 		return err
 	}
-	if err := b.finish(base, root); err != nil {
+	if b.release {
+		step("pack")
+		if err := b.packRelease(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.finish(set, root); err != nil {
 		return err
 	}
 	step("done: " + filepath.Join(b.out, "antler.img"))
@@ -105,19 +129,23 @@ func (b build) run(ctx context.Context) error {
 }
 
 // tools are the programs of the build machine that the steps call.
-var tools = []string{"mmdebstrap", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mkfs.ext4", "mcopy", "cp", "go"}
+var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mcopy", "cp", "go"}
 
-func (b build) check() error {
+func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the root file system holds files of several users: run this as root")
-	}
-	if b.compress != "lz4" && b.compress != "zstd" {
-		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is not installed: run scripts/install-packages", tool)
 		}
+	}
+	return nil
+}
+
+func (b build) check() error {
+	if b.compress != "lz4" && b.compress != "zstd" {
+		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
 	}
 	for _, name := range []string{"antlerd", "antlerctl"} {
 		if _, err := os.Stat(filepath.Join(b.bin, name)); err != nil {
@@ -127,11 +155,16 @@ func (b build) check() error {
 	return nil
 }
 
+// buildTime is the date of everything in the image, so that the same inputs make
+// the same bytes: https://reproducible-builds.org/docs/source-date-epoch/
+// Certificates are valid from that day on, for a board that has no clock.
+func buildTime() time.Time { return time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC) }
+
 // command runs a program of the build machine; what it printed is part of the
 // error when it fails, and of no interest otherwise.
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", buildTime().Unix()))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)

@@ -178,6 +178,8 @@ func put(path string, data []byte, mode fs.FileMode) error {
 }
 
 // makeSquash packs the root. Owner and mode are the tree's; it must be root's.
+// Dates are the packages', and buildTime where they would be later: mksquashfs
+// takes that from SOURCE_DATE_EPOCH.
 func makeSquash(ctx context.Context, root, out, compress string) (string, error) {
 	squash := filepath.Join(out, "root.squashfs")
 	args := []string{root, squash, "-noappend", "-quiet", "-no-progress", "-no-xattrs", "-comp", compress}

@@ -50,6 +50,10 @@ func boot() error {
 	if err := mount("/dev/"+parts["antler-root"], newRoot, "squashfs", unix.MS_RDONLY, ""); err != nil {
 		return err
 	}
+	if err := growState("/sys/class/block", parts["antler-state"]); err != nil {
+		// A small state partition is better than no node.
+		fmt.Fprintln(os.Stderr, "antler init: the state partition stays as small as it is:", err)
+	}
 	if err := mountState("/dev/"+parts["antler-state"], filepath.Join(newRoot, "var")); err != nil {
 		return err
 	}

@@ -65,8 +65,9 @@ type disk struct {
 // processor each is quicker on two real ones than two.
 const (
 	// An empty mfsmaster alone takes some 300 MiB.
-	memoryMiB  = 1536
-	systemSize = 2 << 30
+	memoryMiB = 1536
+	// The image's state partition grows to the disk on the first boot.
+	systemSize = 3 << 30
 	replica    = 512 << 20
 	chunks     = 4 << 30
 	// bootOffset is where the image's FAT partition begins, see image/disk.go.
@@ -80,6 +81,7 @@ func (m *Machine) flash(ctx context.Context, configFile string, withReplica bool
 
 	for _, command := range [][]string{
 		{"cp", "--sparse=always", "--reflink=auto", m.image.Disk, system},
+		{"truncate", "-s", strconv.Itoa(systemSize), system},
 		{"mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", system, bootOffset), configFile, "::antler.yaml"},
 	} {
 		output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
