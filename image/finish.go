@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"antler/image/debian"
 )
 
 // hashStrings is a short name for a list of inputs.
@@ -40,7 +42,7 @@ func (b build) inputs() (string, error) {
 		}
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
 	}
-	return hashStrings(fmt.Sprint(b.stateMiB, b.compress), sums, aptSources()), nil
+	return hashStrings(fmt.Sprint(b.stateMiB, b.compress), sums, debian.Sources(suite)), nil
 }
 
 // upToDate is true when the image in out was made from the same inputs.

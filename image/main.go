@@ -29,8 +29,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"antler/image/debian"
+	"antler/image/libraries"
 )
 
 func main() {
@@ -81,8 +83,8 @@ func (b build) run(ctx context.Context) error {
 		return err
 	}
 	step("check that every program finds its libraries")
-	if err := checkELF(root); err != nil {
-		return err
+	if err := (libraries.Tree{Root: root, Arch: "arm64"}).Check(); err != nil {
+		return fmt.Errorf("%w\nadd their packages or prune the programs (packages.go)", err)
 	}
 	step("initrd and kernel")
 	if err := makeBoot(ctx, base, b.out); err != nil {
@@ -130,11 +132,5 @@ func (b build) check() error {
 // command runs a program of the build machine; what it printed is part of the
 // error when it fails, and of no interest otherwise.
 func command(ctx context.Context, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return nil
+	return debian.Run(ctx, name, args...)
 }
