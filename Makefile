@@ -6,7 +6,7 @@ BUILD       := build
 TOOLS       := $(BUILD)/tools
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS     := -s -w -X antler/services/node/version.Version=$(VERSION)
-UNIT        := ./api/... ./cmd/... ./image/... ./services/... ./qemu-tests/...
+UNIT        := ./api/... ./cmd/... ./extension/... ./image/... ./services/... ./qemu-tests/...
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.0
 
@@ -53,6 +53,16 @@ image-release: packages build ## Build antler-VERSION-arm64.img.xz, from exactly
 image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today
 	$(GO) run ./image -update-lock -cache $(BUILD)/cache
 
+# EXTENSION_FLAGS="-arch arm64 -modules .../lib/modules/RELEASE" adds DRBD for a kernel of your own.
+.PHONY: extension
+extension: build ## Build the Talos system extension (arm64 and amd64) and check it
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/amd64/ ./cmd/antlerd
+	$(GO) run ./extension -o $(BUILD)/extension -bin $(BUILD)/bin -cache $(BUILD)/cache -version $(VERSION) $(EXTENSION_FLAGS)
+
+.PHONY: test-extension
+test-extension: extension ## Build the extension twice and compare; its programs find their libraries
+	$(GO) test -tags packages -count=1 -v ./extension/...
+
 .PHONY: unit
 unit: ## Unit tests with the race detector
 	$(GO) test -race $(UNIT)
@@ -82,7 +92,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-extension bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 
@@ -101,10 +111,11 @@ check-api: ## Lint the API, look for breaking changes, compare the generated cod
 lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run --timeout 10m ./...
 	$(TOOLS)/golangci-lint run --timeout 10m --build-tags vm ./qemu-tests/...
+	$(TOOLS)/golangci-lint run --timeout 10m --build-tags packages ./extension/...
 
 $(TOOLS)/golangci-lint:
 	GOBIN=$(abspath $(TOOLS)) $(GO) install $(GOLANGCI)
 
 .PHONY: clean
 clean: ## Remove what was built, but not the caches
-	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo
+	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/extension $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo

@@ -1,4 +1,4 @@
-package main
+package debian
 
 import (
 	"bufio"
@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// aptSources asks the build machine's own apt where its Debian packages come
-// from and returns the sources.list lines for our suite at the same place, so
+// Sources asks the build machine's own apt where its Debian packages come
+// from and returns the sources.list lines for the suite at the same place, so
 // that a machine with a local mirror uses it. No lines means mmdebstrap's own
 // default: that is what a machine without Debian sources gets (Ubuntu, or one
 // that never ran "apt-get update").
-func aptSources() []string {
+func Sources(suite string) []string {
 	out, err := exec.Command("apt-get", "indextargets",
 		"--format", "$(REPO_URI) $(RELEASE) $(ORIGIN) $(LABEL)", "Created-By: Packages").Output()
 	if err != nil {
