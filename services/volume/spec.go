@@ -81,6 +81,8 @@ type Volume struct {
 	Labels       map[string]string
 	Created      time.Time
 	Source       Source
+	// Uses are the nodes that use it.
+	Uses map[string]Use
 	// Path below the root of MooseFS, for mfsmount's mfssubfolder.
 	Path string
 }
@@ -113,6 +115,8 @@ type record struct {
 	TrashSeconds int64             `json:"trashSeconds"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Source       Source            `json:"source,omitzero"`
+	// Uses by the name of the node.
+	Uses map[string]Use `json:"uses,omitempty"`
 }
 
 const recordVersion = 1
@@ -258,7 +262,7 @@ func (r record) volume(used uint64) Volume {
 		Name: r.Name, ID: r.ID, Size: r.Size, Used: used,
 		Copies: r.Copies, StorageClass: r.StorageClass,
 		TrashTime: time.Duration(r.TrashSeconds) * time.Second,
-		Labels:    r.Labels, Created: r.Created, Source: r.Source,
+		Labels:    r.Labels, Created: r.Created, Source: r.Source, Uses: r.Uses,
 		Path: PathOf(r.Name),
 	}
 }

@@ -43,7 +43,7 @@ type Tools interface {
 	Snapshot(ctx context.Context, from, to *os.File, name string) error
 }
 
-// Options of a Store. All of them must be set, but Emit, Timeout and
+// Options of a Store. All of them must be set, but MayChange, Emit, Timeout and
 // Stuck; the latter are 15 s and 8 if they aren't.
 type Options struct {
 	// Mount is where the root of MooseFS is mounted with the right to set
@@ -59,6 +59,10 @@ type Options struct {
 	Now    func() time.Time
 	// NewID returns a random UUID.
 	NewID func() string
+	// MayChange returns an error while this node may not change volumes: it is
+	// the epoch's fence, and is asked once more right before a change. Nil: it
+	// always may.
+	MayChange func() error
 	// Emit tells the cluster's log of a change that was made; nil: nobody.
 	Emit func(kind, message string)
 	// Timeout is the longest that a call takes; Stuck is how many may hang in
@@ -90,6 +94,10 @@ func New(opts Options) *Store {
 
 	if opts.Emit == nil {
 		opts.Emit = func(string, string) {}
+	}
+
+	if opts.MayChange == nil {
+		opts.MayChange = func() error { return nil }
 	}
 
 	return &Store{
@@ -187,9 +195,13 @@ func change[T any](ctx context.Context, s *Store, doing string, f func(context.C
 			return none, err
 		}
 
-		// The caller may have given up while this waited.
+		// The caller may have given up while this waited, or the lease ended.
 		if err := ctx.Err(); err != nil {
 			return none, err
+		}
+
+		if err := s.opts.MayChange(); err != nil {
+			return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
 		}
 
 		return f(ctx, t)
