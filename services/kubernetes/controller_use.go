@@ -70,7 +70,7 @@ func (c *Controller) room(ctx context.Context, h Handle, node string) error {
 	}
 
 	if used >= c.MaxVolumes {
-		return status.Errorf(codes.ResourceExhausted, "%s uses %d volumes and may use %d (kubernetes.maxVolumes)", node, used, c.MaxVolumes)
+		return status.Errorf(codes.ResourceExhausted, "%s uses %d volumes and may use %d (cluster.kubernetes.maxVolumes)", node, used, c.MaxVolumes)
 	}
 
 	return nil

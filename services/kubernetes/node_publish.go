@@ -51,7 +51,7 @@ func (n *Node) checkPath(field, path string) error {
 	case strings.ContainsRune(path, 0) || !filepath.IsAbs(path) || filepath.Clean(path) != path:
 		return invalid("%s: %.300q is not a clean absolute path", field, path)
 	case !strings.HasPrefix(path, strings.TrimSuffix(n.Kubelet, "/")+"/"):
-		return invalid("%s: %.300q is not below kubelet's directory %s (kubernetes.kubeletDir)", field, path, n.Kubelet)
+		return invalid("%s: %.300q is not below kubelet's directory %s (cluster.kubernetes.kubeletDir)", field, path, n.Kubelet)
 	}
 
 	return nil

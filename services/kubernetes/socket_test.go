@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,13 @@ func TestKubeletLearnsOfTheDriver(t *testing.T) {
 	_, err := registerapi.NewRegistrationClient(dial(t, "unix://"+RegistrationPath(kubelet))).
 		NotifyRegistrationStatus(t.Context(), &registerapi.RegistrationStatus{PluginRegistered: true})
 	require.NoError(t, err)
+}
+
+// The configuration bounds kubelet's directory for it (config.maxSocketDir).
+func TestSocketPathsAreShortEnough(t *testing.T) {
+	dir := "/" + strings.Repeat("k", 61)
+	require.Len(t, RegistrationPath(dir), 107)
+	require.LessOrEqual(t, len(SocketPath(dir)), 107)
 }
 
 // Kubelet's directory may be emptied, or hold what an antlerd that was killed
