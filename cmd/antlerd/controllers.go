@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -164,11 +165,24 @@ func (d *antlerd) newStore() *volume.Store {
 				TrashTime: time.Duration(d.config.Cluster.Storage.TrashTime) * time.Second,
 			},
 			Tools: volume.MooseFSTools{Dir: "/usr/bin"}, Verify: volume.VerifyMooseFS, Now: time.Now, NewID: uuid.NewString,
-			Emit: func(kind, message string) { d.events.Emit(kind, 0, message) },
+			MayChange: d.mayChange,
+			Emit:      func(kind, message string) { d.events.Emit(kind, 0, message) },
 		})
 	}
 
 	return d.volumes
+}
+
+// errNoLease keeps a node from changing volumes that another one may be looking
+// after by now.
+var errNoLease = errors.New("it has no lease with the quorum")
+
+func (d *antlerd) mayChange() error {
+	if !d.authority.LeaseValid() {
+		return errNoLease
+	}
+
+	return nil
 }
 
 // localMaster asks the master on this node, whether or not the floating address

@@ -81,6 +81,10 @@ func run(ctx context.Context, cfg *config.Config) error {
 		group.Go(func() error { return d.handler.Run(inner) })
 	}
 
+	if d.servesKubelet() {
+		group.Go(func() error { return d.kubeletSockets().Run(inner) })
+	}
+
 	_, err = daemon.SdNotify(false, daemon.SdNotifyReady)
 	if err != nil {
 		d.logger.Warn("tell systemd", zap.Error(err))
@@ -161,7 +165,7 @@ func (d *antlerd) newServer() (*server.Server, error) {
 		},
 		Register: []func(grpc.ServiceRegistrar){func(registrar grpc.ServiceRegistrar) {
 			antlerv1.RegisterPeerServiceServer(registrar, d.authority.PeerServer(peerCaller))
-		}},
+		}, d.registerCSI},
 		Now: time.Now,
 	})
 }

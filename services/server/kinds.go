@@ -63,5 +63,7 @@ func Kinds() []KindInfo {
 		{"volume.deleted", "a volume went to the archive"},
 		{"volume.undeleted", "a volume came back from the archive"},
 		{"volume.expired", "an archived volume's time was over"},
+		{"volume.snapshot-taken", "a snapshot of a volume was taken"},
+		{"volume.snapshot-deleted", "a snapshot was deleted"},
 	}
 }

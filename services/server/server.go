@@ -119,6 +119,10 @@ func New(options Options) (*Server, error) {
 	return s, nil
 }
 
+// Serve serves on one more listener, that comes and goes while Run runs. It
+// returns when the listener is closed or Run ends.
+func (s *Server) Serve(listener net.Listener) error { return s.grpc.Serve(listener) }
+
 // Run serves on the listeners until ctx ends, and closes them. Calls under way
 // get a moment to end.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {

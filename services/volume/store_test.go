@@ -93,6 +93,12 @@ func (t *fakeTools) Used(_ context.Context, dirs []*os.File) (used []uint64, err
 	return used, err
 }
 
+func (t *fakeTools) Snapshot(_ context.Context, from, to *os.File, name string) error {
+	return t.do("Snapshot", func() error {
+		return os.CopyFS(filepath.Join(to.Name(), name), os.DirFS(filepath.Join(from.Name(), name)))
+	})
+}
+
 // bench is a Store on a directory that stands for a MooseFS.
 type bench struct {
 	*Store

@@ -99,6 +99,14 @@ func (m MooseFSTools) Used(ctx context.Context, dirs []*os.File) ([]uint64, erro
 	return used, nil
 }
 
+// Snapshot implements Tools. The names end in a component of their own: the tool
+// asks lstat about its source, which must not be a link of /proc.
+func (m MooseFSTools) Snapshot(ctx context.Context, from, to *os.File, name string) error {
+	_, err := m.run(ctx, []*os.File{from, to}, "mfsmakesnapshot", passed(0)+"/"+name, passed(1)+"/"+name)
+
+	return err
+}
+
 // parseQuota returns the lengths that mfsgetquota -n prints, by path:
 //
 //	/proc/self/fd/3:
