@@ -81,6 +81,24 @@ func TestGenConfigMakesFilesThatLoad(t *testing.T) {
 	}
 }
 
+func TestGenConfigForTalos(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "cluster.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(clusterFile), 0o600))
+
+	out := filepath.Join(dir, "out")
+	code, _, errs := run(t, t.Context(), "", "gen", "config", path, "-o", out, "--talos", "--talos-drbd", "10")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "DRBD 10 is not known")
+	require.NoFileExists(t, filepath.Join(out, "n1.yaml"))
+
+	code, names, errs := run(t, t.Context(), "", "gen", "config", path, "-o", out, "--talos")
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, 6, strings.Count(names, ".talos-"))
+	require.Contains(t, errs, "Patch each node's machine configuration")
+	require.FileExists(t, filepath.Join(out, "n3.talos-service.yaml"))
+}
+
 func TestGenConfigWritesNothingThatIsWrong(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown key", "title: home\n", `unknown key "title"`},
