@@ -79,6 +79,10 @@ test-image: build image ## The image: built twice to the same bytes, flashed and
 test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
 	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
 
+.PHONY: test-faults
+test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
+	SEED=$(SEED) DURATION=$(DURATION) $(GO) test -tags vm -count=1 -v -timeout 0 ./qemu-tests/faults/...
+
 .PHONY: bench-failover
 bench-failover: build image ## The same, and fail where the client's longest gap is over its target
 	ANTLER_JUDGE_TIMES=1 $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
@@ -92,7 +96,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-extension bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-extension test-faults bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 

@@ -159,7 +159,7 @@ func (d *antlerd) newServer() (*server.Server, error) {
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
-		Authority: d.authority, Volumes: d.newStore(),
+		Authority: d.authority, Voters: d.authority, Volumes: d.newStore(),
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)
 		},

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	antlerv1 "antler/api/antler/v1"
 	"antler/services/node/config"
 	"antler/services/node/config/gen"
 )
@@ -269,12 +267,23 @@ func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
 			return fmt.Errorf("wait for antlerd on %s: %w\n%s", m.Name, err, tail(m))
 		}
 
-		_, err = m.console.Run(ctx, "mkdir -p /run/lab && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab /run/lab")
+		err = m.ReadyAgent(ctx)
 		if err != nil {
-			return fmt.Errorf("make the agent ready on %s: %w\n%s", m.Name, err, tail(m))
+			return fmt.Errorf("%w\n%s", err, tail(m))
 		}
 
 		c.Say("%s: antlerd runs", m.Name)
+	}
+
+	return nil
+}
+
+// ReadyAgent puts the agent in place, if it isn't there: a machine that has reset
+// itself has it no more.
+func (m *Machine) ReadyAgent(ctx context.Context) error {
+	_, err := m.console.Run(ctx, "[ -x "+agent+" ] || { mkdir -p /run/lab && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab /run/lab; }")
+	if err != nil {
+		return fmt.Errorf("make the agent ready on %s: %w", m.Name, err)
 	}
 
 	return nil
@@ -340,72 +349,4 @@ func (c *Cluster) TwoMasters() []string {
 	}
 
 	return Overlaps(intervals)
-}
-
-// AwaitServing waits until a master serves, other than on the node not.
-func (c *Cluster) AwaitServing(ctx context.Context, not string) (*Machine, error) {
-	var serving *Machine
-
-	err := c.await(ctx, "a serving master", func(status *antlerv1.ClusterStatus) string {
-		node := status.GetServing().GetNode()
-		if node == "" || node == not || status.GetServing().GetPhase() != "serving" || len(status.GetServing().GetAddresses()) == 0 {
-			return fmt.Sprintf("served by %q, phase %q", node, status.GetServing().GetPhase())
-		}
-
-		serving = c.Machine(node)
-
-		return ""
-	})
-
-	return serving, err
-}
-
-// AwaitHealthy waits until everything is as it should be: both replicas up to
-// date, every node alive, every chunkserver there.
-func (c *Cluster) AwaitHealthy(ctx context.Context) error {
-	return c.await(ctx, "a healthy cluster", func(status *antlerv1.ClusterStatus) string {
-		if status.GetHealth() == antlerv1.Health_HEALTH_OK {
-			return ""
-		}
-
-		return problems(status)
-	})
-}
-
-func problems(status *antlerv1.ClusterStatus) string {
-	text := status.GetHealth().String()
-	for _, p := range status.GetProblems() {
-		text += fmt.Sprintf("; %s %s", p.GetNode(), p.GetSummary())
-	}
-
-	return text
-}
-
-// pollInterval: each question costs an emulated node a TLS handshake.
-const pollInterval = time.Second
-
-// await asks whichever node answers until unmet returns "".
-func (c *Cluster) await(ctx context.Context, what string, unmet func(*antlerv1.ClusterStatus) string) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-
-	last := "no node answered"
-
-	for {
-		status, err := c.Status(ctx)
-		if err == nil {
-			last = unmet(status)
-			if last == "" {
-				return nil
-			}
-		} else if !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-			last = err.Error()
-		}
-
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %s", what, ctx.Err(), last)
-		case <-ticker.C:
-		}
-	}
 }

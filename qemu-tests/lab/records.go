@@ -104,8 +104,9 @@ func (p *recordPort) wait(ctx context.Context, n int, done func(received) bool) 
 type Workload struct {
 	machine *Machine
 	dir     string
-	// first message of this workload on the machine's port.
-	first int
+	// first message of this workload on the machine's port, and the first that is
+	// no longer of it; 0 while it may go on.
+	first, until int
 	// offset of the guest's clock against the host's.
 	offset time.Duration
 }
@@ -133,6 +134,9 @@ func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int
 // its answer if there was one.
 func (w *Workload) Ops() []history.Op {
 	messages, _ := w.machine.records.from(w.first)
+	if w.until > 0 {
+		messages = messages[:w.until-w.first]
+	}
 
 	var ops []history.Op
 
@@ -199,6 +203,20 @@ func (w *Workload) Stop(ctx context.Context) error {
 	}
 
 	return nil
+}
+
+// Machine on which the workload is.
+func (w *Workload) Machine() *Machine { return w.machine }
+
+// Over says that the machine went down under the workload: whatever comes from it
+// afterwards is another one's.
+func (w *Workload) Over() { w.until = w.machine.records.count() }
+
+// Alive reports whether the workers still run.
+func (w *Workload) Alive(ctx context.Context) bool {
+	_, err := w.machine.console.Run(ctx, "kill -0 $(cat /run/workload.pid)")
+
+	return err == nil
 }
 
 // abandonTime is for typing a command, not for what it ends.

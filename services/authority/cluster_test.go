@@ -86,11 +86,12 @@ func newClusterOf(t *testing.T, names ...string) *cluster {
 	return c
 }
 
-// freeAddress is one that nobody listens on.
+// freeAddress is one that nobody listens on. Connections come from
+// 127.0.0.1 and so never take it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.2:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 

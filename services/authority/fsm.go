@@ -71,6 +71,9 @@ func (s *State) apply(c Command) error {
 		return s.acceptVersion(c)
 	case KindForceGrant:
 		return s.forceGrant(c)
+	case KindReplaceStore:
+		// Only a record of who decided it: who votes is Raft's own configuration.
+		return s.sign(c)
 	}
 
 	return reject(ErrUnknownCommand, "unknown command %q: upgrade this node", c.Kind)

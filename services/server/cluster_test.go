@@ -116,7 +116,7 @@ func (c *testCluster) start(cfg *config.Config, listener net.Listener, dial func
 
 	options := Options{
 		Config: cfg, State: n.state, Events: n.events, Logger: zaptest.NewLogger(t, zaptest.Level(zapErrorLevel)),
-		Authority: n.authority, Volumes: n.volumes,
+		Authority: n.authority, Voters: n.authority, Volumes: n.volumes,
 		Logs: func(_ context.Context, service string, _ int, _ bool, each func(string) error) error {
 			return each("line of " + service)
 		},
@@ -276,6 +276,16 @@ func (a *fakeAuthority) ForceGrant(_ context.Context, target, who, reason string
 	a.cluster.serve(target, 6)
 
 	return nil
+}
+
+// Replacement implements Voters.
+func (a *fakeAuthority) Replacement(_ context.Context, node string) (authority.Replacement, error) {
+	return authority.Replacement{Node: node, Old: "OLD", New: "NEW"}, a.record("look at " + node)
+}
+
+// ReplaceStore implements Voters.
+func (a *fakeAuthority) ReplaceStore(_ context.Context, node, forget, who, why string) error {
+	return a.record("replace " + node + ", forget " + forget + " by " + who + " because " + why)
 }
 
 // fakeVolumes knows one volume.

@@ -35,6 +35,7 @@ func methods() map[string]method {
 		antlerv1.ClusterService_WatchEvents_FullMethodName: {RoleReader, here},
 		antlerv1.ClusterService_Switchover_FullMethodName:  {RoleAdmin, here},
 		antlerv1.ClusterService_Failover_FullMethodName:    {RoleAdmin, here},
+		antlerv1.ClusterService_ReplaceNode_FullMethodName: {RoleAdmin, here},
 
 		antlerv1.VolumeService_Get_FullMethodName:          {RoleReader, serving},
 		antlerv1.VolumeService_List_FullMethodName:         {RoleReader, serving},

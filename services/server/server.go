@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
 	"antler/services/node/config"
 )
 
@@ -29,6 +30,14 @@ type Authority interface {
 	ForceGrant(ctx context.Context, node, who, why string) error
 }
 
+// Voters is what people may ask of the quorum about its members.
+type Voters interface {
+	// Replacement looks whether the node has lost its store.
+	Replacement(ctx context.Context, node string) (authority.Replacement, error)
+	// ReplaceStore gives the node its vote back; forget names the lost store.
+	ReplaceStore(ctx context.Context, node, forget, who, why string) error
+}
+
 // Logs gives the last lines of a service's log to each (0: all), and new ones
 // until ctx ends if follow is set.
 type Logs func(ctx context.Context, service string, lines int, follow bool, each func(line string) error) error
@@ -39,9 +48,10 @@ type Options struct {
 	State  state.State
 	Events *EventLog
 	Logger *zap.Logger
-	// Authority, Volumes and Logs: calls that need one that is nil are
+	// Authority, Voters, Volumes and Logs: calls that need one that is nil are
 	// UNIMPLEMENTED.
 	Authority Authority
+	Voters    Voters
 	Volumes   Volumes
 	Logs      Logs
 	// Register adds other services; optional.

@@ -184,6 +184,13 @@ func (*fakeNode) Switchover(request *antlerv1.SwitchoverRequest, stream antlerv1
 	return stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Done: true, Node: "n2", Epoch: 6, Elapsed: durationpb.New(1900 * time.Millisecond)}})
 }
 
+func (*fakeNode) ReplaceNode(_ context.Context, request *antlerv1.ReplaceNodeRequest) (*antlerv1.ReplaceNodeResponse, error) {
+	return &antlerv1.ReplaceNodeResponse{
+		Node: request.Node, OldStore: "OLD", NewStore: "NEW", GivenUp: []string{"store OLD"},
+		Replica: &antlerv1.Replica{Phase: "blank"}, Done: request.Forget == "OLD" && request.Reason != "",
+	}, nil
+}
+
 func (*fakeNode) GetResources(context.Context, *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
 	return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{
 		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\n", Json: `{"disk":"UpToDate"}`},

@@ -1,0 +1,119 @@
+//go:build vm
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"antler/qemu-tests/lab"
+)
+
+// checkTime is for stopping the clients and reading everything back.
+const checkTime = 4 * time.Minute
+
+// check is what counts in the end: the cluster healed, nothing that a client was
+// told is untrue, never two masters, and both replicas hold the same.
+func (r *run) check() {
+	r.settle("everything")
+
+	ctx, cancel := context.WithTimeout(r.ctx, checkTime)
+	defer cancel()
+
+	result := lab.Case{Name: "NothingLost", Promise: "nothing that was acknowledged is lost or altered", Figures: map[string]any{
+		"seed": r.seed, "rounds": r.rounds, "duration_s": int(time.Since(r.began).Seconds()), "meta_version": r.version,
+	}}
+
+	fail := func(format string, args ...any) {
+		result.Failures = append(result.Failures, fmt.Sprintf(format, args...))
+		r.Errorf(format, args...)
+	}
+
+	for _, w := range r.working {
+		if err := w.Stop(ctx); err != nil {
+			fail("%v", err)
+		}
+	}
+
+	r.readBack(ctx, result.Figures, fail)
+
+	for _, problem := range r.cluster.TwoMasters() {
+		fail("two masters: %s", problem)
+	}
+
+	if err := r.verify(ctx, result.Figures); err != nil {
+		fail("%v", err)
+	}
+
+	result.Passed = !r.Failed()
+	r.report.Add(result)
+}
+
+// readBack holds all records against what the witness reads.
+func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(string, ...any)) {
+	var acknowledged, interrupted, failed, open, lost int
+
+	workloads := r.past
+	for _, w := range r.working {
+		workloads = append(workloads, w)
+	}
+
+	for _, w := range workloads {
+		result, err := w.Check(ctx, r.cluster.Machine("n3"), r.windows...)
+		if err != nil {
+			fail("%v", err)
+
+			continue
+		}
+
+		acknowledged += result.Acknowledged
+		interrupted += result.Interrupted
+		failed += result.Errors
+		open += result.Open
+		lost += len(result.Lost) + len(result.Altered) + len(result.Undone)
+
+		if !result.OK() {
+			fail("on %s: lost %v, altered %v, undone %v", w.Machine().Name, result.Lost, result.Altered, result.Undone)
+		}
+	}
+
+	if failed > 0 {
+		fail("clients got %d errors while there was no fault", failed)
+	}
+
+	figures["acknowledged"], figures["interrupted"], figures["errors"] = acknowledged, interrupted, failed
+	figures["never_answered"], figures["lost"], figures["clients"] = open, lost, len(workloads)
+	r.cluster.Say("%d acknowledged by %d clients, %d interrupted, %d errors, %d never answered; lost %d",
+		acknowledged, len(workloads), interrupted, failed, open, lost)
+}
+
+// verify has DRBD compare the replicas block by block.
+func (r *run) verify(ctx context.Context, figures map[string]any) error {
+	console := r.roles()[Serving].Console()
+
+	_, err := console.Run(ctx, fmt.Sprintf("__DRBD_NODE__=%s drbdadm -c /run/antler/drbd/meta.res verify meta", r.serving.Name))
+	if err != nil {
+		return fmt.Errorf("compare the replicas: %w", err)
+	}
+
+	for {
+		state, err := console.Run(ctx, "drbdsetup events2 --now --statistics meta")
+		if err != nil {
+			return fmt.Errorf("compare the replicas: %w", err)
+		}
+
+		if !strings.Contains(state, "replication:Verify") {
+			figures["replicas"] = "equal"
+
+			if !strings.Contains(state, "out-of-sync:0") {
+				return fmt.Errorf("the replicas differ: %s", state)
+			}
+
+			return nil
+		}
+
+		r.pass(2 * time.Second)
+	}
+}
