@@ -11,10 +11,12 @@ import (
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/google/uuid"
+
+	"antler/image/layout"
 )
 
 const (
-	sector = 512
+	sector = layout.Sector
 	mib    = 1 << 20
 
 	bootSize = 128 * mib
@@ -29,14 +31,14 @@ type slot struct {
 	start, size int64
 }
 
-// layout places our partitions one after the other from 1 MiB on, where SD
+// slotsOf places our partitions one after the other from 1 MiB on, where SD
 // cards and SSDs like them. The kernel shows the labels as PARTNAME, which is
 // how image/init finds them.
-func layout(state int64) []slot {
+func slotsOf(state int64) []slot {
 	slots := []slot{
-		{label: "antler-boot", kind: gpt.MicrosoftBasicData, size: bootSize},
-		{label: "antler-root", kind: gpt.LinuxFilesystem, size: rootSize},
-		{label: "antler-state", kind: gpt.LinuxFilesystem, size: state},
+		{label: layout.Boot, kind: gpt.MicrosoftBasicData, size: bootSize},
+		{label: layout.Root, kind: gpt.LinuxFilesystem, size: rootSize},
+		{label: layout.State, kind: gpt.LinuxFilesystem, size: state},
 	}
 	at := int64(mib)
 	for i := range slots {
@@ -77,7 +79,7 @@ func table(slots []slot) *gpt.Table {
 // makeDisk writes out/antler.img. It is sparse: what no step writes takes no room.
 func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	tmp := filepath.Join(out, "antler.img.new")
-	slots := layout(state)
+	slots := slotsOf(state)
 	boot, root := slots[0], slots[1]
 	if err := writeTable(tmp, slots); err != nil {
 		return fmt.Errorf("partition %s: %w", tmp, err)

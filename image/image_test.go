@@ -14,7 +14,7 @@ import (
 )
 
 func TestLayoutDoesNotOverlap(t *testing.T) {
-	slots := layout(64 * mib)
+	slots := slotsOf(64 * mib)
 	require.Len(t, slots, 3)
 	at := int64(mib)
 	for _, s := range slots {
@@ -27,7 +27,7 @@ func TestLayoutDoesNotOverlap(t *testing.T) {
 
 func TestTableReadsBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
-	slots := layout(64 * mib)
+	slots := slotsOf(64 * mib)
 	require.NoError(t, writeTable(path, slots))
 	disk, err := file.OpenFromPath(path, true)
 	require.NoError(t, err)

@@ -68,7 +68,7 @@ func writeInitramfs(w io.Writer, init []byte, modules string) error {
 		return err
 	}
 	c := &cpio{w: w}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "boot", "root", "modules"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules"} {
 		c.entry(dir, modeDir|0o755, 0, nil)
 	}
 	// The kernel opens /dev/console for init before init can mount anything.

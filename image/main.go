@@ -5,7 +5,7 @@
 // The image is made of three partitions (disk.go):
 //
 //	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
-//	              put there by whoever flashes the card
+//	              put there by whoever flashes the card (services/node/bootconfig)
 //	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
 //	antler-state  mounted on /var: everything a node may not forget. Blank in the
 //	              image; on the first boot it grows to the card and gets an ext4

@@ -15,7 +15,6 @@ import (
 	"github.com/siderolabs/go-procfs/procfs"
 	"github.com/spf13/cobra"
 
-	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/replication"
@@ -90,19 +89,7 @@ func command() *cobra.Command {
 
 			return run(cmd.Context(), cfg)
 		},
-	}, &cobra.Command{
-		Use:   "prepare",
-		Short: "Set host name, network and console as the configuration says (the appliance image does so at boot)",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := load()
-			if err != nil {
-				return err
-			}
-
-			return node.Prepare(cfg, "/")
-		},
-	})
+	}, prepareCommand(&configPath, load))
 
 	return root
 }

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-var labels = []string{"antler-boot", "antler-root", "antler-state"}
+	"antler/image/layout"
+)
 
 // waitForParts looks until one disk shows all our partitions.
 func waitForParts(block string, patience time.Duration) (map[string]string, error) {
@@ -19,7 +19,7 @@ func waitForParts(block string, patience time.Duration) (map[string]string, erro
 			return parts, err
 		}
 		if time.Now().After(end) {
-			return nil, fmt.Errorf("no disk with partitions %s after %v: flash the image again", strings.Join(labels, ", "), patience)
+			return nil, fmt.Errorf("no disk with partitions %s after %v: flash the image again", strings.Join(layout.Labels(), ", "), patience)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func findParts(block string) (map[string]string, error) {
 	for _, path := range uevents {
 		dir := filepath.Dir(path)
 		label, err := partName(path)
-		if err != nil || !slices.Contains(labels, label) {
+		if err != nil || !slices.Contains(layout.Labels(), label) {
 			continue
 		}
 		disk, err := diskOf(dir)
@@ -50,7 +50,7 @@ func findParts(block string) (map[string]string, error) {
 	}
 	var complete []string
 	for disk, parts := range disks {
-		if len(parts) == len(labels) {
+		if len(parts) == len(layout.Labels()) {
 			complete = append(complete, disk)
 		}
 	}

@@ -13,10 +13,12 @@ import (
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"golang.org/x/sys/unix"
+
+	"antler/image/layout"
 )
 
 const (
-	sector = 512
+	sector = layout.Sector
 	// worthIt is the least room to grow by: what is left over by rounding is not
 	// worth touching a partition table.
 	worthIt = 16 << 20

@@ -110,7 +110,7 @@ func TestSetSysctls(t *testing.T) {
 }
 
 func TestKeepReplacesWhole(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a/config.yaml")
+	path := filepath.Join(t.TempDir(), "a/machine-id")
 	require.NoError(t, keep(path, []byte("first")))
 	require.NoError(t, keep(path, []byte("second")))
 	got, err := os.ReadFile(path)
@@ -118,7 +118,7 @@ func TestKeepReplacesWhole(t *testing.T) {
 	require.Equal(t, "second", string(got))
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "it may hold keys")
+	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm())
 	entries, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "nothing left behind")

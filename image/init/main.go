@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"antler/image/layout"
 )
 
 const (
@@ -47,14 +49,14 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	if err := mount("/dev/"+parts["antler-root"], newRoot, "squashfs", unix.MS_RDONLY, ""); err != nil {
+	if err := mount("/dev/"+parts[layout.Root], newRoot, "squashfs", unix.MS_RDONLY, ""); err != nil {
 		return err
 	}
-	if err := growState("/sys/class/block", parts["antler-state"]); err != nil {
+	if err := growState("/sys/class/block", parts[layout.State]); err != nil {
 		// A small state partition is better than no node.
 		fmt.Fprintln(os.Stderr, "antler init: the state partition stays as small as it is:", err)
 	}
-	if err := mountState("/dev/"+parts["antler-state"], filepath.Join(newRoot, "var")); err != nil {
+	if err := mountState("/dev/"+parts[layout.State], filepath.Join(newRoot, "var")); err != nil {
 		return err
 	}
 	if err := seed("/run", run); err != nil {
@@ -66,7 +68,8 @@ func boot() error {
 	if err := setSysctls(filepath.Join(newRoot, "etc/sysctl.d/antler.conf"), "/proc/sys"); err != nil {
 		return err
 	}
-	if err := takeConfig("/dev/"+parts["antler-boot"], filepath.Join(newRoot, "var/lib/antler/etc")); err != nil {
+	// antlerd prepare looks there for antler.yaml.
+	if err := os.Symlink("/dev/"+parts[layout.Boot], "/run/antler/boot-partition"); err != nil {
 		return err
 	}
 	if err := identify(newRoot); err != nil {

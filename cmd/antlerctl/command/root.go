@@ -79,6 +79,7 @@ The client configuration is, in this order: --config, $ANTLERCONFIG,
 ~/.antler/config.yaml, and else the unix socket of the node it runs on.`
 
 const rootExample = `  antlerctl gen config cluster.yaml -o home     # a CA and everybody's files
+  antlerctl flash antler.img.xz /dev/sdX --node-config home/n1.yaml
   export ANTLERCONFIG=$PWD/home/admin.yaml
   antlerctl status                              # who serves, what is wrong
   antlerctl events -f                           # what happens, as it happens
@@ -124,7 +125,7 @@ func New(env Environment) *cobra.Command {
 	root.AddCommand(
 		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
 		a.nodeCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand(),
-		a.genCommand(), a.versionCommand(),
+		a.genCommand(), a.flashCommand(), a.versionCommand(),
 	)
 
 	return root
