@@ -70,6 +70,17 @@ func TestEveryProgramFindsItsLibraries(t *testing.T) {
 	}
 	require.Greater(t, count, 20)
 
+	// What antlerd writes for DRBD 9, checked by the program that will read it.
+	config, err := os.ReadFile("../services/replication/testdata/nine/n1.res")
+	require.NoError(t, err)
+	require.NoError(t, put(filepath.Join(root, "tmp/n1.res"), config, 0o644))
+	for _, node := range []string{"n1", "n2"} {
+		out, err := exec.CommandContext(t.Context(), "chroot", root,
+			"/usr/bin/env", "__DRBD_NODE__="+node, "/usr/sbin/drbdadm", "-c", "/tmp/n1.res", "dump", "meta").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "on-no-quorum     suspend-io;")
+	}
+
 	for _, command := range [][]string{{"/usr/bin/antlerd", "--version"}, {"/usr/sbin/mfsmaster", "-v"}, {"/usr/bin/sh", "-c", "exit 0"}} {
 		out, err := exec.CommandContext(t.Context(), "chroot", append([]string{root}, command...)...).CombinedOutput()
 		require.NoError(t, err, "%v: %s", command, out)

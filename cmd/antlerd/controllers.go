@@ -55,7 +55,10 @@ func (d *antlerd) everywhere() []controller.Controller {
 	return []controller.Controller{
 		&authority.StatusController{Authority: d.authority, Events: d.events},
 		&report.Controller{Authority: d.authority, Version: version.Version},
-		&node.ModuleController{Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper},
+		&node.ModuleController{
+			Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper,
+			Helpless: func() bool { return d.drbdVersion() == replication.Version9 },
+		},
 		d.fence(),
 		&containers.Controller{Runtime: d.tasks, LogDir: containers.DefaultPlaces(config.RunDir).LogDir()},
 		&containers.LogController{Dir: containers.DefaultPlaces(config.RunDir).LogDir()},
@@ -106,7 +109,9 @@ func (d *antlerd) serving() []controller.Controller {
 	}
 
 	peer, _ := d.config.Peer()
-	drbd := replication.DRBD{Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name}
+	drbd := replication.DRBD{
+		Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name, Version: d.drbdVersion,
+	}
 
 	return []controller.Controller{
 		&duty.Controller{
@@ -118,6 +123,7 @@ func (d *antlerd) serving() []controller.Controller {
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
 			Fencer: d.authority, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
+			Version: d.drbdVersion,
 		},
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},

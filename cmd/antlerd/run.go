@@ -42,6 +42,8 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	// drbdVersion tells the kernel's DRBD.
+	drbdVersion func() replication.Version
 	// watchdog is nil where there is none.
 	watchdog *node.Watchdog
 }
@@ -101,7 +103,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 }
 
 func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
-	d := &antlerd{config: cfg, timing: authority.DefaultTiming()}
+	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbdVersion: replication.KernelVersion(replication.ProcDRBD)}
 
 	var err error
 

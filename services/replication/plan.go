@@ -62,9 +62,12 @@ func next(s situation) step {
 		return stepUp
 	case s.stale && s.kernel.suspended == "" && !s.broken:
 		return stepUp
+	// It is out of the primary role by force (DRBD 9), and not to come back to it.
+	case s.spec.Force && s.kernel.role != RolePrimary:
+		return s.tend()
 	case s.spec.Role == RolePrimary && s.kernel.role != RolePrimary:
 		return s.ascend()
-	case s.spec.Role == RolePrimary && s.kernel.suspended == suspendedFencing && !s.fencing && s.kernel.connection != connected:
+	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.kernel.connection != connected:
 		return stepFence
 	}
 

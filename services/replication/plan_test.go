@@ -59,6 +59,12 @@ func TestNext(t *testing.T) {
 		{"adopted: what is secondary stays so", situation{spec: &keep, kernel: up}, stepNone},
 
 		{"promote", situation{spec: &serve, kernel: up}, stepPromote},
+		{"out of it by force: not promoted again", situation{spec: &force, kernel: up}, stepNone},
+		{"DRBD 9 lacks its quorum", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.suspended = suspendedQuorum })}, stepFence},
+		{"frozen for another reason as well", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.suspended = "user,quorum" })}, stepNone},
+		{"DRBD 9, out by force: nobody is outdated", situation{spec: &force, kernel: with(frozen, func(k *kernel) {
+			k.role, k.suspended = RoleSecondary, suspendedQuorum
+		})}, stepNone},
 		{"promote with the peer gone", situation{spec: &serve, kernel: with(up, func(k *kernel) { k.connection, k.disk = "Connecting", diskConsistent })}, stepPromote},
 		{"given up in this epoch", situation{spec: &serve, kernel: up, failedEpoch: epoch}, stepNone},
 		{"given up in an epoch before", situation{spec: &serve, kernel: up, failedEpoch: epoch - 1}, stepPromote},

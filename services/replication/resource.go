@@ -149,7 +149,7 @@ func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool { return s.Usable() && s.
 // Usable reports whether the replica is primary, its disk good, and its I/O not
 // suspended for another reason than to wait for the quorum's word.
 func (s ReplicaStatusSpec) Usable() bool {
-	frozen := s.Suspended != "" && s.Suspended != suspendedFencing
+	frozen := s.Suspended != "" && !awaitsWord(s.Suspended)
 
 	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Disk == diskUpToDate && !frozen
 }
