@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -56,8 +57,36 @@ func marked(device string) (bool, error) {
 // replicated and a takeover replays it; inode tables are written at once, for
 // the same reason.
 func (HostDisk) Format(ctx context.Context, device string) error {
+	err := beginsBlank(device)
+	if err != nil {
+		return err
+	}
+
 	return command(ctx, "mkfs.ext4", "-q", "-L", "antler-meta", "-m", "0", "-J", "size=8",
 		"-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-N", "4096", device)
+}
+
+// beginsBlank is the last look before a file system is made: a replica has been
+// blank from its creation until then, so anything at its beginning is data.
+func beginsBlank(device string) error {
+	file, err := os.Open(device)
+	if err != nil {
+		return fmt.Errorf("look at %s before it is formatted: %w", device, err)
+	}
+	defer file.Close()
+
+	content := make([]byte, 1<<20)
+
+	n, err := file.ReadAt(content, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("look at %s before it is formatted: %w", device, err)
+	}
+
+	if len(bytes.Trim(content[:n], "\x00")) > 0 {
+		return fmt.Errorf("format %s: it holds something that is no file system of ours, so nothing is written to it: if it is not needed, take the replica's disk out of service and blank it", device)
+	}
+
+	return nil
 }
 
 // mountOptions: a failing device must stop the master, not turn read-only

@@ -62,6 +62,9 @@ type Disk interface {
 	Mounted() (bool, error)
 	// Prepare makes the data directory, with the empty metadata if it is new.
 	Prepare(empty bool) error
+	// Install puts metadata that a restore has staged into the data directory. It
+	// is called by a person's word only, and puts aside what is there.
+	Install(Stored) error
 	// Stored is what a start would load.
 	Stored() (Stored, error)
 	// Healthy says why a master must not go on: read-only or full.

@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"syscall"
@@ -120,6 +121,13 @@ func (m *machine) Prepare(empty bool) error {
 	if empty {
 		m.set(func() { m.stored = metadata.Stored{New: true} })
 	}
+
+	return nil
+}
+
+func (m *machine) Install(want metadata.Stored) error {
+	m.did(fmt.Sprintf("install %d", want.Version))
+	m.set(func() { m.stored = want })
 
 	return nil
 }
@@ -332,6 +340,20 @@ func TestFirstBootFormatsOnceAndWaitsForTheRecord(t *testing.T) {
 	m.started(t, 1)
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
 	require.True(t, m.was("format"))
+}
+
+func TestRestoreOnABlankReplica(t *testing.T) {
+	m := &machine{version: 40}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", Format: true, MinMetaVersion: 40, MetadataID: 7})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.True(s.Formatted) })
+	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", MinMetaVersion: 40, MetadataID: 7})
+	m.started(t, 1)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+	require.Equal(t, []string{"format", "mount", "install 40"}, m.only("format", "mount", "install 40"))
 }
 
 func TestWithoutConsentNothingIsFormatted(t *testing.T) {
