@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antler/services/containers"
+	"antler/services/metadata/files"
 	"antler/services/node/config"
 )
 
@@ -177,8 +178,8 @@ func (HostDisk) Prepare(empty bool) error {
 		return fmt.Errorf("remove the stale lock: %w", err)
 	}
 
-	// mfsmaster would append to a torn line: see CutTornChange.
-	_, err = CutTornChange(DataPath)
+	// mfsmaster would append to a torn line: see files.CutTornChange.
+	_, err = files.CutTornChange(DataPath)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func firstMetadata() error {
 
 	temporary := inData("first.tmp")
 
-	err = writeDurably(temporary, []byte(emptyMetadata))
+	err = writeDurably(temporary, []byte(files.Empty))
 	if err != nil {
 		return fmt.Errorf("write the empty metadata: %w", err)
 	}
@@ -231,7 +232,7 @@ func writeDurably(path string, content []byte) error {
 }
 
 // Stored implements Disk.
-func (HostDisk) Stored() (Stored, error) { return ReadStored(DataPath) }
+func (HostDisk) Stored() (files.Stored, error) { return files.ReadStored(DataPath) }
 
 // leastFree is what must be free for the changelog to go on while somebody
 // makes room: some hours' worth.

@@ -14,6 +14,7 @@ import (
 
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/metadata/files"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/replication"
@@ -64,9 +65,9 @@ type Disk interface {
 	Prepare(empty bool) error
 	// Install puts metadata that a restore has staged into the data directory. It
 	// is called by a person's word only, and puts aside what is there.
-	Install(Stored) error
+	Install(files.Stored) error
 	// Stored is what a start would load.
-	Stored() (Stored, error)
+	Stored() (files.Stored, error)
 	// Healthy says why a master must not go on: read-only or full.
 	Healthy() error
 	// Unmount ends when it is unmounted or ctx does.

@@ -23,6 +23,7 @@ import (
 	"antler/services/authority"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/metadata/files"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/replication"
@@ -33,7 +34,7 @@ type machine struct {
 	mu         sync.Mutex
 	filesystem bool
 	mounted    bool
-	stored     metadata.Stored
+	stored     files.Stored
 	sick       error
 	silent     bool
 	// slow: it is at work though it is silent.
@@ -119,20 +120,20 @@ func (m *machine) Mounted() (bool, error) {
 
 func (m *machine) Prepare(empty bool) error {
 	if empty {
-		m.set(func() { m.stored = metadata.Stored{New: true} })
+		m.set(func() { m.stored = files.Stored{New: true} })
 	}
 
 	return nil
 }
 
-func (m *machine) Install(want metadata.Stored) error {
+func (m *machine) Install(want files.Stored) error {
 	m.did(fmt.Sprintf("install %d", want.Version))
 	m.set(func() { m.stored = want })
 
 	return nil
 }
 
-func (m *machine) Stored() (metadata.Stored, error) {
+func (m *machine) Stored() (files.Stored, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
@@ -325,7 +326,7 @@ func serve(t *testing.T, m *machine, spec metadata.MasterSpecSpec) {
 }
 
 func aged() *machine {
-	return &machine{filesystem: true, version: 50, stored: metadata.Stored{Version: 50, ID: 7}}
+	return &machine{filesystem: true, version: 50, stored: files.Stored{Version: 50, ID: 7}}
 }
 
 func TestFirstBootFormatsOnceAndWaitsForTheRecord(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"antler/services/metadata/files"
 )
 
 // adoptPatience is how long a container that may have run before antlerd was
@@ -116,7 +118,7 @@ func (m *master) firstContent(spec *MasterSpecSpec) (made string, err error) {
 
 	made = fmt.Sprintf("metadata version %d is restored", spec.MinMetaVersion)
 
-	return made, m.Disk.Install(Stored{Version: spec.MinMetaVersion, ID: spec.MetadataID})
+	return made, m.Disk.Install(files.Stored{Version: spec.MinMetaVersion, ID: spec.MetadataID})
 }
 
 // start looks at what would be loaded, and starts mfsmaster if that is at least

@@ -44,6 +44,10 @@ func methods() map[string]method {
 		antlerv1.VolumeService_Delete_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Undelete_FullMethodName:     {RoleAdmin, serving},
 
+		antlerv1.MetadataService_ListSources_FullMethodName: {RoleReader, here},
+		antlerv1.MetadataService_Fetch_FullMethodName:       {RoleAdmin, here},
+		antlerv1.MetadataService_Restore_FullMethodName:     {RoleAdmin, here},
+
 		antlerv1.NodeService_ListServices_FullMethodName: {RoleReader, here},
 		antlerv1.NodeService_StreamLogs_FullMethodName:   {RoleReader, here},
 		antlerv1.NodeService_GetResources_FullMethodName: {RoleReader, here},

@@ -123,7 +123,7 @@ func New(env Environment) *cobra.Command {
 
 	root.AddCommand(
 		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
-		a.nodeCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand(),
+		a.nodeCommand(), a.metadataCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand(),
 		a.genCommand(), a.versionCommand(),
 	)
 

@@ -1,4 +1,4 @@
-package metadata
+package files
 
 import (
 	"encoding/binary"
@@ -103,7 +103,7 @@ func TestFetchStageInstall(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(places.Data, "metadata.mfs"), []byte(metadataFile(15, 7)), 0o600))
 
 	for range 2 {
-		require.NoError(t, install(stagePath, places.Data, Stored{Version: 21, ID: 7}))
+		require.NoError(t, Install(stagePath, places.Data, Stored{Version: 21, ID: 7}))
 
 		sources := places.Sources()
 		require.Len(t, sources, 3)
@@ -113,8 +113,8 @@ func TestFetchStageInstall(t *testing.T) {
 	}
 
 	// Nothing but what the quorum agreed to.
-	require.ErrorContains(t, install(stagePath, places.Data, Stored{Version: 30, ID: 7}), "the quorum agreed to version 30")
-	require.ErrorContains(t, install(stagePath, places.Data, Stored{Version: 22, ID: 8}), "the quorum agreed")
+	require.ErrorContains(t, Install(stagePath, places.Data, Stored{Version: 30, ID: 7}), "the quorum agreed to version 30")
+	require.ErrorContains(t, Install(stagePath, places.Data, Stored{Version: 22, ID: 8}), "the quorum agreed")
 
 	require.ErrorIs(t, places.Fetch("n3/saved-7", stage.Add), ErrNoSource)
 }

@@ -1,4 +1,4 @@
-package metadata
+package files
 
 import (
 	"errors"
@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"antler/services/node/config"
 )
 
 // Places are where this node keeps metadata.
@@ -23,14 +21,6 @@ type Places struct {
 	Data, SavedIn string
 	// Metalogger is the metalogger's directory.
 	Metalogger string
-}
-
-// HostPlaces are those of the appliance image.
-func HostPlaces(node string) Places {
-	return Places{
-		Node: node, Data: DataPath, SavedIn: config.MetadataPath,
-		Metalogger: filepath.Join(config.StateDir, "metalogger"),
-	}
 }
 
 // savedPrefix of the directories that a restore puts aside.

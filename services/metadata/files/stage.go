@@ -1,4 +1,4 @@
-package metadata
+package files
 
 import (
 	"errors"
@@ -9,14 +9,7 @@ import (
 	"regexp"
 
 	"golang.org/x/sys/unix"
-
-	"antler/services/containers"
-	"antler/services/node/config"
 )
-
-// StagePath is where a restore gathers what it will start from, before anything
-// else is touched.
-const StagePath = config.StateDir + "/restore"
 
 // Stage gathers the files of a source in a directory of its own.
 type Stage struct {
@@ -110,10 +103,10 @@ func (s *Stage) Close() (Source, error) {
 	return source, err
 }
 
-// install puts staged metadata into the data directory. What was there stays
+// Install puts staged metadata into the data directory. What was there stays
 // beside it, under another name. It may be repeated: what is in place is left
 // alone.
-func install(stage, data string, want Stored) error {
+func Install(stage, data string, want Stored) error {
 	there, err := ReadSource(data)
 	if err == nil && there.Version == want.Version && there.ID == want.ID {
 		return nil
@@ -218,20 +211,4 @@ func syncDirectory(path string) error {
 	}
 
 	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// Install implements Disk.
-func (HostDisk) Install(want Stored) error {
-	err := install(StagePath, DataPath, want)
-	if err != nil {
-		return err
-	}
-
-	return filepath.WalkDir(DataPath, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-
-		return os.Lchown(path, containers.MFSUser, containers.MFSUser)
-	})
 }
