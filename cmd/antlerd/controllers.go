@@ -19,6 +19,7 @@ import (
 	"antler/services/authority/report"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/metadata/files"
 	"antler/services/moosefs"
 	"antler/services/moosefs/protocol"
 	"antler/services/node"
@@ -266,3 +267,9 @@ func nodeAddresses(cluster config.Cluster) []netip.Addr {
 
 	return out
 }
+
+// hostMetadata is what this node keeps of the metadata.
+type hostMetadata struct{ files.Places }
+
+// Save implements server.Metadata.
+func (hostMetadata) Save(ctx context.Context) error { return (&localMaster{}).Save(ctx) }

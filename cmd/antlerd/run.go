@@ -21,6 +21,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/metadata"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
@@ -161,7 +162,8 @@ func (d *antlerd) newServer() (*server.Server, error) {
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
-		Authority: d.authority, Voters: d.authority, Volumes: d.newStore(),
+		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{metadata.HostPlaces(d.config.Node.Name)}, StagePath: metadata.StagePath,
+		Volumes: d.newStore(),
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)
 		},

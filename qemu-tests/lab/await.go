@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,16 +41,30 @@ func (c *Cluster) AwaitHealthy(ctx context.Context) error {
 	})
 }
 
-// promisedChunk ends the summary of a problem that says too little to wait for: a
-// chunk that was promised to a client and that nobody made counts for up to an
-// hour (docs/limits.md). Whether anything is lost, reading it back shows.
-const promisedChunk = "have no copy, though all chunkservers are there"
+// What the summaries of two problems end in. A chunk that was promised to a client
+// and that nobody made counts for up to an hour (docs/limits.md): whether anything
+// is lost, reading it back shows. A copy is made again five minutes after a
+// chunkserver was lost, so that one which only boots costs nothing.
+const (
+	promisedChunk = "have no copy, though all chunkservers are there"
+	copyToMake    = "have one copy left of several"
+)
 
-// AwaitSettled waits as AwaitHealthy does, but for chunks that nobody ever made.
+// AwaitSettled waits until all nodes, services and replicas are as they should
+// be. Chunks that MooseFS has yet to look after don't count.
 func (c *Cluster) AwaitSettled(ctx context.Context) error {
-	return c.await(ctx, "a cluster that has healed", func(status *antlerv1.ClusterStatus) string {
+	return c.awaitAllBut(ctx, "a cluster that has healed", promisedChunk, copyToMake)
+}
+
+// AwaitCopies waits until every chunk that was ever made has all its copies, too.
+func (c *Cluster) AwaitCopies(ctx context.Context) error {
+	return c.awaitAllBut(ctx, "all copies of all chunks", promisedChunk)
+}
+
+func (c *Cluster) awaitAllBut(ctx context.Context, what string, passing ...string) error {
+	return c.await(ctx, what, func(status *antlerv1.ClusterStatus) string {
 		for _, p := range status.GetProblems() {
-			if !strings.HasSuffix(p.GetSummary(), promisedChunk) {
+			if !slices.ContainsFunc(passing, func(end string) bool { return strings.HasSuffix(p.GetSummary(), end) }) {
 				return problems(status)
 			}
 		}

@@ -56,7 +56,7 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 // forced is the last epoch that a person forced.
 func forced(s AuthorityStatusSpec) uint64 {
 	for _, a := range slices.Backward(s.Audit) {
-		if a.Kind == KindForceGrant {
+		if a.Kind == KindForceGrant || a.Kind == KindRestore {
 			return a.Epoch
 		}
 	}

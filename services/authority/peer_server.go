@@ -156,7 +156,7 @@ func (l *leadership) submit(from string, raw []byte) outcome {
 		return outcome{state: record, index: index, err: err}
 	}
 
-	if c.Kind == KindForceGrant {
+	if c.Kind == KindForceGrant || c.Kind == KindRestore {
 		c.Term = l.term
 
 		return l.forced(c)
@@ -176,9 +176,9 @@ func (l *leadership) admit(from string, c Command) error {
 	switch c.Kind {
 	case KindConsent, KindGrant, KindClearTarget, KindReplaceStore:
 		return reject(ErrNotHolder, "%s is decided by the leader of the quorum, not proposed by %s", c.Kind, from)
-	case KindForceGrant:
+	case KindForceGrant, KindRestore:
 		if !l.lease.MayGrant(l.now(), record) {
-			return reject(ErrLeaseRunning, "force epoch %d to %s: %s may still serve: stop it first, or try again in %s", c.Epoch, c.Node, record.Holder, l.timing.GrantWait)
+			return reject(ErrLeaseRunning, "%s epoch %d on %s: %s may still serve: stop it first, or try again in %s", c.Kind, c.Epoch, c.Node, record.Holder, l.timing.GrantWait)
 		}
 
 		// With another epoch the record will reject it.

@@ -96,6 +96,10 @@ func (s situation) ascend() step {
 	switch {
 	case fresh && s.spec.Peer == "":
 		return stepFirst
+	// The peer, if it is blank as well, gets all blocks. Before one that has data
+	// it is left to DRBD, which connects them not.
+	case fresh && s.spec.Restored && k.peerDisk != diskUpToDate && s.failedEpoch != s.spec.Epoch:
+		return stepFirst
 	// Both were zeroed when they were created: that is why they are equal.
 	case fresh && k.connection == connected && k.peerDisk == diskInconsistent:
 		return stepEqual

@@ -32,6 +32,8 @@ func TestNext(t *testing.T) {
 	first.Formatted, first.First = false, true
 	alone := first
 	alone.Peer = ""
+	restored := first
+	restored.Restored = true
 	force := serve
 	force.Force = true
 	forceDown := rest
@@ -74,6 +76,10 @@ func TestNext(t *testing.T) {
 		{"but not without the peer", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepNone},
 		{"nor with a peer that has data", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
 		{"nor once it was formatted", situation{spec: &serve, kernel: fresh}, stepPromote},
+		{"restored: not equal, but the first version", situation{spec: &restored, kernel: fresh}, stepFirst},
+		{"restored, without the peer", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepFirst},
+		{"restored, but the peer has data", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
+		{"restored on a replica that has data", situation{spec: &restored, kernel: up}, stepPromote},
 		{"the only replica is the first version", situation{spec: &alone, kernel: with(fresh, func(k *kernel) { k.connection = "" })}, stepFirst},
 		{"the only replica, later", situation{spec: &alone, kernel: with(up, func(k *kernel) { k.connection = "" })}, stepPromote},
 

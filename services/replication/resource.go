@@ -62,6 +62,9 @@ type ReplicaSpecSpec struct {
 	// First is true on the node that declares the two blank replicas equal
 	// (the holder of the first epoch, until Formatted).
 	First bool `yaml:"first"`
+	// Restored is true beside First when metadata was served before and a person
+	// has given all replicas up: no two of them are equal then.
+	Restored bool `yaml:"restored,omitempty"`
 	// Force breaks off frozen I/O with errors to get out of the primary role:
 	// the lease is lost and nothing that is still unwritten may be kept.
 	Force bool `yaml:"force"`

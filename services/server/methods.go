@@ -48,6 +48,10 @@ func methods() map[string]method {
 		// What the driver can do is the same on every node.
 		csi.Controller_ControllerGetCapabilities_FullMethodName: {RoleAdmin, here},
 
+		antlerv1.MetadataService_ListSources_FullMethodName: {RoleReader, here},
+		antlerv1.MetadataService_Fetch_FullMethodName:       {RoleAdmin, here},
+		antlerv1.MetadataService_Restore_FullMethodName:     {RoleAdmin, here},
+
 		antlerv1.NodeService_ListServices_FullMethodName: {RoleReader, here},
 		antlerv1.NodeService_StreamLogs_FullMethodName:   {RoleReader, here},
 		antlerv1.NodeService_GetResources_FullMethodName: {RoleReader, here},

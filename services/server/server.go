@@ -20,7 +20,7 @@ import (
 	"antler/services/node/config"
 )
 
-// Authority is what people may ask of the quorum. Both return when the quorum
+// Authority is what people may ask of the quorum. All return when the quorum
 // has recorded the wish, or with why it won't; what follows is seen in
 // resources.
 type Authority interface {
@@ -28,6 +28,9 @@ type Authority interface {
 	SetTarget(ctx context.Context, node string) error
 	// ForceGrant grants an epoch to the node by a person's word.
 	ForceGrant(ctx context.Context, node, who, why string) error
+	// Restore grants an epoch to the node to form the cluster anew from metadata
+	// that it has at hand.
+	Restore(ctx context.Context, node string, metaVersion, metadataID uint64, who, why string) error
 }
 
 // Voters is what people may ask of the quorum about its members.
@@ -48,10 +51,13 @@ type Options struct {
 	State  state.State
 	Events *EventLog
 	Logger *zap.Logger
-	// Authority, Voters, Volumes and Logs: calls that need one that is nil are
+	// Authority, Voters, Metadata, Volumes and Logs: calls that need one that is nil are
 	// UNIMPLEMENTED.
 	Authority Authority
 	Voters    Voters
+	Metadata  Metadata
+	// StagePath is where a restore gathers what it starts from.
+	StagePath string
 	Volumes   Volumes
 	Logs      Logs
 	// Register adds other services; optional.
@@ -118,6 +124,7 @@ func New(options Options) (*Server, error) {
 
 	antlerv1.RegisterClusterServiceServer(s.grpc, &clusterService{server: s})
 	antlerv1.RegisterVolumeServiceServer(s.grpc, &volumeService{server: s})
+	antlerv1.RegisterMetadataServiceServer(s.grpc, &metadataService{server: s})
 	antlerv1.RegisterNodeServiceServer(s.grpc, &nodeService{server: s})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)

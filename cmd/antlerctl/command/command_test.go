@@ -218,6 +218,7 @@ func cluster(t *testing.T) string {
 	antlerv1.RegisterClusterServiceServer(server, &fakeNode{})
 	antlerv1.RegisterNodeServiceServer(server, &fakeNode{})
 	antlerv1.RegisterVolumeServiceServer(server, &fakeNode{})
+	antlerv1.RegisterMetadataServiceServer(server, fakeSources{})
 	healthv1.RegisterHealthServer(server, health.NewServer())
 
 	go func() { _ = server.Serve(listener) }()

@@ -1,0 +1,131 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Places are where this node keeps metadata.
+type Places struct {
+	// Node is this node's name.
+	Node string
+	// Data is mfsmaster's directory; nothing is there unless the replica is
+	// mounted. SavedIn is where restores put aside what was there before, in
+	// directories beginning with "saved-".
+	Data, SavedIn string
+	// Metalogger is the metalogger's directory.
+	Metalogger string
+}
+
+// savedPrefix of the directories that a restore puts aside.
+const savedPrefix = "saved-"
+
+// Sources are all places of this node that exist, with what is in them.
+func (p Places) Sources() []Source {
+	dirs := [][2]string{{"replica", p.Data}, {"metalogger", p.Metalogger}}
+
+	saved, _ := filepath.Glob(filepath.Join(p.SavedIn, savedPrefix+"*"))
+	slices.Sort(saved)
+
+	for _, dir := range saved {
+		dirs = append(dirs, [2]string{filepath.Base(dir), dir})
+	}
+
+	var sources []Source
+
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir[1]); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+
+		source, err := ReadSource(dir[1])
+		if err != nil {
+			source.Problem = err.Error()
+		}
+
+		source.Name = p.Node + "/" + dir[0]
+		sources = append(sources, source)
+	}
+
+	return sources
+}
+
+// ErrNoSource says that this node has no such source, or nothing could be loaded
+// from it.
+var ErrNoSource = errors.New("no such source")
+
+// chunkSize is how much of a file is handed on at a time.
+const chunkSize = 256 << 10
+
+// Fetch hands each the files that a restore from the source needs, under the
+// names that a master gives them. They may be read while somebody writes to them:
+// whoever keeps them looks at what came.
+func (p Places) Fetch(name string, each func(file string, chunk []byte) error) error {
+	sources := p.Sources()
+
+	i := slices.IndexFunc(sources, func(s Source) bool { return s.Name == name })
+	if i < 0 {
+		return fmt.Errorf("fetch metadata from %s: %w on %s", name, ErrNoSource, p.Node)
+	}
+
+	source := sources[i]
+	if source.Version == 0 {
+		return fmt.Errorf("fetch metadata from %s: %w that could be loaded: %s", name, ErrNoSource, source.Problem)
+	}
+
+	err := readFile(source.base, "metadata.mfs.back", each)
+	if err != nil {
+		return fmt.Errorf("fetch metadata from %s: %w", name, err)
+	}
+
+	for n, file := range source.changes {
+		// Number 0 is what the master will write to.
+		err = readFile(file, fmt.Sprintf("changelog.%d.mfs", len(source.changes)-n), each)
+		if err != nil {
+			return fmt.Errorf("fetch metadata from %s: %w", name, err)
+		}
+	}
+
+	return nil
+}
+
+func readFile(path, name string, each func(file string, chunk []byte) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+
+	buffer := make([]byte, chunkSize)
+
+	for {
+		n, err := file.Read(buffer)
+		if n > 0 {
+			sendErr := each(name, buffer[:n])
+			if sendErr != nil {
+				return sendErr
+			}
+		}
+
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// NodeOf is the node on which the source is: the part before the slash.
+func NodeOf(source string) string {
+	node, _, _ := strings.Cut(source, "/")
+
+	return node
+}
