@@ -21,6 +21,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/kubernetes"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
@@ -42,6 +43,8 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	// orphans is nil where no pod can have volumes.
+	orphans *kubernetes.Orphans
 	// watchdog is nil where there is none.
 	watchdog *node.Watchdog
 }
@@ -81,8 +84,9 @@ func run(ctx context.Context, cfg *config.Config) error {
 		group.Go(func() error { return d.handler.Run(inner) })
 	}
 
-	if d.servesKubelet() {
+	if d.orphans != nil {
 		group.Go(func() error { return d.kubeletSockets().Run(inner) })
+		group.Go(func() error { return d.orphans.Run(inner) })
 	}
 
 	_, err = daemon.SdNotify(false, daemon.SdNotifyReady)
