@@ -6,7 +6,7 @@ BUILD       := build
 TOOLS       := $(BUILD)/tools
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS     := -s -w -X antler/services/node/version.Version=$(VERSION)
-UNIT        := ./api/... ./cmd/... ./extension/... ./image/... ./services/... ./qemu-tests/...
+UNIT        := ./api/... ./cmd/... ./deploy/... ./extension/... ./image/... ./services/... ./qemu-tests/...
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.0
 

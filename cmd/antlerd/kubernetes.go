@@ -44,11 +44,15 @@ func (d *antlerd) registerCSI(registrar grpc.ServiceRegistrar) {
 		return
 	}
 
-	csi.RegisterNodeServer(registrar, &kubernetes.Node{
+	remote := kubernetes.Remote{Controller: csi.NewControllerClient(conn)}
+	node := &kubernetes.Node{
 		Name: d.config.Node.Name, Cluster: cluster.ID, Kubelet: cluster.Kubernetes.Kubelet(), MaxVolumes: cluster.Kubernetes.MaxVolumes,
 		Data: d.nodeStore(), Mounter: kubernetes.NewHostMounts(cluster.Kubernetes.Kubelet(), config.MountPath),
-		Uses: kubernetes.Remote{Controller: csi.NewControllerClient(conn)},
-	})
+		Uses: remote,
+	}
+	d.orphans = &kubernetes.Orphans{Node: node, Volumes: remote, Logger: d.logger}
+
+	csi.RegisterNodeServer(registrar, node)
 }
 
 // servesKubelet reports whether pods of this node may have volumes.

@@ -21,6 +21,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/kubernetes"
 	"antler/services/metadata"
 	"antler/services/node"
 	"antler/services/node/config"
@@ -45,6 +46,8 @@ type antlerd struct {
 	volumes   *volume.Store
 	// drbdVersion tells the kernel's DRBD.
 	drbdVersion func() replication.Version
+	// orphans is nil where no pod can have volumes.
+	orphans *kubernetes.Orphans
 	// watchdog is nil where there is none.
 	watchdog *node.Watchdog
 }
@@ -84,8 +87,9 @@ func run(ctx context.Context, cfg *config.Config) error {
 		group.Go(func() error { return d.handler.Run(inner) })
 	}
 
-	if d.servesKubelet() {
+	if d.orphans != nil {
 		group.Go(func() error { return d.kubeletSockets().Run(inner) })
+		group.Go(func() error { return d.orphans.Run(inner) })
 	}
 
 	_, err = daemon.SdNotify(false, daemon.SdNotifyReady)

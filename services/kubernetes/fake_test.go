@@ -23,7 +23,11 @@ import (
 
 // fakeTools stand for MooseFS's own programs, on a plain directory. They know
 // the classes that MooseFS brings along and those that were made.
-type fakeTools struct{ classes sync.Map }
+type fakeTools struct {
+	classes sync.Map
+	// quotas by the inode of the directory.
+	quotas sync.Map
+}
 
 func (f *fakeTools) EnsureClass(_ context.Context, _ *os.File, class string, _ int) error {
 	f.classes.Store(class, true)
@@ -40,12 +44,30 @@ func (f *fakeTools) SetClass(_ context.Context, _ *os.File, class string) error 
 }
 
 func (*fakeTools) SetTrashTime(context.Context, *os.File, time.Duration) error { return nil }
-func (*fakeTools) SetQuota(context.Context, *os.File, uint64) error            { return nil }
 
-func (*fakeTools) Used(_ context.Context, dirs []*os.File) ([]uint64, error) {
-	used := make([]uint64, len(dirs))
+// quotaKey is the inode: a volume's directory is renamed when it is whole.
+func quotaKey(dir *os.File) any {
+	var st unix.Stat_t
+
+	_ = unix.Fstat(int(dir.Fd()), &st)
+
+	return st.Ino
+}
+
+func (f *fakeTools) SetQuota(_ context.Context, dir *os.File, bytes uint64) error {
+	f.quotas.Store(quotaKey(dir), bytes)
+
+	return nil
+}
+
+func (f *fakeTools) Quotas(_ context.Context, dirs []*os.File) ([]volume.Quota, error) {
+	quotas := make([]volume.Quota, len(dirs))
 
 	for i, d := range dirs {
+		if limit, set := f.quotas.Load(quotaKey(d)); set {
+			quotas[i].Limit, _ = limit.(uint64)
+		}
+
 		entries, err := os.ReadDir(d.Name())
 		if err != nil {
 			return nil, err
@@ -53,12 +75,12 @@ func (*fakeTools) Used(_ context.Context, dirs []*os.File) ([]uint64, error) {
 
 		for _, e := range entries {
 			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-				used[i] += uint64(info.Size())
+				quotas[i].Used += uint64(info.Size())
 			}
 		}
 	}
 
-	return used, nil
+	return quotas, nil
 }
 
 func (*fakeTools) Snapshot(_ context.Context, from, to *os.File, name string) error {

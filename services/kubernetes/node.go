@@ -18,7 +18,7 @@ type Data interface {
 	// OpenData opens a volume's directory after checking that it is that, on a
 	// live mount.
 	OpenData(ctx context.Context, name, id string) (*os.File, error)
-	Get(ctx context.Context, name string) (volume.Volume, error)
+	Quota(ctx context.Context, name, id string) (volume.Quota, error)
 }
 
 // Mounter makes and removes binds below kubelet's directory. All of its methods
@@ -121,59 +121,56 @@ func (n *Node) at(path string) (Mount, bool, error) {
 // NodeGetVolumeStats implements csi.NodeServer. Used is what counts against the
 // quota, without walking the tree.
 func (n *Node) NodeGetVolumeStats(ctx context.Context, r *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
-	v, err := n.mounted(ctx, r.GetVolumeId(), r.GetVolumePath())
+	q, err := n.mounted(ctx, r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
 
-	used := min(v.Used, v.Size)
+	used := min(q.Used, q.Limit)
 
 	return &csi.NodeGetVolumeStatsResponse{Usage: []*csi.VolumeUsage{{
-		Unit: csi.VolumeUsage_BYTES, Total: int64(v.Size), Used: int64(used), Available: int64(v.Size - used),
+		Unit: csi.VolumeUsage_BYTES, Total: int64(q.Limit), Used: int64(used), Available: int64(q.Limit - used),
 	}}}, nil
 }
 
-// mounted returns the volume that must be mounted at path.
-func (n *Node) mounted(ctx context.Context, id, path string) (volume.Volume, error) {
+// mounted returns the quota of the volume, which must be mounted at path.
+func (n *Node) mounted(ctx context.Context, id, path string) (volume.Quota, error) {
 	if id == "" {
-		return volume.Volume{}, invalid("volume_id: is missing")
+		return volume.Quota{}, invalid("volume_id: is missing")
 	}
 
 	if path == "" {
-		return volume.Volume{}, invalid("volume_path: is missing")
+		return volume.Quota{}, invalid("volume_path: is missing")
 	}
 
 	h, err := handleOf("volume_id", id)
 	if err != nil {
-		return volume.Volume{}, err
+		return volume.Quota{}, err
 	}
 
 	m, found, err := n.at(path)
 	if err != nil {
-		return volume.Volume{}, err
+		return volume.Quota{}, err
 	}
 
 	if !found || m.Root != rootOf(h.Name) {
-		return volume.Volume{}, status.Errorf(codes.NotFound, "volume_path: volume %s is not mounted at %.300q", h.Name, path)
+		return volume.Quota{}, status.Errorf(codes.NotFound, "volume_path: volume %s is not mounted at %.300q", h.Name, path)
 	}
 
-	v, err := n.Data.Get(ctx, h.Name)
-	if err == nil && v.ID != h.ID {
-		return v, status.Errorf(codes.NotFound, "the volume called %s now is another one", h.Name)
-	}
+	q, err := n.Data.Quota(ctx, h.Name, h.ID)
 
-	return v, failed(err)
+	return q, failed(err)
 }
 
 // NodeExpandVolume implements csi.NodeServer: a quota holds at once, so it only
 // looks.
 func (n *Node) NodeExpandVolume(ctx context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
-	v, err := n.mounted(ctx, r.GetVolumeId(), r.GetVolumePath())
+	q, err := n.mounted(ctx, r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
 
-	return &csi.NodeExpandVolumeResponse{CapacityBytes: int64(v.Size)}, nil
+	return &csi.NodeExpandVolumeResponse{CapacityBytes: int64(q.Limit)}, nil
 }
 
 // NodeGetVolumeHealth implements csi.NodeServer.

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -110,6 +111,27 @@ func TestReadOnlyModesAreMountedSo(t *testing.T) {
 	require.NoError(t, stage(t, b.n1, handle, rox))
 	require.NoError(t, publish(t, b.n1, handle, "pod-1", rox))
 	require.EqualValues(t, unix.MOUNT_ATTR_RDONLY, b.mounter.attributes[filepath.Join(b.n1.Kubelet, "pod-1")])
+}
+
+func TestStatsAreOfTheVolume(t *testing.T) {
+	b := newBench(t)
+	handle := b.create(t, "pvc-1", nil)
+	require.NoError(t, stage(t, b.n1, handle, rwx))
+	require.NoError(t, publish(t, b.n1, handle, "pod-1", rwx))
+	require.NoError(t, os.WriteFile(filepath.Join(b.at(t, handle), "f"), []byte("12345"), 0o644))
+
+	_, err := b.controller.ControllerExpandVolume(t.Context(), &csi.ControllerExpandVolumeRequest{VolumeId: handle, CapacityRange: &csi.CapacityRange{RequiredBytes: 2 << 30}})
+	require.NoError(t, err)
+
+	path := filepath.Join(b.n1.Kubelet, "pod-1")
+	stats, err := b.n1.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: handle, VolumePath: path})
+	require.NoError(t, err)
+	require.EqualValues(t, 2<<30, stats.GetUsage()[0].GetTotal())
+	require.EqualValues(t, 5, stats.GetUsage()[0].GetUsed())
+
+	grown, err := b.n1.NodeExpandVolume(t.Context(), &csi.NodeExpandVolumeRequest{VolumeId: handle, VolumePath: path})
+	require.NoError(t, err)
+	require.EqualValues(t, 2<<30, grown.GetCapacityBytes())
 }
 
 func TestPublishNeedsStage(t *testing.T) {

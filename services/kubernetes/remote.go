@@ -7,7 +7,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 )
 
-// Remote records uses on the node that serves, wherever that is.
+// Remote is the controller on the node that serves, wherever that is.
 type Remote struct{ Controller csi.ControllerClient }
 
 // remoteDeadline for an answer. Kubelet asks again after an error.
@@ -19,6 +19,14 @@ func (r Remote) ControllerPublishVolume(ctx context.Context, in *csi.ControllerP
 	defer cancel()
 
 	return r.Controller.ControllerPublishVolume(ctx, in)
+}
+
+// ListVolumes implements Lister.
+func (r Remote) ListVolumes(ctx context.Context, in *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, remoteDeadline)
+	defer cancel()
+
+	return r.Controller.ListVolumes(ctx, in)
 }
 
 // ControllerUnpublishVolume implements Uses.

@@ -40,6 +40,36 @@ func (s *Store) OpenData(ctx context.Context, name, id string) (*os.File, error)
 	})
 }
 
+// Quota returns the quota of the volume with this name and id, as the master
+// knows it. A client's mount may remember a volume's mark for half a minute
+// (mfsxattrcacheto), so what the mark says about its size may be old there.
+func (s *Store) Quota(ctx context.Context, name, id string) (Quota, error) {
+	doing := fmt.Sprintf("look at the quota of volume %.*s", MaxName, name)
+
+	if err := CheckName(name); err != nil {
+		return Quota{}, classify(doing, err)
+	}
+
+	return look(ctx, s, doing, func(ctx context.Context, t *tree) (Quota, error) {
+		r, data, err := loadWithData(t.volumes, name, name)
+		if err != nil {
+			return Quota{}, err
+		}
+		defer data.Close()
+
+		if r.ID != id {
+			return Quota{}, failf(ErrNotFound, "the volume called %s now is another one", name)
+		}
+
+		quotas, err := s.opts.Tools.Quotas(ctx, []*os.File{data.File})
+		if err != nil {
+			return Quota{}, err
+		}
+
+		return quotas[0], nil
+	})
+}
+
 // Capacity is how many bytes are free on all chunkservers, before copies.
 func (s *Store) Capacity(ctx context.Context) (uint64, error) {
 	return look(ctx, s, "ask for the free space", func(_ context.Context, t *tree) (uint64, error) {

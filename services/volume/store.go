@@ -35,12 +35,20 @@ type Tools interface {
 	SetTrashTime(ctx context.Context, dir *os.File, d time.Duration) error
 	// SetQuota limits the sum of the lengths of all files below dir.
 	SetQuota(ctx context.Context, dir *os.File, bytes uint64) error
-	// Used returns the sums of the lengths of all files below each directory.
-	Used(ctx context.Context, dirs []*os.File) ([]uint64, error)
+	// Quotas returns what each directory's quota is, and what counts against it.
+	Quotas(ctx context.Context, dirs []*os.File) ([]Quota, error)
 	// Snapshot makes the directory name in to, where nothing has that name, a
 	// copy of the directory name in from as it is at one moment. It takes no
 	// room until one of the two changes.
 	Snapshot(ctx context.Context, from, to *os.File, name string) error
+}
+
+// Quota of a directory, in bytes.
+type Quota struct {
+	// Used is the sum of the lengths of all files below it.
+	Used uint64
+	// Limit is 0 where there is none.
+	Limit uint64
 }
 
 // Options of a Store. All of them must be set, but MayChange, Emit, Timeout and

@@ -160,6 +160,24 @@ func TestOpenDataOnlyOfTheVolumeItself(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnavailable)
 }
 
+func TestQuotaIsTheMasters(t *testing.T) {
+	b := newBench(t)
+	v := b.create(t, "web")
+	ino := b.ino(t, "web")
+
+	// As a mount sees it that still has the mark from before an expansion.
+	b.tools.quota[ino], b.tools.used[ino] = 20<<20, 12<<20
+
+	got, err := b.Quota(t.Context(), "web", v.ID)
+	require.NoError(t, err)
+	require.Equal(t, Quota{Used: 12 << 20, Limit: 20 << 20}, got)
+
+	_, err = b.Quota(t.Context(), "web", "id-0")
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = b.Quota(t.Context(), "../web", v.ID)
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
 // A node whose lease has ended changes nothing, whatever was under way.
 func TestFencedNodeChangesNothing(t *testing.T) {
 	b := newBench(t)
@@ -179,7 +197,7 @@ func TestFencedNodeChangesNothing(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnavailable, "the lease ended in between")
 
 	for op, err := range everything(t, b, "web") {
-		if op != "Get" && op != "OpenData" {
+		if op != "Get" && op != "OpenData" && op != "Quota" {
 			require.ErrorIs(t, err, ErrUnavailable, op)
 		}
 	}
