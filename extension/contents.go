@@ -57,5 +57,5 @@ func links(arch string) map[string]string {
 var dirs = []string{"dev", "etc/antler", "proc", "run", "sys", "tmp", "var/lib/antler", "var/lock", "var/run/drbd"}
 
 func tree(arch string) debian.Tree {
-	return debian.Tree{Suite: suite, Arch: arch, Packages: packages, Sources: debian.Sources(suite)}
+	return debian.Tree{Suite: suite, Arch: arch, Packages: packages, Sources: debian.Sources(suite, "main")}
 }

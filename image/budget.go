@@ -41,7 +41,7 @@ var budget = []share{
 // Limits of what is written to the partitions, in MiB.
 const (
 	squashBudget = 200 // of rootSize
-	bootBudget   = 44  // of bootSize
+	bootBudget   = 52  // of bootSize
 )
 
 // usage is how much of the image each part takes, in bytes.
@@ -117,12 +117,17 @@ func (b build) weigh(root string) error {
 		return err
 	}
 	u := usage{parts: parts}
-	for name, into := range map[string]*int64{"root.squashfs": &u.squash, "vmlinuz": &u.boot, "initrd.img": &u.boot} {
-		info, err := os.Stat(filepath.Join(b.out, name))
-		if err != nil {
+	files, err := bootFiles(b.out)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := addSize(&u.boot, file); err != nil {
 			return err
 		}
-		*into += info.Size()
+	}
+	if err := addSize(&u.squash, filepath.Join(b.out, "root.squashfs")); err != nil {
+		return err
 	}
 	for line := range strings.Lines(u.String()) {
 		fmt.Print("image: ", line)
@@ -131,4 +136,13 @@ func (b build) weigh(root string) error {
 		return err
 	}
 	return u.check()
+}
+
+func addSize(to *int64, file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	*to += info.Size()
+	return nil
 }

@@ -38,6 +38,7 @@ func (c debCache) resolve(ctx context.Context, wanted string, names []string) (l
 	args := []string{
 		"--variant=extract", "--architectures=arm64", "--format=directory", "--mode=root",
 		"--aptopt=APT::Install-Recommends \"false\"",
+		"--components=" + strings.ReplaceAll(components, " ", ","),
 		"--include=" + strings.Join(names, ","),
 		`--extract-hook=cp "$1"/var/cache/apt/archives/*.deb "` + abs(work) + `"`,
 		suite, filepath.Join(work, "root"),
@@ -80,7 +81,7 @@ func (c debCache) fetch(ctx context.Context, l lock) error {
 	}
 	got, err := c.resolve(ctx, l.wanted, pinned)
 	if err != nil {
-		return fmt.Errorf("download the packages of %s: %w", lockPath, err)
+		return fmt.Errorf("download the packages of %s: %w\nif the archive no longer has one of them, run \"make image-lock\"", lockPath, err)
 	}
 	for _, p := range l.packages {
 		if _, err := os.Stat(c.path(p)); err != nil {

@@ -95,19 +95,33 @@ func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"vmlinuz", "initrd.img"} {
-		if err := os.Chtimes(filepath.Join(out, name), buildTime(), buildTime()); err != nil {
-			return err
-		}
+	files, err := bootFiles(out)
+	if err != nil {
+		return err
 	}
-	err = command(ctx, "mcopy", "-m", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start),
-		filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd.img"), "::")
+	err = command(ctx, "mcopy", append([]string{"-m", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start)}, append(files, "::")...)...)
 	if err != nil {
 		return err
 	}
 	// The state partition stays blank: init formats it, on the size that the
 	// card has room for.
 	return os.Rename(tmp, filepath.Join(out, "antler.img"))
+}
+
+// bootFiles are the files of the boot partition, in the order of their names and
+// with the date of the build.
+func bootFiles(out string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(out, "boot", "*"))
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd.img"))
+	for _, file := range files {
+		if err := os.Chtimes(file, buildTime(), buildTime()); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 func writeTable(path string, slots []slot) error {

@@ -110,3 +110,28 @@ func TestPutDoesNotWriteThroughHardLinks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "Debian's", string(got))
 }
+
+func TestPiBootHasWhatTheFirmwareReads(t *testing.T) {
+	base, boot := t.TempDir(), t.TempDir()
+	files := []string{"usr/lib/linux-image-6.12/broadcom/bcm2711-rpi-4-b.dtb"}
+	for _, name := range piFirmware {
+		files = append(files, filepath.Join(firmwareDir, name))
+	}
+	for _, name := range files {
+		require.ErrorContains(t, makePiBoot(base, boot), "Raspberry Pi", "without %s", name)
+		require.NoError(t, put(filepath.Join(base, "root", name), []byte(name), 0o644))
+	}
+	require.NoError(t, makePiBoot(base, boot))
+
+	config, err := os.ReadFile(filepath.Join(boot, "config.txt"))
+	require.NoError(t, err)
+	for _, name := range []string{"kernel=vmlinuz", "initramfs initrd.img"} {
+		require.Contains(t, string(config), name, "as disk.go names them")
+	}
+	arguments, err := os.ReadFile(filepath.Join(boot, "cmdline.txt"))
+	require.NoError(t, err)
+	require.NotContains(t, string(arguments), "ttyAMA0", "a Raspberry Pi has its serial pins elsewhere")
+	require.Contains(t, string(arguments), "panic=5")
+	require.Equal(t, 1, strings.Count(string(arguments), "\n"), "the firmware reads one line")
+	require.FileExists(t, filepath.Join(boot, "bcm2711-rpi-4-b.dtb"))
+}

@@ -29,6 +29,12 @@ func makeBoot(ctx context.Context, base, out string) error {
 	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(kernelArguments+"\n"), 0o644); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(filepath.Join(out, "boot")); err != nil {
+		return err
+	}
+	if err := makePiBoot(base, filepath.Join(out, "boot")); err != nil {
+		return err
+	}
 	init, err := buildInit(ctx, filepath.Join(out, "init"))
 	if err != nil {
 		return err
@@ -63,24 +69,30 @@ func writeInitramfs(w io.Writer, init []byte, modules string) error {
 	if err != nil {
 		return err
 	}
-	order, err := loadOrder(mods, builtin, bootModules)
-	if err != nil {
-		return err
-	}
 	c := &cpio{w: w}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules", "modules-pi"} {
 		c.entry(dir, modeDir|0o755, 0, nil)
 	}
 	// The kernel opens /dev/console for init before init can mount anything.
 	c.entry("dev/console", modeChar|0o600, 5<<8|1, nil)
 	c.entry("init", modeFile|0o755, 0, init)
-	for i, file := range order {
-		data, err := os.ReadFile(filepath.Join(modules, file))
+	// Those of the Raspberry Pi are apart: elsewhere they only cost time.
+	for _, set := range []struct {
+		dir    string
+		wanted []string
+	}{{"modules-pi", piModules}, {"modules", bootModules}} {
+		order, err := loadOrder(mods, builtin, set.wanted)
 		if err != nil {
 			return err
 		}
-		// init loads them in the order of their names.
-		c.entry(fmt.Sprintf("modules/%02d-%s.ko", i, moduleName(file)), modeFile|0o644, 0, data)
+		for i, file := range order {
+			data, err := os.ReadFile(filepath.Join(modules, file))
+			if err != nil {
+				return err
+			}
+			// init loads them in the order of their names.
+			c.entry(fmt.Sprintf("%s/%02d-%s.ko", set.dir, i, moduleName(file)), modeFile|0o644, 0, data)
+		}
 	}
 	return c.close()
 }

@@ -36,7 +36,7 @@ const lockHead = `# Every Debian package of the image, and the SHA-256 of its ar
 `
 
 // wantedPackages changes when the list in packages.go does.
-func wantedPackages() string { return hashStrings(suite, packages) }
+func wantedPackages() string { return hashStrings(suite, []string{components}, packages) }
 
 func (l lock) String() string {
 	var out strings.Builder

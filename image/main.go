@@ -67,7 +67,7 @@ type build struct {
 }
 
 func (b build) run(ctx context.Context) error {
-	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: debian.Sources(suite)}
+	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: debian.Sources(suite, components)}
 	if err := checkMachine(); err != nil {
 		return err
 	}

@@ -17,6 +17,10 @@ import (
 var bootModules = []string{"virtio_pci", "virtio_mmio", "virtio_blk", "crc32c_generic", "ext4", "squashfs",
 	"vfat", "nls_cp437", "nls_ascii"}
 
+// piModules drive the card and USB disks of a Raspberry Pi; loaded there before
+// the others.
+var piModules = []string{"reset_raspberrypi", "gpio_regulator", "sdhci_iproc", "bcm2835", "xhci_pci", "usb_storage", "uas", "sd_mod"}
+
 // readyModules unpacks the kernel's modules and indexes them. squashfs
 // packs them again, so the node need not unpack xz to load one.
 func readyModules(ctx context.Context, root string) error {

@@ -3,11 +3,14 @@ package main
 // suite is the Debian release the image is made of.
 const suite = "trixie"
 
+// components of the archive: the firmware of the Raspberry Pi is not free.
+const components = "main non-free-firmware"
+
 // packages are what the image is for; what they depend on comes with them.
 // There is no moosefs-cli (it is Python), no ssh, no getty and no dbus.
 var packages = []string{
 	"base-files", "base-passwd", "netbase", "libc-bin", "coreutils", "dash", "busybox-static",
-	"linux-image-arm64", "kmod", "udev", "systemd", "systemd-sysv",
+	"linux-image-arm64", "raspi-firmware", "kmod", "udev", "systemd", "systemd-sysv",
 	"util-linux", "mount", "e2fsprogs", "iproute2",
 	"containerd", "runc",
 	"drbd-utils",
@@ -30,6 +33,11 @@ var pruned = []string{
 
 	// Programs for other jobs than ours, by the room they take.
 	"usr/bin/containerd-shim", "usr/bin/containerd-shim-runc-v1", "usr/bin/containerd-stress",
+	"usr/lib/firmware/brcm", "usr/lib/raspi-firmware/*_*", "usr/lib/raspi-firmware/*4[cdx]*", "usr/lib/raspi-firmware/overlays",
+	// What raspi-firmware's maintainer scripts would call.
+	"usr/bin/dpkg*", "usr/sbin/dpkg*", "usr/share/dpkg", "usr/lib/dpkg", "usr/bin/update-alternatives", "usr/sbin/start-stop-daemon",
+	"usr/bin/tar", "usr/sbin/tarcat", "usr/sbin/rmt*", "etc/alternatives", "etc/logrotate.d",
+	"etc/initramfs", "usr/sbin/mkfs.*fat", "usr/sbin/mkfs.msdos", "usr/sbin/fatlabel",
 	"usr/lib/drbd/drbdadm-83", "usr/lib/drbd/drbdsetup-83", "usr/lib/drbd/*.sh", "usr/lib/drbd/scripts",
 	"usr/lib/drbd/rhcs_fence", "usr/lib/ocf", "usr/sbin/drbdmon",
 	"usr/sbin/tc", "usr/sbin/devlink", "usr/sbin/rdma", "usr/sbin/dcb", "usr/sbin/vdpa", "usr/sbin/tipc", "usr/lib/tc",

@@ -76,7 +76,7 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 		}
 	}
 	// The kernel is on the boot partition; the state's mount point stays empty.
-	for _, dir := range []string{"boot", "var"} {
+	for _, dir := range []string{"boot", "var", firmwareDir} {
 		if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
 			return "", err
 		}

@@ -17,17 +17,17 @@ func TestSuiteSources(t *testing.T) {
 				security + " bookworm-security Debian Debian-Security\n" +
 				"http://mirror.example/debian/ bookworm-backports Debian Debian Backports\n" +
 				"http://tools.example/apt tools Tools Tools\n",
-			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main",
-				"deb " + security + " trixie-security main"},
+			[]string{"deb " + mirror + " trixie main contrib", "deb " + mirror + " trixie-updates main contrib",
+				"deb " + security + " trixie-security main contrib"},
 		},
 		"no security archive known": {
 			mirror + " bookworm Debian Debian\n",
-			[]string{"deb " + mirror + " trixie main", "deb " + mirror + " trixie-updates main"},
+			[]string{"deb " + mirror + " trixie main contrib", "deb " + mirror + " trixie-updates main contrib"},
 		},
 		"Ubuntu leaves it to mmdebstrap": {"http://ubuntu.example/ noble Ubuntu Ubuntu\n", nil},
 		"no lists yet":                   {"", nil},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, suiteSources(c.targets, "trixie")) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, suiteSources(c.targets, "trixie", "main contrib")) })
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,11 @@ func main() {
 func boot() error {
 	if err := mountKernel(); err != nil {
 		return err
+	}
+	if isPi("/proc/device-tree/model") {
+		if err := loadModules("/modules-pi"); err != nil {
+			return err
+		}
 	}
 	if err := loadModules("/modules"); err != nil {
 		return err
@@ -76,6 +82,12 @@ func boot() error {
 		return err
 	}
 	return becomeSystemd()
+}
+
+// isPi reads what the firmware says the machine is.
+func isPi(model string) bool {
+	text, err := os.ReadFile(model)
+	return err == nil && strings.HasPrefix(string(text), "Raspberry Pi")
 }
 
 func mountKernel() error {
@@ -127,7 +139,7 @@ func loadModule(file string) error {
 // and executes systemd.
 func becomeSystemd() error {
 	// Init and modules would stay in memory for good.
-	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/init")); err != nil {
+	if err := errors.Join(os.RemoveAll("/modules"), os.RemoveAll("/modules-pi"), os.Remove("/init")); err != nil {
 		return err
 	}
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {

@@ -23,6 +23,11 @@ type Options struct {
 	// Image to boot, Agent the guest's client program.
 	Image Image
 	Agent string
+	// Nodes is the number of machines, 1 or 3; 3 if it is 0.
+	Nodes int
+	// Antlerctl is the program that writes the image to the machines' disks; if it
+	// is empty they are copied, which is quicker.
+	Antlerctl string
 	// Durability of the cluster's metadata; the default if it is empty.
 	Durability config.Durability
 	// Seed of the workloads and of the switch's losses.
@@ -32,7 +37,7 @@ type Options struct {
 }
 
 // Cluster is three machines: n1 and n2 with replicas, n3 the witness; all store
-// chunks and mount.
+// chunks and mount. Or it is n1 alone.
 type Cluster struct {
 	Options
 
@@ -55,6 +60,10 @@ const MountPath = config.MountPath
 // New makes the machines and their blank disks, and doesn't start them.
 func New(ctx context.Context, options Options) (*Cluster, error) {
 	c := &Cluster{Options: options, Switch: NewSwitch(options.Seed), start: time.Now(), cuts: map[string][]Event{}}
+
+	if c.Nodes == 0 {
+		c.Nodes = 3
+	}
 
 	err := os.RemoveAll(options.Dir)
 	if err != nil {
@@ -79,7 +88,7 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, fmt.Errorf("make the disk with the agent: %w: %s", err, output)
 	}
 
-	for i := range 3 {
+	for i := range c.Nodes {
 		err = c.addMachine(i+1, tools)
 		if err != nil {
 			return nil, err
@@ -135,7 +144,7 @@ func (c *Cluster) flash(ctx context.Context) error {
 		return err
 	}
 
-	files, err := gen.Generate(clusterFile(c.Durability), secrets, now)
+	files, err := gen.Generate(clusterFile(c.Durability, c.Nodes), secrets, now)
 	if err != nil {
 		return err
 	}
@@ -154,7 +163,7 @@ func (c *Cluster) flash(ctx context.Context) error {
 	}
 
 	for i, m := range c.Machines {
-		err = m.flash(ctx, c.ConfigFile(m.Name), i < 2)
+		err = m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
 		if err != nil {
 			return err
 		}
@@ -168,7 +177,7 @@ func (c *Cluster) ConfigFile(name string) string {
 	return filepath.Join(c.Dir, "config", name+".yaml")
 }
 
-func clusterFile(durability config.Durability) *gen.ClusterFile {
+func clusterFile(durability config.Durability, nodes int) *gen.ClusterFile {
 	file := &gen.ClusterFile{
 		Name:    "lab",
 		Storage: gen.Storage{Durability: durability},
@@ -178,7 +187,7 @@ func clusterFile(durability config.Durability) *gen.ClusterFile {
 		Networks: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("fd77::/64")},
 	}
 
-	for i := 1; i <= 3; i++ {
+	for i := 1; i <= nodes; i++ {
 		node := gen.Node{
 			Name:    fmt.Sprintf("n%d", i),
 			Address: netip.MustParseAddr(fmt.Sprintf("10.77.0.1%d", i)),

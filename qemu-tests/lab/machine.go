@@ -74,16 +74,21 @@ const (
 	bootOffset = 1 << 20
 )
 
-// flash makes the machine's disks: a copy of the image with its configuration,
-// and blank ones.
-func (m *Machine) flash(ctx context.Context, configFile string, withReplica bool) error {
-	system := filepath.Join(m.Dir, "system.img")
-
-	for _, command := range [][]string{
+// flash makes the machine's disks: the image with its configuration, and blank
+// ones. With antlerctl the image is written as a person does it.
+func (m *Machine) flash(ctx context.Context, configFile, antlerctl string, withReplica bool) error {
+	system := m.system()
+	commands := [][]string{
 		{"cp", "--sparse=always", "--reflink=auto", m.image.Disk, system},
 		{"truncate", "-s", strconv.Itoa(systemSize), system},
-		{"mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", system, bootOffset), configFile, "::antler.yaml"},
-	} {
+		{"mcopy", "-o", "-i", m.boot(), configFile, "::antler.yaml"},
+	}
+
+	if antlerctl != "" {
+		commands = [][]string{{antlerctl, "flash", m.image.Disk, system, "--node-config", configFile, "--size", strconv.Itoa(systemSize)}}
+	}
+
+	for _, command := range commands {
 		output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("flash %s: %s: %w: %s", m.Name, command[0], err, output)
@@ -109,6 +114,35 @@ func (m *Machine) flash(ctx context.Context, configFile string, withReplica bool
 		if err != nil {
 			return fmt.Errorf("make disk of %s: %w", m.Name, err)
 		}
+	}
+
+	return nil
+}
+
+func (m *Machine) system() string { return filepath.Join(m.Dir, "system.img") }
+
+// boot is how mtools name the boot partition.
+func (m *Machine) boot() string { return fmt.Sprintf("%s@@%d", m.system(), bootOffset) }
+
+// ReadBoot returns a file of the boot partition, as a laptop sees it that the
+// card of a machine without power was put into.
+func (m *Machine) ReadBoot(ctx context.Context, name string) (string, error) {
+	output, err := exec.CommandContext(ctx, "mtype", "-i", m.boot(), "::"+name).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("read %s of %s: %w: %s", name, m.Name, err, output)
+	}
+
+	return string(output), nil
+}
+
+// WriteBoot puts a file on the boot partition of a machine without power.
+func (m *Machine) WriteBoot(ctx context.Context, name, content string) error {
+	cmd := exec.CommandContext(ctx, "mcopy", "-o", "-i", m.boot(), "-", "::"+name)
+	cmd.Stdin = strings.NewReader(content)
+
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("write %s of %s: %w: %s", name, m.Name, err, output)
 	}
 
 	return nil
