@@ -63,6 +63,10 @@ extension: build ## Build the Talos system extension (arm64 and amd64) and check
 test-extension: extension ## Build the extension twice and compare; its programs find their libraries
 	$(GO) test -tags packages -count=1 -v ./extension/...
 
+.PHONY: test-talos-pack
+test-talos-pack: extension ## Have Talos's own imager packages take the extension into an initramfs
+	cd qemu-tests/talos && ANTLER_EXTENSION=$(abspath $(BUILD)/extension) $(GO) test -count=1 -v ./...
+
 .PHONY: unit
 unit: ## Unit tests with the race detector
 	$(GO) test -race $(UNIT)
@@ -96,7 +100,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-extension test-faults bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-extension test-talos-pack test-faults bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 
@@ -116,6 +120,7 @@ lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run --timeout 10m ./...
 	$(TOOLS)/golangci-lint run --timeout 10m --build-tags vm ./qemu-tests/...
 	$(TOOLS)/golangci-lint run --timeout 10m --build-tags packages ./extension/...
+	cd qemu-tests/talos && $(abspath $(TOOLS))/golangci-lint run --timeout 10m ./...
 
 $(TOOLS)/golangci-lint:
 	GOBIN=$(abspath $(TOOLS)) $(GO) install $(GOLANGCI)

@@ -58,7 +58,7 @@ func (d *antlerd) everywhere() []controller.Controller {
 		&report.Controller{Authority: d.authority, Version: version.Version},
 		&node.ModuleController{
 			Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper,
-			Helpless: func() bool { return d.drbdVersion() == replication.Version9 },
+			Helpless: func() bool { return d.drbd.Version() == replication.Version9 },
 		},
 		d.fence(),
 		&containers.Controller{Runtime: d.tasks, LogDir: containers.DefaultPlaces(config.RunDir).LogDir()},
@@ -111,7 +111,7 @@ func (d *antlerd) serving() []controller.Controller {
 
 	peer, _ := d.config.Peer()
 	drbd := replication.DRBD{
-		Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name, Version: d.drbdVersion,
+		Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name, Module: d.drbd,
 	}
 
 	return []controller.Controller{
@@ -124,7 +124,7 @@ func (d *antlerd) serving() []controller.Controller {
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
 			Fencer: d.authority, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
-			Version: d.drbdVersion,
+			Module: d.drbd,
 		},
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},

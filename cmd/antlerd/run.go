@@ -44,8 +44,8 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
-	// drbdVersion tells the kernel's DRBD.
-	drbdVersion func() replication.Version
+	// drbd is the kernel's.
+	drbd *replication.Module
 	// orphans is nil where no pod can have volumes.
 	orphans *kubernetes.Orphans
 	// watchdog is nil where there is none.
@@ -108,7 +108,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 }
 
 func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
-	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbdVersion: replication.KernelVersion(replication.ProcDRBD)}
+	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbd: replication.NewModule(replication.ProcDRBD)}
 
 	var err error
 

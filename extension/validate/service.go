@@ -115,8 +115,10 @@ func (c *checker) depends(spec services.Spec) {
 		if d.Service != "" && !slices.Contains(atBoot(), d.Service) {
 			c.refuse(at+".service", "use one of "+strings.Join(atBoot(), ", "), "%s isn't there on every node, or waits for the cluster", d.Service)
 		}
-		if slices.Contains(d.Network, nethelpers.StatusConnectivity) {
-			c.refuse(at+".network", "remove connectivity", "a node whose network is down would never finish its boot")
+		for _, status := range []nethelpers.Status{nethelpers.StatusAddresses, nethelpers.StatusConnectivity} {
+			if slices.Contains(d.Network, status) {
+				c.refuse(at+".network", "remove "+status.String(), "a node whose network is down would never finish its boot")
+			}
 		}
 	}
 	needs := slices.ContainsFunc(spec.Container.Mounts, func(m specs.Mount) bool { return within("/var", m.Source) })

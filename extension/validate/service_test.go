@@ -52,11 +52,12 @@ func TestDependencies(t *testing.T) {
 		{"a path", d("- service: cri\n  - path: /dev/disk/by-id/x"), "a node on which /dev/disk/by-id/x doesn't come"},
 		{"the kubelet", d("- service: cri\n  - service: kubelet"), "kubelet isn't there on every node"},
 		{"a service nobody knows", d("- service: crii"), "crii isn't there on every node"},
-		{"the way to the outside", d("- service: cri\n  - network: [addresses, connectivity]"), "a node whose network is down"},
+		{"the way to the outside", d("- service: cri\n  - network: [hostname, connectivity]"), "remove connectivity"},
+		{"a cable", d("- service: cri\n  - network: [addresses]"), "remove addresses"},
 		{"nothing", d("- service: cri\n  - {}"), "Talos refuses it"},
 		{"two in one", d("- {service: cri, time: true}"), "Talos refuses it"},
 	})
-	fine := d("- service: cri\n  - service: udevd\n  - network: [addresses]")
+	fine := d("- service: cri\n  - service: udevd\n  - network: [hostname, etcfiles]")
 	require.NoError(t, Check(fine(good()), want()))
 }
 

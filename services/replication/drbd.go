@@ -73,8 +73,8 @@ type DRBD struct {
 	// Config is the path of the configuration, Node the name under which this
 	// node is in it: it need not be the host's name.
 	Config, Node string
-	// Version tells the kernel's DRBD; nil stands for 8.4.
-	Version func() Version
+	// Module is the kernel's DRBD; nil stands for 8.4.
+	Module *Module
 }
 
 func (d DRBD) admin(ctx context.Context, args ...string) error {

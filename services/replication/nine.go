@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"antler/services/authority"
@@ -17,9 +19,10 @@ import (
 // without running a program of the host: with `quorum 2`, a number and so true
 // whatever DRBD knows of the peer, a replica that lost the other one freezes and
 // is not promoted. When our quorum has recorded that the peer is outdated, and
-// not before, antlerd sets the option to off. It sets it to 2 again before it
-// asks whether the peer has caught up (PeerUpToDate): so our quorum never
-// believes a peer to hold every write that could be written without.
+// not before, antlerd sets the option to off (GoOnAlone). It sets it to 2 again
+// before it asks whether the peer has caught up (PeerUpToDate), and before each
+// promotion (NeedBoth): so while our quorum takes the peer to hold every write,
+// none can be done without it.
 //
 // All of this was written after drbd-utils 9.22 and the sources of DRBD 9.2 and
 // 9.3, whose parser checks the configuration in a test; it has not run on a
@@ -37,26 +40,41 @@ const (
 // ProcDRBD is where the kernel says which DRBD it has.
 const ProcDRBD = "/proc/drbd"
 
-// KernelVersion returns what tells the version that path, ProcDRBD, names. It
-// looks until the module is loaded, and takes it for 8.4 until then.
-func KernelVersion(path string) func() Version {
-	var known atomic.Pointer[Version]
+// Module is the kernel's DRBD. All that drives it on a node share one; nil stands
+// for 8.4.
+type Module struct {
+	path    string
+	version atomic.Pointer[Version]
 
-	return func() Version {
-		if v := known.Load(); v != nil {
-			return *v
-		}
+	// mu keeps the setting of DRBD 9's quorum option and what it depends on
+	// together; checks counts the times that both replicas were made needed.
+	mu     sync.Mutex
+	checks uint64
+}
 
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return Version84
-		}
+// NewModule returns the module that path, ProcDRBD, tells of.
+func NewModule(path string) *Module { return &Module{path: path} }
 
-		v := parseVersion(content)
-		known.Store(&v)
-
-		return v
+// Version of the module. It is looked up until the module is loaded, and taken
+// for 8.4 until then.
+func (m *Module) Version() Version {
+	if m == nil {
+		return Version84
 	}
+
+	if v := m.version.Load(); v != nil {
+		return *v
+	}
+
+	content, err := os.ReadFile(m.path)
+	if err != nil {
+		return Version84
+	}
+
+	v := parseVersion(content)
+	m.version.Store(&v)
+
+	return v
 }
 
 // parseVersion reads "version: 9.2.14 (api:2/proto:118-122)".
@@ -72,7 +90,7 @@ func parseVersion(content []byte) Version {
 }
 
 // nine reports whether this is DRBD 9.
-func (d DRBD) nine() bool { return d.Version != nil && d.Version() == Version9 }
+func (d DRBD) nine() bool { return d.Module.Version() == Version9 }
 
 // target is what "primary" and "secondary" take.
 func (d DRBD) target() string {
@@ -89,19 +107,52 @@ const (
 	quorumOff  = "off"
 )
 
-// SetQuorum changes how many replicas DRBD 9 needs to write.
-func (d DRBD) SetQuorum(ctx context.Context, quorum string) error {
+// setQuorum changes how many replicas DRBD 9 needs to write.
+func (d DRBD) setQuorum(ctx context.Context, quorum string) error {
 	return d.setup(ctx, "resource-options", resourceName, "--quorum="+quorum)
 }
 
-// GoOnAlone ends a freeze for want of the peer. The quorum must have recorded
-// that the peer is outdated.
-func (d DRBD) GoOnAlone(ctx context.Context) error {
-	if d.nine() {
-		return d.SetQuorum(ctx, quorumOff)
+// NeedBoth has DRBD 9 need both replicas before this one is promoted. Whatever
+// was before, it then writes alone only with the quorum's word.
+func (d DRBD) NeedBoth(ctx context.Context, spec ReplicaSpecSpec) error {
+	if !d.nine() || spec.Peer == "" {
+		return nil
 	}
 
-	return d.ResumeIO(ctx)
+	return d.setQuorum(ctx, quorumBoth)
+}
+
+// errPeerWasBack: what the quorum recorded of the peer may no longer be so.
+var errPeerWasBack = errors.New("the peer was back meanwhile: the quorum has to be asked again")
+
+// question is to be drawn before the quorum is asked to outdate the peer.
+func (d DRBD) question() uint64 {
+	if d.Module == nil {
+		return 0
+	}
+
+	d.Module.mu.Lock()
+	defer d.Module.mu.Unlock()
+
+	return d.Module.checks
+}
+
+// GoOnAlone ends a freeze for want of the peer. The quorum must have recorded
+// that the peer is outdated since the question was drawn. If the peer was found
+// up to date since then, the quorum may believe it again: nothing is done.
+func (d DRBD) GoOnAlone(ctx context.Context, question uint64) error {
+	if !d.nine() {
+		return d.ResumeIO(ctx)
+	}
+
+	d.Module.mu.Lock()
+	defer d.Module.mu.Unlock()
+
+	if d.Module.checks != question {
+		return errPeerWasBack
+	}
+
+	return d.setQuorum(ctx, quorumOff)
 }
 
 // ForceSecondary demotes DRBD 9 and ends all I/O, frozen or to come, with errors.
@@ -112,7 +163,12 @@ func (d DRBD) ForceSecondary(ctx context.Context) error {
 // peerUpToDateNine has DRBD need both replicas from now on, and then asks whether
 // they are connected and up to date. If the peer is lost in between, I/O freezes.
 func (d DRBD) peerUpToDateNine(ctx context.Context) (bool, error) {
-	err := d.SetQuorum(ctx, quorumBoth)
+	d.Module.mu.Lock()
+	defer d.Module.mu.Unlock()
+
+	d.Module.checks++
+
+	err := d.setQuorum(ctx, quorumBoth)
 	if err != nil {
 		return false, err
 	}
@@ -137,6 +193,8 @@ func (a actions) promoteAlone(ctx context.Context, spec ReplicaSpecSpec, look fu
 		return refusal
 	}
 
+	question := a.drbd.question()
+
 	err := a.fencer.Outdate(ctx, spec.Peer)
 	if err != nil {
 		return fmt.Errorf("have %s outdated: %w", spec.Peer, err)
@@ -147,7 +205,7 @@ func (a actions) promoteAlone(ctx context.Context, spec ReplicaSpecSpec, look fu
 		return refusal
 	}
 
-	err = a.drbd.GoOnAlone(ctx)
+	err = a.drbd.GoOnAlone(ctx, question)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"antler/services/authority"
 )
 
-func TestKernelVersion(t *testing.T) {
+func TestVersion(t *testing.T) {
 	for content, want := range map[string]Version{
 		"version: 8.4.11 (api:1/proto:86-101)\nsrcversion: 1\n":          Version84,
 		"version: 9.2.14 (api:2/proto:118-122)\nGIT-hash: 1\n":           Version9,
@@ -25,18 +25,19 @@ func TestKernelVersion(t *testing.T) {
 	}
 
 	path := filepath.Join(t.TempDir(), "drbd")
-	version := KernelVersion(path)
-	assert.Equal(t, Version84, version(), "the module isn't loaded yet")
+	module := NewModule(path)
+	assert.Equal(t, Version84, module.Version(), "it isn't loaded yet")
 	require.NoError(t, os.WriteFile(path, []byte("version: 9.2.14 (api:2)\n"), 0o600))
-	assert.Equal(t, Version9, version())
+	assert.Equal(t, Version9, module.Version())
 	require.NoError(t, os.Remove(path))
-	assert.Equal(t, Version9, version(), "it is looked up once")
+	assert.Equal(t, Version9, module.Version(), "it is looked up once")
+	assert.Equal(t, Version84, (*Module)(nil).Version())
 }
 
 // TestConfigOfNine compares with a file that drbdadm 9.22 reads: see `make
 // test-extension`.
 func TestConfigOfNine(t *testing.T) {
-	nine := func(node string) DRBD { return DRBD{Node: node, Version: func() Version { return Version9 }} }
+	nine := func(node string) DRBD { return DRBD{Node: node, Module: moduleOf(Version9)} }
 
 	text, err := nine("n1").renderConfig(ReplicaSpecSpec{
 		Device: "/dev/vdb", Peer: "n2", SelfAddress: "10.0.0.1", PeerAddress: "fd00::2",
@@ -167,13 +168,15 @@ func TestNineIsPromotedAloneWithTheQuorumsWordOnly(t *testing.T) {
 	b.drbd.refuse["primary meta"] = []error{refusal(noQuorum)}
 
 	b.promote(2)
-	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 0 }, 10*time.Second, time.Millisecond)
-	assert.Equal(t, []string{"primary meta"}, b.drbd.commands())
+	require.Eventually(t, func() bool { return len(b.drbd.commands()) > 1 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, []string{"resource-options meta --quorum=2", "primary meta"}, b.drbd.commands())
 
 	b.fencer.answers <- nil
 
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
-	assert.Equal(t, []string{"primary meta", "resource-options meta --quorum=off", "primary meta"}, b.drbd.commands())
+	assert.Equal(t, []string{
+		"resource-options meta --quorum=2", "primary meta", "resource-options meta --quorum=off", "primary meta",
+	}, b.drbd.commands())
 }
 
 func TestNineWithoutTheQuorumsWordIsNotPromoted(t *testing.T) {
@@ -204,7 +207,8 @@ func TestNineIsForcedWhereItsDiskIsConsistent(t *testing.T) {
 	b.promote(2)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
 	assert.Equal(t, []string{
-		"primary meta", "resource-options meta --quorum=off", "primary meta", "primary meta --force",
+		"resource-options meta --quorum=2", "primary meta",
+		"resource-options meta --quorum=off", "primary meta", "primary meta --force",
 	}, b.drbd.commands())
 }
 
@@ -224,7 +228,7 @@ func TestNineIsNeverForcedWhereItIsBehind(t *testing.T) {
 
 func nineActions(drbd *fakeDRBD, f Fencer) actions {
 	return actions{
-		drbd:   DRBD{Runner: drbd, Node: "n1", Version: func() Version { return Version9 }},
+		drbd:   DRBD{Runner: drbd, Node: "n1", Module: moduleOf(Version9)},
 		fencer: f, timing: authority.DefaultTiming(),
 	}
 }
@@ -246,6 +250,25 @@ func TestNineAsksAgainWhenThePeerWasBack(t *testing.T) {
 	err := nineActions(drbd, answer).promoteAlone(t.Context(), wanted(func(*ReplicaSpecSpec) {}), look, refused)
 	require.ErrorIs(t, err, refused)
 	assert.Empty(t, drbd.commands())
+}
+
+// TestNineGoesOnAloneOnlyWithAFreshWord: while the quorum was being asked, the
+// peer came back, was recorded as up to date, and left again.
+func TestNineGoesOnAloneOnlyWithAFreshWord(t *testing.T) {
+	drbd := newFakeDRBD(t)
+	drbd.status = statusOfNine(t, "healthy")
+	d := nineActions(drbd, nil).drbd
+
+	question := d.question()
+	back, err := d.PeerUpToDate(t.Context())
+	require.NoError(t, err)
+	require.True(t, back)
+
+	require.ErrorIs(t, d.GoOnAlone(t.Context(), question), errPeerWasBack)
+	assert.NotContains(t, drbd.commands(), "resource-options meta --quorum=off")
+
+	require.NoError(t, d.GoOnAlone(t.Context(), d.question()))
+	assert.Contains(t, drbd.commands(), "resource-options meta --quorum=off")
 }
 
 func TestNineAsksNobodyWhileThePeerIsThere(t *testing.T) {
@@ -272,6 +295,20 @@ func TestNineGoesOnWithTheQuorumsWord(t *testing.T) {
 		a.Empty(s.Suspended)
 	})
 	assert.Equal(t, []string{"resource-options meta --quorum=off"}, b.drbd.commands())
+}
+
+// TestNineNeedsBothToBePromoted: what was left from an earlier time alone does not
+// count.
+func TestNineNeedsBothToBePromoted(t *testing.T) {
+	drbd := newFakeDRBD(t)
+	drbd.refuse["resource-options meta --quorum=2"] = []error{refusal("busy")}
+
+	a := nineActions(drbd, nil)
+	require.Error(t, a.promote(t.Context(), wanted(func(*ReplicaSpecSpec) {}), func() kernel { return kernel{} }))
+	assert.NotContains(t, drbd.commands(), "primary meta")
+
+	require.NoError(t, a.drbd.NeedBoth(t.Context(), wanted(func(s *ReplicaSpecSpec) { s.Peer = "" })))
+	assert.Len(t, drbd.commands(), 1, "a cluster of one needs nobody")
 }
 
 func TestForceOfNine(t *testing.T) {

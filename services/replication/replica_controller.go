@@ -33,8 +33,8 @@ type ReplicaController struct {
 	Timing authority.Timing
 	// Config and Marker are ConfigPath and MarkerPath but in tests.
 	Config, Marker string
-	// Version tells the kernel's DRBD; nil stands for 8.4.
-	Version func() Version
+	// Module is the kernel's DRBD; nil stands for 8.4.
+	Module *Module
 	// Fencing reports whether the handler is being answered; see HandlerServer.
 	Fencing func() bool
 }
@@ -70,7 +70,7 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		notBefore:         map[step]time.Time{},
 	}
 	k.actions = actions{
-		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Version: c.Version},
+		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
 		fencer:    c.Fencer,
 		timing:    c.Timing,

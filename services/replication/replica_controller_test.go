@@ -37,6 +37,14 @@ func newBench(t *testing.T, existing ...string) *bench {
 	return newBenchOf(t, Version84, existing...)
 }
 
+// moduleOf is a module of the version.
+func moduleOf(version Version) *Module {
+	m := NewModule("")
+	m.version.Store(&version)
+
+	return m
+}
+
 func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 	t.Helper()
 
@@ -55,7 +63,7 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 
 	// What runs was configured by an antlerd before this one.
 	if len(existing) > 0 {
-		drbd := DRBD{Node: "n1", Version: func() Version { return version }}
+		drbd := DRBD{Node: "n1", Module: moduleOf(version)}
 		content, err := drbd.renderConfig(wanted(func(*ReplicaSpecSpec) {}), timing)
 		require.NoError(t, err)
 		require.NoError(t, writeConfig(config, content))
@@ -66,7 +74,7 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Events: b.events, Timing: timing,
 		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
-		Version: func() Version { return version },
+		Module: moduleOf(version),
 	}))
 
 	var cancel context.CancelFunc

@@ -202,6 +202,11 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 
 	part := false
 
+	err := a.drbd.NeedBoth(ctx, spec)
+	if err != nil {
+		return err
+	}
+
 	for {
 		err := a.drbd.Primary(ctx)
 		if err == nil {
@@ -271,7 +276,7 @@ func explain(err error) error {
 // fence is for I/O that stays frozen although DRBD's handler has ended: nobody
 // asks the quorum again, but us.
 func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
-	before := look()
+	before, question := look(), a.drbd.question()
 
 	err := a.fencer.Outdate(ctx, spec.Peer)
 	if err != nil {
@@ -284,7 +289,7 @@ func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() ke
 		return nil
 	}
 
-	return a.drbd.GoOnAlone(ctx)
+	return a.drbd.GoOnAlone(ctx, question)
 }
 
 func (a actions) measure(ctx context.Context) (kernel, error) {
