@@ -80,7 +80,8 @@ func TestReadSource(t *testing.T) {
 
 func TestFetchStageInstall(t *testing.T) {
 	root := t.TempDir()
-	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Metalogger: directory(t, map[string]string{
+	backups := t.TempDir()
+	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Backups: backups, Metalogger: directory(t, map[string]string{
 		"metadata_ml.mfs.back": metadataFile(10, 7), "changelog_ml.1.mfs": changes(8, 12), "changelog_ml.0.mfs": changes(13, 20) + "21: 1",
 		"changelog_ml.9.mfs": changes(1, 3), "sessions_ml.mfs": "no part of it",
 	})}
@@ -111,6 +112,18 @@ func TestFetchStageInstall(t *testing.T) {
 		require.EqualValues(t, 21, sources[0].Version)
 		require.EqualValues(t, 15, sources[2].Version)
 	}
+
+	// A copy that was kept elsewhere is a source again.
+	kept, err := NewStage(filepath.Join(backups, "2026-11-21"))
+	require.NoError(t, err)
+	require.NoError(t, places.Fetch("n3/replica", kept.Add))
+
+	_, err = kept.Close()
+	require.NoError(t, err)
+
+	last := places.Sources()[3]
+	require.Equal(t, "n3/backup-2026-11-21", last.Name)
+	require.EqualValues(t, 21, last.Version)
 
 	// Nothing but what the quorum agreed to.
 	require.ErrorContains(t, Install(stagePath, places.Data, Stored{Version: 30, ID: 7}), "the quorum agreed to version 30")
