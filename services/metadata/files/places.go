@@ -95,7 +95,7 @@ func (p Places) Fetch(name string, each func(file string, chunk []byte) error) e
 		return fmt.Errorf("fetch metadata from %s: %w that could be loaded: %s", name, ErrNoSource, source.Problem)
 	}
 
-	err := readFile(source.base, "metadata.mfs.back", each)
+	err := source.fetchBase(each)
 	if err != nil {
 		return fmt.Errorf("fetch metadata from %s: %w", name, err)
 	}
@@ -109,6 +109,18 @@ func (p Places) Fetch(name string, each func(file string, chunk []byte) error) e
 	}
 
 	return nil
+}
+
+// fetchBase hands on the metadata file, or that of a new master, to which all
+// changes are applied.
+func (s *Source) fetchBase(each func(file string, chunk []byte) error) error {
+	const name = "metadata.mfs.back"
+
+	if s.young {
+		return each(name, []byte(Empty))
+	}
+
+	return readFile(s.base, name, each)
 }
 
 func readFile(path, name string, each func(file string, chunk []byte) error) error {
