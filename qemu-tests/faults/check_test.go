@@ -48,6 +48,14 @@ func (r *run) check() {
 		fail("two masters: %s", problem)
 	}
 
+	// No failure: with antlerd killed nobody is there to stop the master in time.
+	late := r.cluster.LateStops()
+	result.Figures["late_stops"] = len(late)
+
+	for _, stop := range late {
+		r.cluster.Say("late: %s", stop)
+	}
+
 	if err := r.verify(ctx, result.Figures); err != nil {
 		fail("%v", err)
 	}
