@@ -42,10 +42,18 @@ func (r *run) check() {
 		}
 	}
 
-	r.readBack(ctx, result.Figures, fail)
+	suspects := r.readBack(ctx, result.Figures, fail)
 
 	for _, problem := range r.cluster.TwoMasters() {
 		fail("two masters: %s", problem)
+	}
+
+	// No failure: with antlerd killed nobody is there to stop the master in time.
+	late := r.cluster.LateStops()
+	result.Figures["late_stops"] = len(late)
+
+	for _, stop := range late {
+		r.cluster.Say("late: %s", stop)
 	}
 
 	if err := r.verify(ctx, result.Figures); err != nil {
@@ -53,14 +61,18 @@ func (r *run) check() {
 	}
 
 	r.fullGoals(result.Figures, fail)
+	r.readAgain(suspects, fail)
 
 	result.Passed = !r.Failed()
 	r.report.Add(result)
 }
 
-// readBack holds all records against what the witness reads.
-func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(string, ...any)) {
-	var acknowledged, interrupted, failed, open, lost int
+// readBack holds all records against what the witness reads, and returns the
+// workloads of which something can't be read yet: a chunk whose version was being
+// raised when everything lost its power is mended by MooseFS a minute later
+// (docs/limits.md).
+func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(string, ...any)) (suspects []*lab.Workload) {
+	var acknowledged, interrupted, failed, open, unreadable int
 
 	workloads := r.past
 	for _, w := range r.working {
@@ -79,10 +91,11 @@ func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(st
 		interrupted += result.Interrupted
 		failed += result.Errors
 		open += result.Open
-		lost += len(result.Lost) + len(result.Altered) + len(result.Undone)
+		unreadable += len(result.Lost)
 
 		if !result.OK() {
-			fail("on %s: lost %v, altered %v, undone %v", w.Machine().Name, result.Lost, result.Altered, result.Undone)
+			r.cluster.Say("%s: at first lost %v, altered %v, undone %v", w.Machine().Name, result.Lost, result.Altered, result.Undone)
+			suspects = append(suspects, w)
 		}
 	}
 
@@ -91,9 +104,30 @@ func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(st
 	}
 
 	figures["acknowledged"], figures["interrupted"], figures["errors"] = acknowledged, interrupted, failed
-	figures["never_answered"], figures["lost"], figures["clients"] = open, lost, len(workloads)
-	r.cluster.Say("%d acknowledged by %d clients, %d interrupted, %d errors, %d never answered; lost %d",
-		acknowledged, len(workloads), interrupted, failed, open, lost)
+	figures["never_answered"], figures["unreadable_at_first"], figures["clients"] = open, unreadable, len(workloads)
+	r.cluster.Say("%d acknowledged by %d clients, %d interrupted, %d errors, %d never answered; unreadable at first %d",
+		acknowledged, len(workloads), interrupted, failed, open, unreadable)
+
+	return suspects
+}
+
+// readAgain is the last word, when everything has been mended.
+func (r *run) readAgain(suspects []*lab.Workload, fail func(string, ...any)) {
+	ctx, cancel := context.WithTimeout(r.ctx, checkTime)
+	defer cancel()
+
+	for _, w := range suspects {
+		result, err := w.Check(ctx, r.cluster.Machine("n3"), r.windows...)
+		if err != nil {
+			fail("%v", err)
+
+			continue
+		}
+
+		if !result.OK() {
+			fail("on %s: lost %v, altered %v, undone %v", w.Machine().Name, result.Lost, result.Altered, result.Undone)
+		}
+	}
 }
 
 // fullGoals waits until MooseFS has made all copies again, with no hand.

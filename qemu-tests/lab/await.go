@@ -61,6 +61,19 @@ func (c *Cluster) AwaitCopies(ctx context.Context) error {
 	return c.awaitAllBut(ctx, "all copies of all chunks", promisedChunk)
 }
 
+// AwaitProblem waits until the status mentions the text as a problem.
+func (c *Cluster) AwaitProblem(ctx context.Context, text string) error {
+	return c.await(ctx, fmt.Sprintf("a problem that mentions %q", text), func(status *antlerv1.ClusterStatus) string {
+		for _, p := range status.GetProblems() {
+			if strings.Contains(p.GetSummary()+p.GetAdvice(), text) {
+				return ""
+			}
+		}
+
+		return problems(status)
+	})
+}
+
 func (c *Cluster) awaitAllBut(ctx context.Context, what string, passing ...string) error {
 	return c.await(ctx, what, func(status *antlerv1.ClusterStatus) string {
 		for _, p := range status.GetProblems() {

@@ -349,13 +349,22 @@ func (c *Cluster) EventsSince(marks map[string]int, since time.Time) []Event {
 // TwoMasters returns what speaks against "never two masters at a time", over
 // the whole life of the cluster.
 func (c *Cluster) TwoMasters() []string {
-	var intervals []Serving
+	_, intervals := c.servingIntervals()
 
+	return Overlaps(intervals)
+}
+
+// LateStops returns masters that outlived their epoch, over the whole life of the
+// cluster.
+func (c *Cluster) LateStops() []string { return LateStops(c.servingIntervals()) }
+
+func (c *Cluster) servingIntervals() (all []Event, intervals []Serving) {
 	for _, m := range c.Machines {
 		events := append(m.console.Events(0), c.cuts[m.Name]...)
 		sortEvents(events)
+		all = append(all, events...)
 		intervals = append(intervals, ServingIntervals(events)...)
 	}
 
-	return Overlaps(intervals)
+	return all, intervals
 }

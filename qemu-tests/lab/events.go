@@ -125,6 +125,38 @@ func Overlaps(intervals []Serving) []string {
 	return problems
 }
 
+// LateStops returns the masters that still ran when another node was granted the
+// next epoch. The table of times promises that there are none as long as antlerd
+// runs; writes are safe all the same, since DRBD freezes them.
+func LateStops(events []Event, intervals []Serving) []string {
+	grants := map[uint64]Event{}
+
+	for _, event := range events {
+		// A node tells again of a grant when it is started.
+		if first, known := grants[event.Epoch]; event.Kind == "authority.granted" && (!known || event.Time.Before(first.Time)) {
+			grants[event.Epoch] = event
+		}
+	}
+
+	var late []string
+
+	for _, grant := range grants {
+		for _, s := range intervals {
+			over := s.To.Sub(grant.Time)
+			if s.Node == grant.Node || s.Epoch >= grant.Epoch || s.From.After(grant.Time) || !s.To.IsZero() && over <= 0 {
+				continue
+			}
+
+			late = append(late, fmt.Sprintf("epoch %d was granted to %s at %s, while the master of %s ran until %s",
+				grant.Epoch, grant.Node, clock(grant.Time), s.Node, clock(s.To)))
+		}
+	}
+
+	sort.Strings(late)
+
+	return late
+}
+
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return "now"

@@ -240,11 +240,11 @@ func (s *State) recordVersion(c Command) error {
 	}
 
 	if c.MetaVersion < s.MetaVersion {
-		return reject(ErrOldVersion, "%s serves meta version %d, but %d was served before: stop it and see \"antlerctl metadata\"", c.Node, c.MetaVersion, s.MetaVersion)
+		return reject(ErrOldVersion, "%s serves meta version %d, but %d was served before: stop it and see \"antlerctl metadata sources\"", c.Node, c.MetaVersion, s.MetaVersion)
 	}
 
 	if s.MetadataID != 0 && c.MetadataID != s.MetadataID {
-		return reject(ErrForeignMetadata, "%s serves metadata %x, but this cluster's is %x: stop it and see \"antlerctl metadata\"", c.Node, c.MetadataID, s.MetadataID)
+		return reject(ErrForeignMetadata, "%s serves metadata %x, but this cluster's is %x: stop it and see \"antlerctl metadata sources\"", c.Node, c.MetadataID, s.MetadataID)
 	}
 
 	s.MetaVersion, s.MetadataID = c.MetaVersion, c.MetadataID

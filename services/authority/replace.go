@@ -207,7 +207,7 @@ func (l *leadership) counts(node string) bool {
 // down, and while the node is out of the quorum a majority of them must go on.
 func (a *Authority) othersReady(ctx context.Context, l *leadership, node string) error {
 	if err := l.verify(ctx); err != nil {
-		return reject(ErrCannotReplace, "replace %s: %v: bring back enough of the other voters first", node, err)
+		return fmt.Errorf("%w: bring back enough of the other voters", err) // or another one leads now
 	}
 
 	for _, m := range a.voters() {

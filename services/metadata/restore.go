@@ -18,7 +18,7 @@ const StagePath = config.StateDir + "/restore"
 func HostPlaces(node string) files.Places {
 	return files.Places{
 		Node: node, Data: DataPath, SavedIn: config.MetadataPath,
-		Metalogger: filepath.Join(config.StateDir, "metalogger"),
+		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: filepath.Join(config.StateDir, "backups"),
 	}
 }
 

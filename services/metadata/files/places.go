@@ -19,8 +19,9 @@ type Places struct {
 	// mounted. SavedIn is where restores put aside what was there before, in
 	// directories beginning with "saved-".
 	Data, SavedIn string
-	// Metalogger is the metalogger's directory.
-	Metalogger string
+	// Metalogger is the metalogger's directory. Backups is where a person puts
+	// directories that "antlerctl metadata backup" made.
+	Metalogger, Backups string
 }
 
 // savedPrefix of the directories that a restore puts aside.
@@ -30,11 +31,12 @@ const savedPrefix = "saved-"
 func (p Places) Sources() []Source {
 	dirs := [][2]string{{"replica", p.Data}, {"metalogger", p.Metalogger}}
 
-	saved, _ := filepath.Glob(filepath.Join(p.SavedIn, savedPrefix+"*"))
-	slices.Sort(saved)
-
-	for _, dir := range saved {
+	for _, dir := range below(p.SavedIn, savedPrefix) {
 		dirs = append(dirs, [2]string{filepath.Base(dir), dir})
+	}
+
+	for _, dir := range below(p.Backups, "") {
+		dirs = append(dirs, [2]string{"backup-" + filepath.Base(dir), dir})
 	}
 
 	var sources []Source
@@ -54,6 +56,20 @@ func (p Places) Sources() []Source {
 	}
 
 	return sources
+}
+
+// below are the directories in dir whose names begin with prefix, in order.
+func below(dir, prefix string) []string {
+	var found []string
+
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) {
+			found = append(found, filepath.Join(dir, entry.Name()))
+		}
+	}
+
+	return found
 }
 
 // ErrNoSource says that this node has no such source, or nothing could be loaded
@@ -79,7 +95,7 @@ func (p Places) Fetch(name string, each func(file string, chunk []byte) error) e
 		return fmt.Errorf("fetch metadata from %s: %w that could be loaded: %s", name, ErrNoSource, source.Problem)
 	}
 
-	err := readFile(source.base, "metadata.mfs.back", each)
+	err := source.fetchBase(each)
 	if err != nil {
 		return fmt.Errorf("fetch metadata from %s: %w", name, err)
 	}
@@ -93,6 +109,18 @@ func (p Places) Fetch(name string, each func(file string, chunk []byte) error) e
 	}
 
 	return nil
+}
+
+// fetchBase hands on the metadata file, or that of a new master, to which all
+// changes are applied.
+func (s *Source) fetchBase(each func(file string, chunk []byte) error) error {
+	const name = "metadata.mfs.back"
+
+	if s.young {
+		return each(name, []byte(Empty))
+	}
+
+	return readFile(s.base, name, each)
 }
 
 func readFile(path, name string, each func(file string, chunk []byte) error) error {

@@ -26,14 +26,19 @@ type Source struct {
 	Problem string
 
 	// base is the best complete metadata file, changes the changelogs after it.
+	// young: nobody has made a metadata file yet, and the changes are all there is,
+	// from the first on.
 	base    string
 	changes []string
+	young   bool
 }
 
 // span is an unbroken run of changes in a changelog: first to last, both included.
 type span struct {
 	first, last uint64
 	file        string
+	// id of the metadata, where the first change of all is in it.
+	id uint64
 }
 
 // ReadSource looks at what could be loaded from dir: a master's data directory,
@@ -47,15 +52,15 @@ func ReadSource(dir string) (Source, error) {
 		return source, err
 	}
 
-	if source.base == "" {
-		source.Problem = "there is no complete metadata file"
-
-		return source, nil
-	}
-
 	spans, err := readChanges(dir)
 	if err != nil {
 		return source, err
+	}
+
+	if source.base == "" && !source.fromTheFirst(spans) {
+		source.Problem = "there is no complete metadata file"
+
+		return source, nil
 	}
 
 	source.extend(spans)
@@ -82,6 +87,20 @@ func (s *Source) readBase(dir string) error {
 	}
 
 	return nil
+}
+
+// fromTheFirst is for a file system so young that no metadata file of it has been
+// made: mfsmaster makes one each hour. The first change of all names its id.
+func (s *Source) fromTheFirst(spans []span) bool {
+	for _, run := range spans {
+		if run.id != 0 {
+			s.Version, s.ID, s.young = 1, run.id, true
+
+			return true
+		}
+	}
+
+	return false
 }
 
 // extend adds the changes that follow on what is there without a gap.
@@ -119,6 +138,10 @@ func (s *Source) extend(spans []span) {
 // date finds when the last change was written.
 func (s *Source) date() error {
 	for _, file := range append([]string{s.base}, s.changes...) {
+		if file == "" {
+			continue
+		}
+
 		info, err := os.Stat(file)
 		if err != nil {
 			return err
@@ -176,7 +199,7 @@ func readSpans(path string) ([]span, error) {
 			return nil, err
 		}
 
-		number, _, found := strings.Cut(line, ": ")
+		number, change, found := strings.Cut(line, ": ")
 
 		version, err := strconv.ParseUint(number, 10, 64)
 		if !found || err != nil {
@@ -189,6 +212,21 @@ func readSpans(path string) ([]span, error) {
 			continue
 		}
 
-		spans = append(spans, span{version, version, path})
+		spans = append(spans, span{version, version, path, firstID(version, change)})
 	}
+}
+
+// firstID is the metadata's id as the first change of all says: TIME|SETMETAID(ID).
+func firstID(version uint64, change string) uint64 {
+	_, text, found := strings.Cut(strings.TrimSuffix(change, ")\n"), "|SETMETAID(")
+	if version != 1 || !found {
+		return 0
+	}
+
+	id, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+
+	return id
 }

@@ -61,6 +61,10 @@ func TestReadSource(t *testing.T) {
 		}, 13, "the changes 13 to 14 are missing"},
 		{"a gap within a file", map[string]string{"metadata.mfs.back": metadataFile(10, 7), "changelog.0.mfs": changes(10, 12) + changes(14, 15)}, 13, "13 to 13 are missing"},
 		{"changes that begin too late", map[string]string{"metadata.mfs.back": metadataFile(10, 7), "changelog.0.mfs": changes(11, 15)}, 10, "10 to 10 are missing"},
+		{"a young file system's: no metadata file was made yet", map[string]string{
+			"metadata_ml.tmp": Empty, "changelog_ml_back.0.mfs": "1: 1700000000|SETMETAID(7)\n" + changes(2, 15), "changelog_ml.0.mfs": changes(10, 20),
+		}, 21, ""},
+		{"a young one's, but for the first changes", map[string]string{"changelog_ml.0.mfs": changes(2, 15)}, 0, "no complete metadata file"},
 		{"changes without metadata", map[string]string{"changelog_ml.0.mfs": changes(1, 15)}, 0, "no complete metadata file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -80,7 +84,8 @@ func TestReadSource(t *testing.T) {
 
 func TestFetchStageInstall(t *testing.T) {
 	root := t.TempDir()
-	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Metalogger: directory(t, map[string]string{
+	backups := t.TempDir()
+	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Backups: backups, Metalogger: directory(t, map[string]string{
 		"metadata_ml.mfs.back": metadataFile(10, 7), "changelog_ml.1.mfs": changes(8, 12), "changelog_ml.0.mfs": changes(13, 20) + "21: 1",
 		"changelog_ml.9.mfs": changes(1, 3), "sessions_ml.mfs": "no part of it",
 	})}
@@ -112,11 +117,38 @@ func TestFetchStageInstall(t *testing.T) {
 		require.EqualValues(t, 15, sources[2].Version)
 	}
 
+	// A copy that was kept elsewhere is a source again.
+	kept, err := NewStage(filepath.Join(backups, "2026-11-21"))
+	require.NoError(t, err)
+	require.NoError(t, places.Fetch("n3/replica", kept.Add))
+
+	_, err = kept.Close()
+	require.NoError(t, err)
+
+	last := places.Sources()[3]
+	require.Equal(t, "n3/backup-2026-11-21", last.Name)
+	require.EqualValues(t, 21, last.Version)
+
 	// Nothing but what the quorum agreed to.
 	require.ErrorContains(t, Install(stagePath, places.Data, Stored{Version: 30, ID: 7}), "the quorum agreed to version 30")
 	require.ErrorContains(t, Install(stagePath, places.Data, Stored{Version: 22, ID: 8}), "the quorum agreed")
 
 	require.ErrorIs(t, places.Fetch("n3/saved-7", stage.Add), ErrNoSource)
+}
+
+func TestFetchOfAYoungFileSystem(t *testing.T) {
+	places := Places{Node: "n3", Metalogger: directory(t, map[string]string{
+		"changelog_ml_back.0.mfs": "1: 1700000000|SETMETAID(7)\n" + changes(2, 15), "changelog_ml.0.mfs": changes(10, 20),
+	})}
+
+	stage, err := NewStage(filepath.Join(t.TempDir(), "restore"))
+	require.NoError(t, err)
+	require.NoError(t, places.Fetch("n3/metalogger", stage.Add))
+
+	staged, err := stage.Close()
+	require.NoError(t, err)
+	require.EqualValues(t, 21, staged.Version)
+	require.EqualValues(t, 7, staged.ID)
 }
 
 func TestStageTakesNoOtherNames(t *testing.T) {
