@@ -44,7 +44,7 @@ func TestKubernetes(t *testing.T) {
 	}{
 		{"Sanity", "csi-sanity finds nothing wrong with the driver on a real MooseFS", (*trial).sanity},
 		{"Lifecycle", "quota, expansion, snapshot, restore, clone, one node at a time, delete and undelete work on published volumes", (*trial).lifecycle},
-		{"AntlerdKilled", "a pod's open files outlive antlerd", (*trial).antlerdKilled},
+		{"AntlerdRestarted", "a pod's mounts and open files outlive antlerd", (*trial).antlerdRestarted},
 		{"PowerCut", "a power cut of the serving node costs a writing pod neither an error nor data", (*trial).powerCut},
 		{"Provisioning", "how long volumes take, one at a time and in a storm, each made once", (*trial).provisioning},
 	} {
