@@ -87,6 +87,11 @@ test-failover: build image ## Every promise about failover, in VMs that boot the
 test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
 	SEED=$(SEED) DURATION=$(DURATION) $(GO) test -tags vm -count=1 -v -timeout 0 ./qemu-tests/faults/...
 
+.PHONY: test-kubernetes
+test-kubernetes: build image ## The CSI driver against a real MooseFS, in VMs that boot the image: csi-sanity, a power cut under a published volume
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
+	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/kubernetes/...
+
 .PHONY: bench-failover
 bench-failover: build image ## The same, and fail where the client's longest gap is over its target
 	ANTLER_JUDGE_TIMES=1 $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
@@ -100,7 +105,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-extension test-talos-pack test-faults bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-image test-extension test-talos-pack test-faults test-kubernetes bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 

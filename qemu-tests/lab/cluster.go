@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"antler/services/node/config"
-	"antler/services/node/config/gen"
 )
 
 // Options of a cluster.
@@ -28,8 +26,12 @@ type Options struct {
 	// Antlerctl is the program that writes the image to the machines' disks; if it
 	// is empty they are copied, which is quicker.
 	Antlerctl string
+	// Programs are carried into the machines beside the agent, to ProgramDir.
+	Programs []string
 	// Durability of the cluster's metadata; the default if it is empty.
 	Durability config.Durability
+	// Kubernetes is the cluster's setting; off if it is empty.
+	Kubernetes config.Kubernetes
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64
 	// Progress is told what happens.
@@ -83,7 +85,10 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 
 	tools := filepath.Join(c.Dir, "tools.img")
 
-	output, err := exec.CommandContext(ctx, "mksquashfs", options.Agent, tools, "-noappend", "-quiet", "-no-progress").CombinedOutput()
+	arguments := append([]string{options.Agent}, options.Programs...)
+	arguments = append(arguments, tools, "-noappend", "-quiet", "-no-progress")
+
+	output, err := exec.CommandContext(ctx, "mksquashfs", arguments...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("make the disk with the agent: %w: %s", err, output)
 	}
@@ -133,80 +138,6 @@ func freePort() (int, error) {
 	defer listener.Close()
 
 	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
-// flash makes the configuration as `antlerctl gen config` does, and the disks.
-func (c *Cluster) flash(ctx context.Context) error {
-	now := time.Now()
-
-	secrets, err := gen.NewSecrets("lab", now)
-	if err != nil {
-		return err
-	}
-
-	files, err := gen.Generate(clusterFile(c.Durability, c.Nodes), secrets, now)
-	if err != nil {
-		return err
-	}
-
-	files.Admin.Endpoints = nil
-	for _, m := range c.Machines {
-		files.Admin.Endpoints = append(files.Admin.Endpoints,
-			config.Endpoint{Node: m.Name, Address: fmt.Sprintf("127.0.0.1:%d", m.APIPort)})
-	}
-
-	c.Admin = files.Admin
-
-	_, err = files.Write(filepath.Join(c.Dir, "config"))
-	if err != nil {
-		return err
-	}
-
-	for i, m := range c.Machines {
-		err = m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
-		if err != nil {
-			return err
-		}
-	}
-
-	return nil
-}
-
-// ConfigFile is the path of a node's configuration, or of admin's.
-func (c *Cluster) ConfigFile(name string) string {
-	return filepath.Join(c.Dir, "config", name+".yaml")
-}
-
-func clusterFile(durability config.Durability, nodes int) *gen.ClusterFile {
-	file := &gen.ClusterFile{
-		Name:    "lab",
-		Storage: gen.Storage{Durability: durability},
-		Floating: []netip.Prefix{
-			netip.MustParsePrefix(Floating + "/24"), netip.MustParsePrefix("fd77::10/64"),
-		},
-		Networks: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("fd77::/64")},
-	}
-
-	for i := 1; i <= nodes; i++ {
-		node := gen.Node{
-			Name:    fmt.Sprintf("n%d", i),
-			Address: netip.MustParseAddr(fmt.Sprintf("10.77.0.1%d", i)),
-			Roles:   []config.Role{config.RoleMetadata, config.RoleChunkserver, config.RoleMetalogger, config.RoleClient},
-			Replica: config.Replica{Device: "/dev/disk/by-id/virtio-replica"},
-			Chunks:  []config.ChunkStore{{Device: "/dev/disk/by-id/virtio-chunks"}},
-			Network: config.Network{MAC: mac(i), Addresses: []netip.Prefix{
-				netip.MustParsePrefix(fmt.Sprintf("10.77.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd77::1%d/64", i)),
-			}},
-			Debug: config.Debug{ConsoleShell: true},
-		}
-		if i == 3 {
-			node.Roles[0], node.Replica = config.RoleWitness, config.Replica{}
-		}
-
-		file.Nodes = append(file.Nodes, node)
-	}
-
-	return file
 }
 
 // Say prints progress with the time since the cluster was made.
@@ -290,7 +221,7 @@ func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
 // ReadyAgent puts the agent in place, if it isn't there: a machine that has reset
 // itself has it no more.
 func (m *Machine) ReadyAgent(ctx context.Context) error {
-	_, err := m.console.Run(ctx, "[ -x "+agent+" ] || { mkdir -p /run/lab && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab /run/lab; }")
+	_, err := m.console.Run(ctx, "[ -x "+agent+" ] || { mkdir -p "+ProgramDir+" && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab "+ProgramDir+"; }")
 	if err != nil {
 		return fmt.Errorf("make the agent ready on %s: %w", m.Name, err)
 	}

@@ -13,7 +13,7 @@ func (c *Cluster) Replace(ctx context.Context, m *Machine) error {
 	i := slices.Index(c.Machines, m)
 	c.Say("%s: a new machine with blank disks is put in its place", m.Name)
 
-	return m.flash(ctx, c.ConfigFile(m.Name), i < 2)
+	return m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
 }
 
 // ReplaceDisk puts a blank disk in the place of the one with the serial, in a

@@ -111,7 +111,10 @@ type Workload struct {
 	offset time.Duration
 }
 
-const agent = "/run/lab/agent"
+// ProgramDir is where a machine has the agent and the programs of Options.
+const ProgramDir = "/run/lab"
+
+const agent = ProgramDir + "/agent"
 
 // Work starts workers in dir of the machine.
 func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int) (*Workload, error) {

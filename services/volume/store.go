@@ -199,17 +199,17 @@ func change[T any](ctx context.Context, s *Store, doing string, f func(context.C
 			return none, err
 		}
 
+		if err := s.opts.MayChange(); err != nil {
+			return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
+		}
+
 		if err := s.prepare(t); err != nil {
 			return none, err
 		}
 
-		// The caller may have given up while this waited, or the lease ended.
+		// The caller may have given up while this waited.
 		if err := ctx.Err(); err != nil {
 			return none, err
-		}
-
-		if err := s.opts.MayChange(); err != nil {
-			return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
 		}
 
 		return f(ctx, t)

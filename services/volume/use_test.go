@@ -203,6 +203,7 @@ func TestFencedNodeChangesNothing(t *testing.T) {
 	}
 
 	require.ErrorIs(t, b.DeleteSnapshot(t.Context(), "monday", v.ID), ErrUnavailable)
+	require.False(t, b.exists(".snapshots"), "not even a directory is made")
 
 	b.opts.MayChange = func() error { return nil }
 	got, err := b.Get(t.Context(), "web")
