@@ -6,7 +6,7 @@ BUILD       := build
 TOOLS       := $(BUILD)/tools
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS     := -s -w -X antler/services/node/version.Version=$(VERSION)
-UNIT        := ./api/... ./cmd/... ./image/... ./services/... ./qemu-tests/...
+UNIT        := ./api/... ./cmd/... ./deploy/... ./extension/... ./image/... ./services/... ./qemu-tests/...
 
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.0
 
@@ -53,6 +53,20 @@ image-release: packages build ## Build antler-VERSION-arm64.img.xz, from exactly
 image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today
 	$(GO) run ./image -update-lock -cache $(BUILD)/cache
 
+# EXTENSION_FLAGS="-arch arm64 -modules .../lib/modules/RELEASE" adds DRBD for a kernel of your own.
+.PHONY: extension
+extension: build ## Build the Talos system extension (arm64 and amd64) and check it
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/amd64/ ./cmd/antlerd
+	$(GO) run ./extension -o $(BUILD)/extension -bin $(BUILD)/bin -cache $(BUILD)/cache -version $(VERSION) $(EXTENSION_FLAGS)
+
+.PHONY: test-extension
+test-extension: extension ## Build the extension twice and compare; its programs find their libraries
+	$(GO) test -tags packages -count=1 -v ./extension/...
+
+.PHONY: test-talos-pack
+test-talos-pack: extension ## Have Talos's own imager packages take the extension into an initramfs
+	cd qemu-tests/talos && ANTLER_EXTENSION=$(abspath $(BUILD)/extension) $(GO) test -count=1 -v ./...
+
 .PHONY: unit
 unit: ## Unit tests with the race detector
 	$(GO) test -race $(UNIT)
@@ -69,6 +83,15 @@ test-image: build image ## The image: built twice to the same bytes, flashed and
 test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
 	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
 
+.PHONY: test-faults
+test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
+	SEED=$(SEED) DURATION=$(DURATION) $(GO) test -tags vm -count=1 -v -timeout 0 ./qemu-tests/faults/...
+
+.PHONY: test-kubernetes
+test-kubernetes: build image ## The CSI driver against a real MooseFS, in VMs that boot the image: csi-sanity, a power cut under a published volume
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
+	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/kubernetes/...
+
 .PHONY: bench-failover
 bench-failover: build image ## The same, and fail where the client's longest gap is over its target
 	ANTLER_JUDGE_TIMES=1 $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
@@ -82,7 +105,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-image test-extension test-talos-pack test-faults test-kubernetes bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 
@@ -101,10 +124,12 @@ check-api: ## Lint the API, look for breaking changes, compare the generated cod
 lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run --timeout 10m ./...
 	$(TOOLS)/golangci-lint run --timeout 10m --build-tags vm ./qemu-tests/...
+	$(TOOLS)/golangci-lint run --timeout 10m --build-tags packages ./extension/...
+	cd qemu-tests/talos && $(abspath $(TOOLS))/golangci-lint run --timeout 10m ./...
 
 $(TOOLS)/golangci-lint:
 	GOBIN=$(abspath $(TOOLS)) $(GO) install $(GOLANGCI)
 
 .PHONY: clean
 clean: ## Remove what was built, but not the caches
-	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo
+	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/extension $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo

@@ -94,9 +94,9 @@ func pruneDoc(root string) error {
 }
 
 func abs(path string) string {
-	a, err := filepath.Abs(path)
+	full, err := filepath.Abs(path)
 	if err != nil {
 		return path
 	}
-	return a
+	return full
 }

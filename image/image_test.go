@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -74,61 +73,6 @@ func TestLoadOrder(t *testing.T) {
 
 	_, err = loadOrder(mods, builtin, []string{"broken"})
 	require.EqualError(t, err, "needed by broken: the kernel has no module gone")
-}
-
-func TestSuiteSources(t *testing.T) {
-	const mirror, security = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
-	for name, c := range map[string]struct {
-		targets string
-		want    []string
-	}{
-		"a Debian machine, whatever its release": {
-			mirror + " bookworm-updates Debian Debian\n" + mirror + " bookworm Debian Debian\n" +
-				security + " bookworm-security Debian Debian-Security\n" +
-				"http://mirror.example/debian/ bookworm-backports Debian Debian Backports\n" +
-				"http://tools.example/apt tools Tools Tools\n",
-			[]string{"deb " + mirror + " trixie " + components, "deb " + mirror + " trixie-updates " + components,
-				"deb " + security + " trixie-security " + components},
-		},
-		"no security archive known": {
-			mirror + " bookworm Debian Debian\n",
-			[]string{"deb " + mirror + " trixie " + components, "deb " + mirror + " trixie-updates " + components},
-		},
-		"Ubuntu leaves it to mmdebstrap": {"http://ubuntu.example/ noble Ubuntu Ubuntu\n", nil},
-		"no lists yet":                   {"", nil},
-	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, suiteSources(c.targets, "trixie")) })
-	}
-}
-
-func TestCheckELF(t *testing.T) {
-	root := t.TempDir()
-	for _, dir := range []string{"usr/bin", "usr/lib/aarch64-linux-gnu"} {
-		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/script"), []byte("#!/bin/sh\n"), 0o755))
-	require.NoError(t, checkELF(root), "a script needs nothing")
-
-	// The test binary itself is an ELF file for the machine that builds.
-	self, err := os.ReadFile("/proc/self/exe")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/foreign"), self, 0o755))
-	if runtime.GOARCH != "arm64" {
-		require.ErrorContains(t, checkELF(root), "not arm64")
-	}
-}
-
-func TestHasLibrary(t *testing.T) {
-	root := t.TempDir()
-	for _, lib := range []string{"usr/lib/aarch64-linux-gnu/libc.so.6", "usr/lib/aarch64-linux-gnu/systemd/libshared.so", "opt/app/lib/libapp.so"} {
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, lib)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(root, lib), nil, 0o644))
-	}
-	bin := filepath.Join(root, "opt/app/bin")
-	require.True(t, hasLibrary(root, bin, nil, "libc.so.6"))
-	require.False(t, hasLibrary(root, bin, nil, "libshared.so"))
-	require.True(t, hasLibrary(root, bin, []string{"/usr/lib/aarch64-linux-gnu/systemd"}, "libshared.so"))
-	require.True(t, hasLibrary(root, bin, []string{"$ORIGIN/../lib"}, "libapp.so"))
 }
 
 func TestCpioIsReadByCpio(t *testing.T) {

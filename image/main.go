@@ -33,6 +33,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"antler/image/debian"
+	"antler/image/libraries"
 )
 
 func main() {
@@ -65,7 +68,7 @@ type build struct {
 }
 
 func (b build) run(ctx context.Context) error {
-	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: aptSources()}
+	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: debian.Sources(suite, components)}
 	if err := checkMachine(); err != nil {
 		return err
 	}
@@ -100,8 +103,8 @@ func (b build) run(ctx context.Context) error {
 		return err
 	}
 	step("check that every program finds its libraries")
-	if err := checkELF(root); err != nil {
-		return err
+	if err := (libraries.Tree{Root: root, Arch: "arm64"}).Check(); err != nil {
+		return fmt.Errorf("%w\nadd their packages or prune the programs (packages.go)", err)
 	}
 	step("squash (" + b.compress + ")")
 	squash, err := makeSquash(ctx, root, b.out, b.compress)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"antler/image/skeleton"
 )
 
 // overlay is what we put over Debian's files, as it stands in the root.
@@ -43,31 +45,19 @@ var links = map[string]string{
 	"etc/systemd/system/sys-kernel-config.mount":       "/dev/null",
 	"etc/systemd/system/ctrl-alt-del.target":           "/usr/lib/systemd/system/reboot.target",
 
-	"etc/antler":                  "/var/lib/antler/etc",
-	"etc/mtab":                    "../proc/self/mounts",
-	"etc/resolv.conf":             "../run/antler/resolv.conf",
-	"usr/sbin/drbdadm-84":         "../lib/drbd/drbdadm-84",
-	"usr/sbin/drbdsetup-84":       "../lib/drbd/drbdsetup-84",
-	"usr/lib/antler/rootfs/bin":   "usr/bin",
-	"usr/lib/antler/rootfs/sbin":  "usr/sbin",
-	"usr/lib/antler/rootfs/lib":   "usr/lib",
-	"usr/lib/antler/rootfs/lib64": "usr/lib",
+	"etc/antler":            "/var/lib/antler/etc",
+	"etc/mtab":              "../proc/self/mounts",
+	"etc/resolv.conf":       "../run/antler/resolv.conf",
+	"usr/sbin/drbdadm-84":   "../lib/drbd/drbdadm-84",
+	"usr/sbin/drbdsetup-84": "../lib/drbd/drbdsetup-84",
 }
 
 // busyboxApplets are for a person on the debug shell; nothing of ours calls them.
 var busyboxApplets = []string{"awk", "clear", "find", "free", "grep", "hexdump", "hostname", "less", "ping", "ps",
 	"sed", "tar", "telnet", "top", "vi", "which", "xargs"}
 
-// dirs are mount points and the skeleton in which MooseFS processes run: a
-// root of empty directories for containerd to mount the host's /usr and each
-// process's own data on.
-var dirs = []string{
-	"dev", "proc", "sys", "run", "tmp", "var", "root", "mnt", "etc/systemd/network",
-	"usr/lib/antler/rootfs/dev", "usr/lib/antler/rootfs/etc", "usr/lib/antler/rootfs/mnt",
-	"usr/lib/antler/rootfs/proc", "usr/lib/antler/rootfs/run", "usr/lib/antler/rootfs/sys",
-	"usr/lib/antler/rootfs/tmp", "usr/lib/antler/rootfs/usr",
-	"usr/lib/antler/rootfs/var/lib/antler", "usr/lib/antler/rootfs/var/lib/mfs",
-}
+// dirs are mount points.
+var dirs = []string{"dev", "proc", "sys", "run", "tmp", "var", "root", "mnt", "etc/systemd/network"}
 
 // stageRoot makes the tree that becomes the squashfs. Files of the base are
 // hard links into the cache: every write here replaces a file, never changes it.
@@ -97,12 +87,28 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 		}
 	}
 	return root, errors.Join(
+		makeSkeleton(filepath.Join(root, skeleton.Path)),
 		copyOverlay(root),
 		makeLinks(root),
 		install(filepath.Join(bin, "antlerd"), filepath.Join(root, "usr/bin/antlerd")),
 		install(filepath.Join(bin, "antlerctl"), filepath.Join(root, "usr/bin/antlerctl")),
 		os.Chmod(filepath.Join(root, "root"), 0o700),
 	)
+}
+
+// makeSkeleton makes the root in which MooseFS processes run.
+func makeSkeleton(root string) error {
+	for _, dir := range skeleton.Dirs() {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	for name, target := range skeleton.Links("arm64") {
+		if err := link(filepath.Join(root, name), target); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyOverlay(root string) error {

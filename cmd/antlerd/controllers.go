@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"antler/services/authority/report"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/metadata/files"
 	"antler/services/moosefs"
 	"antler/services/moosefs/protocol"
 	"antler/services/node"
@@ -54,7 +56,10 @@ func (d *antlerd) everywhere() []controller.Controller {
 	return []controller.Controller{
 		&authority.StatusController{Authority: d.authority, Events: d.events},
 		&report.Controller{Authority: d.authority, Version: version.Version},
-		&node.ModuleController{Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper},
+		&node.ModuleController{
+			Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper,
+			Helpless: func() bool { return d.drbd.Version() == replication.Version9 },
+		},
 		d.fence(),
 		&containers.Controller{Runtime: d.tasks, LogDir: containers.DefaultPlaces(config.RunDir).LogDir()},
 		&containers.LogController{Dir: containers.DefaultPlaces(config.RunDir).LogDir()},
@@ -105,7 +110,9 @@ func (d *antlerd) serving() []controller.Controller {
 	}
 
 	peer, _ := d.config.Peer()
-	drbd := replication.DRBD{Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name}
+	drbd := replication.DRBD{
+		Runner: replication.Programs{}, Config: replication.ConfigPath, Node: d.config.Node.Name, Module: d.drbd,
+	}
 
 	return []controller.Controller{
 		&duty.Controller{
@@ -117,6 +124,7 @@ func (d *antlerd) serving() []controller.Controller {
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
 			Fencer: d.authority, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
+			Module: d.drbd,
 		},
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
@@ -164,11 +172,24 @@ func (d *antlerd) newStore() *volume.Store {
 				TrashTime: time.Duration(d.config.Cluster.Storage.TrashTime) * time.Second,
 			},
 			Tools: volume.MooseFSTools{Dir: "/usr/bin"}, Verify: volume.VerifyMooseFS, Now: time.Now, NewID: uuid.NewString,
-			Emit: func(kind, message string) { d.events.Emit(kind, 0, message) },
+			MayChange: d.mayChange,
+			Emit:      func(kind, message string) { d.events.Emit(kind, 0, message) },
 		})
 	}
 
 	return d.volumes
+}
+
+// errNoLease keeps a node from changing volumes that another one may be looking
+// after by now.
+var errNoLease = errors.New("it has no lease with the quorum")
+
+func (d *antlerd) mayChange() error {
+	if !d.authority.LeaseValid() {
+		return errNoLease
+	}
+
+	return nil
 }
 
 // localMaster asks the master on this node, whether or not the floating address
@@ -246,3 +267,9 @@ func nodeAddresses(cluster config.Cluster) []netip.Addr {
 
 	return out
 }
+
+// hostMetadata is what this node keeps of the metadata.
+type hostMetadata struct{ files.Places }
+
+// Save implements server.Metadata.
+func (hostMetadata) Save(ctx context.Context) error { return (&localMaster{}).Save(ctx) }

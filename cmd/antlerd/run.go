@@ -21,6 +21,8 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/kubernetes"
+	"antler/services/metadata"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
@@ -42,6 +44,10 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	// drbd is the kernel's.
+	drbd *replication.Module
+	// orphans is nil where no pod can have volumes.
+	orphans *kubernetes.Orphans
 	// watchdog is nil where there is none.
 	watchdog *node.Watchdog
 }
@@ -81,6 +87,11 @@ func run(ctx context.Context, cfg *config.Config) error {
 		group.Go(func() error { return d.handler.Run(inner) })
 	}
 
+	if d.orphans != nil {
+		group.Go(func() error { return d.kubeletSockets().Run(inner) })
+		group.Go(func() error { return d.orphans.Run(inner) })
+	}
+
 	_, err = daemon.SdNotify(false, daemon.SdNotifyReady)
 	if err != nil {
 		d.logger.Warn("tell systemd", zap.Error(err))
@@ -97,7 +108,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 }
 
 func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
-	d := &antlerd{config: cfg, timing: authority.DefaultTiming()}
+	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbd: replication.NewModule(replication.ProcDRBD)}
 
 	var err error
 
@@ -155,13 +166,14 @@ func (d *antlerd) newServer() (*server.Server, error) {
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
-		Authority: d.authority, Volumes: d.newStore(),
+		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{metadata.HostPlaces(d.config.Node.Name)}, StagePath: metadata.StagePath,
+		Volumes: d.newStore(),
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)
 		},
 		Register: []func(grpc.ServiceRegistrar){func(registrar grpc.ServiceRegistrar) {
 			antlerv1.RegisterPeerServiceServer(registrar, d.authority.PeerServer(peerCaller))
-		}},
+		}, d.registerCSI},
 		Now: time.Now,
 	})
 }

@@ -49,6 +49,11 @@ func begin(t *testing.T, promise string) *scenario {
 		s.end()
 	})
 
+	if suite.broken != "" {
+		s.Errorf("not run: the cluster has not recovered from %s", suite.broken)
+		s.FailNow()
+	}
+
 	s.must(s.cluster.AwaitHealthy(ctx))
 
 	serving, err := s.cluster.AwaitServing(ctx, "")
@@ -226,8 +231,12 @@ func (s *scenario) healthy() {
 func (s *scenario) nothingLost() {
 	s.stop()
 
-	result, err := s.workload.Check(s.ctx, s.on, s.faults...)
+	died := s.cluster.MasterDeaths(s.marks)
+
+	result, err := s.workload.Check(s.ctx, s.on, append(died, s.faults...)...)
 	s.must(err)
+
+	s.result.Figures["masters_died"] = len(died)
 
 	s.result.Figures["acknowledged"] = result.Acknowledged
 	s.result.Figures["longest_op_ms"] = history.LongestOp(s.workload.Ops()).Milliseconds()
@@ -255,18 +264,45 @@ func (s *scenario) end() {
 	s.result.Passed = !s.Failed()
 	suite.report.Add(s.result)
 
-	if s.Failed() {
-		fmt.Printf("%s failed: seed %d\n", s.Name(), suite.seed)
+	if !s.Failed() || suite.broken != "" {
+		return
+	}
 
-		if s.workload != nil {
-			if s.faultAt.IsZero() {
-				s.faultAt = s.began
-			}
+	fmt.Printf("%s failed: seed %d\n", s.Name(), suite.seed)
 
-			s.timeline(s.workload.Ops())
-			s.workload.Abandon()
+	if s.workload != nil {
+		if s.faultAt.IsZero() {
+			s.faultAt = s.began
 		}
 
-		fmt.Print(s.cluster.Tails())
+		s.timeline(s.workload.Ops())
+		s.workload.Abandon()
+	}
+
+	fmt.Print(s.cluster.Tails())
+	s.recover()
+}
+
+// recover ends all faults, so that the next test says something of its own. A
+// cluster that doesn't come back fails the rest at once.
+func (s *scenario) recover() {
+	ctx, cancel := context.WithTimeout(context.Background(), recoverTime)
+	defer cancel()
+
+	s.cluster.Switch.HealAll()
+
+	for _, m := range s.cluster.Machines {
+		if m.On() {
+			continue
+		}
+
+		if err := s.cluster.PowerOn(ctx, m); err != nil {
+			s.cluster.Say("%v", err)
+		}
+	}
+
+	if err := s.cluster.AwaitHealthy(ctx); err != nil {
+		suite.broken = s.Name()
+		s.cluster.Say("%v", err)
 	}
 }

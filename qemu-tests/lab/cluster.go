@@ -2,20 +2,16 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
-	antlerv1 "antler/api/antler/v1"
 	"antler/services/node/config"
-	"antler/services/node/config/gen"
 )
 
 // Options of a cluster.
@@ -30,8 +26,12 @@ type Options struct {
 	// Antlerctl is the program that writes the image to the machines' disks; if it
 	// is empty they are copied, which is quicker.
 	Antlerctl string
+	// Programs are carried into the machines beside the agent, to ProgramDir.
+	Programs []string
 	// Durability of the cluster's metadata; the default if it is empty.
 	Durability config.Durability
+	// Kubernetes is the cluster's setting; off if it is empty.
+	Kubernetes config.Kubernetes
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64
 	// Progress is told what happens.
@@ -85,7 +85,10 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 
 	tools := filepath.Join(c.Dir, "tools.img")
 
-	output, err := exec.CommandContext(ctx, "mksquashfs", options.Agent, tools, "-noappend", "-quiet", "-no-progress").CombinedOutput()
+	arguments := append([]string{options.Agent}, options.Programs...)
+	arguments = append(arguments, tools, "-noappend", "-quiet", "-no-progress")
+
+	output, err := exec.CommandContext(ctx, "mksquashfs", arguments...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("make the disk with the agent: %w: %s", err, output)
 	}
@@ -135,80 +138,6 @@ func freePort() (int, error) {
 	defer listener.Close()
 
 	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
-// flash makes the configuration as `antlerctl gen config` does, and the disks.
-func (c *Cluster) flash(ctx context.Context) error {
-	now := time.Now()
-
-	secrets, err := gen.NewSecrets("lab", now)
-	if err != nil {
-		return err
-	}
-
-	files, err := gen.Generate(clusterFile(c.Durability, c.Nodes), secrets, now)
-	if err != nil {
-		return err
-	}
-
-	files.Admin.Endpoints = nil
-	for _, m := range c.Machines {
-		files.Admin.Endpoints = append(files.Admin.Endpoints,
-			config.Endpoint{Node: m.Name, Address: fmt.Sprintf("127.0.0.1:%d", m.APIPort)})
-	}
-
-	c.Admin = files.Admin
-
-	_, err = files.Write(filepath.Join(c.Dir, "config"))
-	if err != nil {
-		return err
-	}
-
-	for i, m := range c.Machines {
-		err = m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
-		if err != nil {
-			return err
-		}
-	}
-
-	return nil
-}
-
-// ConfigFile is the path of a node's configuration, or of admin's.
-func (c *Cluster) ConfigFile(name string) string {
-	return filepath.Join(c.Dir, "config", name+".yaml")
-}
-
-func clusterFile(durability config.Durability, nodes int) *gen.ClusterFile {
-	file := &gen.ClusterFile{
-		Name:    "lab",
-		Storage: gen.Storage{Durability: durability},
-		Floating: []netip.Prefix{
-			netip.MustParsePrefix(Floating + "/24"), netip.MustParsePrefix("fd77::10/64"),
-		},
-		Networks: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("fd77::/64")},
-	}
-
-	for i := 1; i <= nodes; i++ {
-		node := gen.Node{
-			Name:    fmt.Sprintf("n%d", i),
-			Address: netip.MustParseAddr(fmt.Sprintf("10.77.0.1%d", i)),
-			Roles:   []config.Role{config.RoleMetadata, config.RoleChunkserver, config.RoleMetalogger, config.RoleClient},
-			Replica: config.Replica{Device: "/dev/disk/by-id/virtio-replica"},
-			Chunks:  []config.ChunkStore{{Device: "/dev/disk/by-id/virtio-chunks"}},
-			Network: config.Network{MAC: mac(i), Addresses: []netip.Prefix{
-				netip.MustParsePrefix(fmt.Sprintf("10.77.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd77::1%d/64", i)),
-			}},
-			Debug: config.Debug{ConsoleShell: true},
-		}
-		if i == 3 {
-			node.Roles[0], node.Replica = config.RoleWitness, config.Replica{}
-		}
-
-		file.Nodes = append(file.Nodes, node)
-	}
-
-	return file
 }
 
 // Say prints progress with the time since the cluster was made.
@@ -278,12 +207,23 @@ func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
 			return fmt.Errorf("wait for antlerd on %s: %w\n%s", m.Name, err, tail(m))
 		}
 
-		_, err = m.console.Run(ctx, "mkdir -p /run/lab && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab /run/lab")
+		err = m.ReadyAgent(ctx)
 		if err != nil {
-			return fmt.Errorf("make the agent ready on %s: %w\n%s", m.Name, err, tail(m))
+			return fmt.Errorf("%w\n%s", err, tail(m))
 		}
 
 		c.Say("%s: antlerd runs", m.Name)
+	}
+
+	return nil
+}
+
+// ReadyAgent puts the agent in place, if it isn't there: a machine that has reset
+// itself has it no more.
+func (m *Machine) ReadyAgent(ctx context.Context) error {
+	_, err := m.console.Run(ctx, "[ -x "+agent+" ] || { mkdir -p "+ProgramDir+" && mount -t squashfs -o ro /dev/disk/by-id/virtio-lab "+ProgramDir+"; }")
+	if err != nil {
+		return fmt.Errorf("make the agent ready on %s: %w", m.Name, err)
 	}
 
 	return nil
@@ -340,81 +280,22 @@ func (c *Cluster) EventsSince(marks map[string]int, since time.Time) []Event {
 // TwoMasters returns what speaks against "never two masters at a time", over
 // the whole life of the cluster.
 func (c *Cluster) TwoMasters() []string {
-	var intervals []Serving
-
-	for _, m := range c.Machines {
-		events := append(m.console.Events(0), c.cuts[m.Name]...)
-		sortEvents(events)
-		intervals = append(intervals, ServingIntervals(events)...)
-	}
+	_, intervals := c.servingIntervals()
 
 	return Overlaps(intervals)
 }
 
-// AwaitServing waits until a master serves, other than on the node not.
-func (c *Cluster) AwaitServing(ctx context.Context, not string) (*Machine, error) {
-	var serving *Machine
+// LateStops returns masters that outlived their epoch, over the whole life of the
+// cluster.
+func (c *Cluster) LateStops() []string { return LateStops(c.servingIntervals()) }
 
-	err := c.await(ctx, "a serving master", func(status *antlerv1.ClusterStatus) string {
-		node := status.GetServing().GetNode()
-		if node == "" || node == not || status.GetServing().GetPhase() != "serving" || len(status.GetServing().GetAddresses()) == 0 {
-			return fmt.Sprintf("served by %q, phase %q", node, status.GetServing().GetPhase())
-		}
-
-		serving = c.Machine(node)
-
-		return ""
-	})
-
-	return serving, err
-}
-
-// AwaitHealthy waits until everything is as it should be: both replicas up to
-// date, every node alive, every chunkserver there.
-func (c *Cluster) AwaitHealthy(ctx context.Context) error {
-	return c.await(ctx, "a healthy cluster", func(status *antlerv1.ClusterStatus) string {
-		if status.GetHealth() == antlerv1.Health_HEALTH_OK {
-			return ""
-		}
-
-		return problems(status)
-	})
-}
-
-func problems(status *antlerv1.ClusterStatus) string {
-	text := status.GetHealth().String()
-	for _, p := range status.GetProblems() {
-		text += fmt.Sprintf("; %s %s", p.GetNode(), p.GetSummary())
+func (c *Cluster) servingIntervals() (all []Event, intervals []Serving) {
+	for _, m := range c.Machines {
+		events := append(m.console.Events(0), c.cuts[m.Name]...)
+		sortEvents(events)
+		all = append(all, events...)
+		intervals = append(intervals, ServingIntervals(events)...)
 	}
 
-	return text
-}
-
-// pollInterval: each question costs an emulated node a TLS handshake.
-const pollInterval = time.Second
-
-// await asks whichever node answers until unmet returns "".
-func (c *Cluster) await(ctx context.Context, what string, unmet func(*antlerv1.ClusterStatus) string) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-
-	last := "no node answered"
-
-	for {
-		status, err := c.Status(ctx)
-		if err == nil {
-			last = unmet(status)
-			if last == "" {
-				return nil
-			}
-		} else if !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-			last = err.Error()
-		}
-
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %s", what, ctx.Err(), last)
-		case <-ticker.C:
-		}
-	}
+	return all, intervals
 }

@@ -3,9 +3,12 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
+
+	"antler/qemu-tests/lab/history"
 )
 
 // Event is what antlerd prints of an event on the console.
@@ -122,6 +125,38 @@ func Overlaps(intervals []Serving) []string {
 	return problems
 }
 
+// LateStops returns the masters that still ran when another node was granted the
+// next epoch. The table of times promises that there are none as long as antlerd
+// runs; writes are safe all the same, since DRBD freezes them.
+func LateStops(events []Event, intervals []Serving) []string {
+	grants := map[uint64]Event{}
+
+	for _, event := range events {
+		// A node tells again of a grant when it is started.
+		if first, known := grants[event.Epoch]; event.Kind == "authority.granted" && (!known || event.Time.Before(first.Time)) {
+			grants[event.Epoch] = event
+		}
+	}
+
+	var late []string
+
+	for _, grant := range grants {
+		for _, s := range intervals {
+			over := s.To.Sub(grant.Time)
+			if s.Node == grant.Node || s.Epoch >= grant.Epoch || s.From.After(grant.Time) || !s.To.IsZero() && over <= 0 {
+				continue
+			}
+
+			late = append(late, fmt.Sprintf("epoch %d was granted to %s at %s, while the master of %s ran until %s",
+				grant.Epoch, grant.Node, clock(grant.Time), s.Node, clock(s.To)))
+		}
+	}
+
+	sort.Strings(late)
+
+	return late
+}
+
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return "now"
@@ -132,4 +167,23 @@ func clock(t time.Time) string {
 
 func sortEvents(events []Event) {
 	sort.SliceStable(events, func(i, j int) bool { return events[i].Time.Before(events[j].Time) })
+}
+
+// masterDied are the events of a master that ended without a hand-over.
+var masterDied = []string{"metadata.master-killed", "metadata.master-stopped"}
+
+// MasterDeaths returns when masters died since the marks, for whatever reason: a
+// machine that gets too little time loses its lease without a fault of ours.
+func (c *Cluster) MasterDeaths(marks map[string]int) []history.Window {
+	var deaths []history.Window
+
+	for _, m := range c.Machines {
+		for _, event := range m.console.Events(marks[m.Name]) {
+			if slices.Contains(masterDied, event.Kind) {
+				deaths = append(deaths, history.Window{From: event.Time, To: event.Time})
+			}
+		}
+	}
+
+	return deaths
 }

@@ -20,6 +20,25 @@ func TestParseEvent(t *testing.T) {
 	}
 }
 
+func TestLateStops(t *testing.T) {
+	at := func(seconds int64, node, kind string, epoch uint64) Event {
+		return Event{Time: time.Unix(seconds, 0), Node: node, Kind: kind, Epoch: epoch}
+	}
+	n2 := []Event{at(10, "n2", "authority.granted", 2), at(15, "n2", "metadata.master-started", 2), at(30, "n2", "authority.granted", 2)}
+
+	for name, test := range map[string]struct {
+		stopped int64
+		late    int
+	}{"in time": {9, 0}, "late": {12, 1}, "later than the second telling": {31, 1}} {
+		t.Run(name, func(t *testing.T) {
+			n1 := []Event{at(1, "n1", "authority.granted", 1), at(2, "n1", "metadata.master-started", 1), at(test.stopped, "n1", "metadata.master-killed", 1)}
+			intervals := append(ServingIntervals(n1), ServingIntervals(n2)...)
+
+			require.Len(t, LateStops(append(n1, n2...), intervals), test.late)
+		})
+	}
+}
+
 func TestServingIntervalsAndOverlaps(t *testing.T) {
 	start := time.Unix(1000, 0)
 	at := func(seconds int, node, kind string, epoch uint64) Event {

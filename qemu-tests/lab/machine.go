@@ -301,7 +301,7 @@ func (m *Machine) PID() int { return m.qemu.Process.Pid }
 func (m *Machine) Console() *Console { return m.console }
 
 // Pause stops the machine as a whole.
-func (m *Machine) Pause() error { return m.qmp("stop") }
+func (m *Machine) Pause() error { return m.qmp("stop", nil) }
 
 // Resume lets a paused machine go on.
-func (m *Machine) Resume() error { return m.qmp("cont") }
+func (m *Machine) Resume() error { return m.qmp("cont", nil) }

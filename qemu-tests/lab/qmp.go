@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// qmp sends one command to QEMU's monitor.
-func (m *Machine) qmp(command string) error {
+// qmp sends one command to QEMU's monitor; arguments may be nil.
+func (m *Machine) qmp(command string, arguments map[string]any) error {
 	conn, err := net.Dial("unix", filepath.Join(m.Dir, "qmp.sock"))
 	if err != nil {
 		return fmt.Errorf("monitor of %s: %w", m.Name, err)
@@ -25,17 +26,42 @@ func (m *Machine) qmp(command string) error {
 		return fmt.Errorf("monitor of %s: %w", m.Name, err)
 	}
 
-	for _, name := range []string{"qmp_capabilities", command} {
-		if err = encoder.Encode(map[string]string{"execute": name}); err != nil {
+	for _, request := range []request{{Execute: "qmp_capabilities"}, {command, arguments}} {
+		if err = encoder.Encode(request); err != nil {
 			return fmt.Errorf("monitor of %s: %w", m.Name, err)
 		}
 
 		if err = answer(decoder); err != nil {
-			return fmt.Errorf("monitor of %s: %s: %w", m.Name, name, err)
+			return fmt.Errorf("monitor of %s: %s: %w", m.Name, request.Execute, err)
 		}
 	}
 
 	return nil
+}
+
+// request is a command as the monitor takes it.
+type request struct {
+	Execute   string         `json:"execute"`
+	Arguments map[string]any `json:"arguments,omitempty"`
+}
+
+// StallDisk lets the disk with the serial do one request a second, or as many as
+// it can again.
+func (m *Machine) StallDisk(serial string, stall bool) error {
+	i := slices.IndexFunc(m.disks, func(d disk) bool { return d.serial == serial })
+	if i < 0 {
+		return fmt.Errorf("stall a disk of %s: it has none called %s", m.Name, serial)
+	}
+
+	limit := 0
+	if stall {
+		limit = 1
+	}
+
+	// From QEMU's block-core.json: all of them have to be there, 0 is no limit.
+	return m.qmp("block_set_io_throttle", map[string]any{
+		"device": fmt.Sprintf("disk%d", i), "iops": limit, "iops_rd": 0, "iops_wr": 0, "bps": 0, "bps_rd": 0, "bps_wr": 0,
+	})
 }
 
 // answer skips the events that come between a command and its answer.

@@ -104,13 +104,17 @@ func (p *recordPort) wait(ctx context.Context, n int, done func(received) bool) 
 type Workload struct {
 	machine *Machine
 	dir     string
-	// first message of this workload on the machine's port.
-	first int
+	// first message of this workload on the machine's port, and the first that is
+	// no longer of it; 0 while it may go on.
+	first, until int
 	// offset of the guest's clock against the host's.
 	offset time.Duration
 }
 
-const agent = "/run/lab/agent"
+// ProgramDir is where a machine has the agent and the programs of Options.
+const ProgramDir = "/run/lab"
+
+const agent = ProgramDir + "/agent"
 
 // Work starts workers in dir of the machine.
 func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int) (*Workload, error) {
@@ -133,6 +137,9 @@ func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int
 // its answer if there was one.
 func (w *Workload) Ops() []history.Op {
 	messages, _ := w.machine.records.from(w.first)
+	if w.until > 0 {
+		messages = messages[:w.until-w.first]
+	}
 
 	var ops []history.Op
 
@@ -199,6 +206,20 @@ func (w *Workload) Stop(ctx context.Context) error {
 	}
 
 	return nil
+}
+
+// Machine on which the workload is.
+func (w *Workload) Machine() *Machine { return w.machine }
+
+// Over says that the machine went down under the workload: whatever comes from it
+// afterwards is another one's.
+func (w *Workload) Over() { w.until = w.machine.records.count() }
+
+// Alive reports whether the workers still run.
+func (w *Workload) Alive(ctx context.Context) bool {
+	_, err := w.machine.console.Run(ctx, "kill -0 $(cat /run/workload.pid)")
+
+	return err == nil
 }
 
 // abandonTime is for typing a command, not for what it ends.

@@ -106,6 +106,14 @@ func (s *Switch) Cut(a string, others ...string) { s.both(Rule{Cut: true}, a, ot
 // Heal restores both directions between a and each of others.
 func (s *Switch) Heal(a string, others ...string) { s.both(Rule{}, a, others) }
 
+// HealAll restores every direction.
+func (s *Switch) HealAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	clear(s.rules)
+}
+
 func (s *Switch) both(rule Rule, a string, others []string) {
 	for _, b := range others {
 		s.Set(Link{a, b}, rule)

@@ -62,6 +62,9 @@ type Authority struct {
 	// renewNow asks for a renewal before its time.
 	renewNow chan struct{}
 
+	// writing is held while the identity's file is replaced.
+	writing sync.Mutex
+
 	mu sync.Mutex
 	// changed is closed and replaced at each change of what is below.
 	changed chan struct{}
@@ -209,9 +212,11 @@ func (a *Authority) vote(ctx context.Context, s store) error {
 	if err := a.introduce(ctx, s); err != nil {
 		if ctx.Err() == nil {
 			a.doNotVote(err)
+
+			return s.close()
 		}
 
-		return s.close()
+		return errors.Join(a.config.Listener.Close(), s.close())
 	}
 
 	q, err := a.parts().join(s)

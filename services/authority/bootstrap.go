@@ -2,7 +2,9 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -28,7 +30,7 @@ func (a *Authority) introduce(ctx context.Context, s store) error {
 			return fmt.Errorf("join the quorum: this node has taken part before, but the log in %s is empty: %s", a.config.Dir, replaceAdvice)
 		}
 
-		return nil
+		return a.confirm(ctx)
 	}
 
 	roster, err := a.meetAll(ctx)
@@ -44,6 +46,67 @@ func (a *Authority) introduce(ctx context.Context, s store) error {
 	return a.remember(roster)
 }
 
+// errStoreLost: this node voted before, with a store that is gone. It waits for a
+// person to give it its vote back (replace.go).
+var errStoreLost = errors.New("join the quorum: this node has another store than the one with which it voted")
+
+// confirm returns once another voter knows this node by the store that it has.
+// Since a store is given up only when all others have written so, any one of them
+// can tell; and without any there is no quorum to join.
+func (a *Authority) confirm(ctx context.Context) error {
+	for {
+		known, err := a.anyoneKnows(ctx)
+		if err != nil || known {
+			return err
+		}
+
+		a.update(func() {
+			a.reason = "waiting for another voter to confirm that this node's store is the one it votes with"
+		})
+
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(a.config.Timing.RenewInterval):
+		}
+	}
+}
+
+// anyoneKnows asks all other voters at once. It reports false if none could tell.
+func (a *Authority) anyoneKnows(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	others := slices.DeleteFunc(a.voters(), func(m Member) bool { return m.Name == a.config.Self })
+	answers := make(chan *antlerv1.HelloResponse, len(others))
+
+	for _, m := range others {
+		go func() {
+			answer, err := a.hello(ctx, m)
+			if err != nil {
+				answer = nil
+			}
+
+			answers <- answer
+		}()
+	}
+
+	for range others {
+		answer := <-answers
+
+		switch {
+		case !answer.GetTakenPart() || answer.GetClusterId() != a.config.ClusterID:
+		case answer.GetKnownAs() == a.identity.Incarnation:
+			return true, nil
+		default:
+			return false, fmt.Errorf("join the quorum: store %s of this node was given up for another one (%s): stop antlerd, move %s away, start antlerd, and see \"antlerctl node replace %s\"",
+				a.identity.Incarnation, answer.GetKnownAs(), a.config.Dir, a.config.Self)
+		}
+	}
+
+	return len(others) == 0, nil
+}
+
 // meetAll asks until every other voter has answered.
 func (a *Authority) meetAll(ctx context.Context) (map[string]string, error) {
 	for {
@@ -56,7 +119,14 @@ func (a *Authority) meetAll(ctx context.Context) (map[string]string, error) {
 			return roster, nil
 		}
 
-		a.update(func() { a.reason = fmt.Sprintf("waiting for all voters before voting for the first time: %v", waiting) })
+		a.update(func() {
+			a.reason = fmt.Sprintf("waiting for all voters before voting for the first time: %v", waiting)
+			a.voteError = nil
+
+			if errors.Is(waiting, errStoreLost) {
+				a.voteError = waiting
+			}
+		})
 
 		select {
 		case <-ctx.Done():
@@ -85,7 +155,7 @@ func (a *Authority) meet(ctx context.Context) (roster map[string]string, waiting
 		}
 
 		if answer.GetTakenPart() && answer.GetKnownAs() != a.identity.Incarnation {
-			return nil, nil, fmt.Errorf("join the quorum: %s remembers this node with another store, which is lost: %s", m.Name, replaceAdvice)
+			return nil, fmt.Errorf("%w: %s remembers %s with store %s: %s", errStoreLost, m.Name, a.config.Self, answer.GetKnownAs(), replaceAdvice), nil
 		}
 
 		if answer.GetIncarnation() == "" {
@@ -122,6 +192,9 @@ func (a *Authority) hello(ctx context.Context, m Member) (*antlerv1.HelloRespons
 
 // remember notes, before this node votes, with which stores the cluster began.
 func (a *Authority) remember(roster map[string]string) error {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+
 	id := a.identity
 	id.Roster = roster
 
@@ -130,7 +203,7 @@ func (a *Authority) remember(roster map[string]string) error {
 	}
 
 	a.config.Logger.Info("taking part in the quorum for the first time", zap.Int("voters", len(roster)))
-	a.update(func() { a.identity, a.reason = id, "" })
+	a.update(func() { a.identity, a.reason, a.voteError = id, "", nil })
 
 	return nil
 }

@@ -2,6 +2,8 @@ package authority_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"slices"
@@ -86,11 +88,13 @@ func newClusterOf(t *testing.T, names ...string) *cluster {
 	return c
 }
 
-// freeAddress is one that nobody listens on.
+// freeAddress is one that nobody listens on, on a loopback address of its own:
+// connections come from 127.0.0.1, and no other test gets the same.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	l, err := net.Listen("tcp", host+":0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 

@@ -21,7 +21,7 @@ type Kind string
 // The kinds of commands and who says them: the leader (Consent, Grant,
 // ClearTarget), the holder about itself and its peer (Formatted, Release, Hold,
 // Outdate, MarkUpToDate, RecordVersion), or a person (SetTarget, ForceGrant,
-// AcceptVersion).
+// AcceptVersion, Restore, ReplaceStore).
 const (
 	KindConsent       Kind = "consent"
 	KindFormatted     Kind = "formatted"
@@ -35,6 +35,8 @@ const (
 	KindRecordVersion Kind = "record-version"
 	KindAcceptVersion Kind = "accept-version"
 	KindForceGrant    Kind = "force-grant"
+	KindRestore       Kind = "restore"
+	KindReplaceStore  Kind = "replace-store"
 )
 
 // Command is one entry of the log. Which fields a kind uses is said where it is

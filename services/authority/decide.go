@@ -181,7 +181,8 @@ func (s Situation) appoint() Action {
 	}
 
 	return Action{Kind: ActWait, Reason: "nobody can serve: " + strings.Join(unfit, "; ") +
-		": bring an up-to-date replica back, or decide to lose writes with \"antlerctl failover --force\""}
+		": bring an up-to-date replica back, or decide to lose writes with \"antlerctl failover --force\"; " +
+		"if no replica is left, see \"antlerctl metadata sources\""}
 }
 
 // missingAtFirst says which replica the first epoch waits for, or "".

@@ -37,8 +37,9 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 	add(is.IsHolder && is.Epoch > was.Epoch, "authority.granted", "epoch %d is granted to %s, after %q", is.Epoch, is.Self, was.LastHolder)
 	add(was.LeaseValid && !is.LeaseValid && is.IsHolder, "authority.lease-lost", "%s has lost its lease of epoch %d and stops serving", is.Self, is.Epoch)
 
+	// A node that was just started learns of epochs it gave up long ago.
 	release, released := is.GiveUps[is.Self]
-	add(released && release != was.GiveUps[is.Self] && release.Epoch >= was.Epoch, "authority.released", "%s gave up epoch %d: %s", is.Self, release.Epoch, release.Reason)
+	add(released && was.Epoch > 0 && release != was.GiveUps[is.Self] && release.Epoch >= was.Epoch, "authority.released", "%s gave up epoch %d: %s", is.Self, release.Epoch, release.Reason)
 
 	for _, n := range is.Replicas {
 		before, after := slices.Contains(was.UpToDate, n), slices.Contains(is.UpToDate, n)
@@ -55,7 +56,7 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 // forced is the last epoch that a person forced.
 func forced(s AuthorityStatusSpec) uint64 {
 	for _, a := range slices.Backward(s.Audit) {
-		if a.Kind == KindForceGrant {
+		if a.Kind == KindForceGrant || a.Kind == KindRestore {
 			return a.Epoch
 		}
 	}

@@ -21,8 +21,8 @@ import (
 //     its way could overtake the Outdate that followed it, and let a replica
 //     serve without the writes that were acknowledged after the link was cut.
 //  4. A former holder says nothing: each of its commands names its epoch.
-//  5. Only a person breaks 2 (ForceGrant) or starts older metadata
-//     (AcceptVersion), and signs for it.
+//  5. Only a person breaks 2 (ForceGrant), starts older metadata (AcceptVersion)
+//     or both (Restore), and signs for it.
 
 // MaxHold is the longest hold the record accepts. It isn't in Timing because
 // all voters must agree on it.
@@ -71,6 +71,11 @@ func (s *State) apply(c Command) error {
 		return s.acceptVersion(c)
 	case KindForceGrant:
 		return s.forceGrant(c)
+	case KindRestore:
+		return s.restore(c)
+	case KindReplaceStore:
+		// Only a record of who decided it: who votes is Raft's own configuration.
+		return s.sign(c)
 	}
 
 	return reject(ErrUnknownCommand, "unknown command %q: upgrade this node", c.Kind)
@@ -235,11 +240,11 @@ func (s *State) recordVersion(c Command) error {
 	}
 
 	if c.MetaVersion < s.MetaVersion {
-		return reject(ErrOldVersion, "%s serves meta version %d, but %d was served before: stop it and see \"antlerctl metadata\"", c.Node, c.MetaVersion, s.MetaVersion)
+		return reject(ErrOldVersion, "%s serves meta version %d, but %d was served before: stop it and see \"antlerctl metadata sources\"", c.Node, c.MetaVersion, s.MetaVersion)
 	}
 
 	if s.MetadataID != 0 && c.MetadataID != s.MetadataID {
-		return reject(ErrForeignMetadata, "%s serves metadata %x, but this cluster's is %x: stop it and see \"antlerctl metadata\"", c.Node, c.MetadataID, s.MetadataID)
+		return reject(ErrForeignMetadata, "%s serves metadata %x, but this cluster's is %x: stop it and see \"antlerctl metadata sources\"", c.Node, c.MetadataID, s.MetadataID)
 	}
 
 	s.MetaVersion, s.MetadataID = c.MetaVersion, c.MetadataID
@@ -284,6 +289,24 @@ func (s *State) forceGrant(c Command) error {
 
 	s.begin(c)
 	s.UpToDate = []string{c.Node}
+
+	return nil
+}
+
+// restore is a person's word that all replicas are given up for metadata of the
+// given version, which the node has at hand. The cluster is formed anew from it:
+// until Formatted the node may make a file system, on a blank device only, and
+// puts nothing but that metadata there.
+func (s *State) restore(c Command) error {
+	if c.MetaVersion == 0 || c.MetadataID == 0 {
+		return reject(ErrMalformed, "restore on %s: needs the version and the id of the metadata", c.Node)
+	}
+
+	if err := s.forceGrant(c); err != nil {
+		return err
+	}
+
+	s.Phase, s.MetaVersion, s.MetadataID = PhaseForming, c.MetaVersion, c.MetadataID
 
 	return nil
 }

@@ -57,10 +57,11 @@ func checkStep(t *rapid.T, s step) {
 		return
 	}
 
-	byPerson := s.command.Kind == authority.KindForceGrant
+	restored := s.command.Kind == authority.KindRestore
+	byPerson := s.command.Kind == authority.KindForceGrant || restored
 
 	switch s.command.Kind {
-	case authority.KindGrant, authority.KindForceGrant:
+	case authority.KindGrant, authority.KindForceGrant, authority.KindRestore:
 		require.Equal(t, s.before.Epoch+1, s.after.Epoch)
 		require.True(t, byPerson || s.before.IsUpToDate(s.after.Holder), "granted to a replica that isn't up to date")
 	default:
@@ -68,12 +69,12 @@ func checkStep(t *rapid.T, s step) {
 		require.True(t, s.after.Holder == s.before.Holder || s.after.Holder == "", "%s changed the holder", s.command.Kind)
 	}
 
-	if s.command.Kind != authority.KindAcceptVersion {
+	if s.command.Kind != authority.KindAcceptVersion && !restored {
 		require.GreaterOrEqual(t, s.after.MetaVersion, s.before.MetaVersion)
 		require.True(t, s.before.MetadataID == 0 || s.after.MetadataID == s.before.MetadataID)
 	}
 
-	require.True(t, s.before.Phase != authority.PhaseFormed || s.after.Phase == authority.PhaseFormed, "formed twice")
+	require.True(t, restored || s.before.Phase != authority.PhaseFormed || s.after.Phase == authority.PhaseFormed, "formed twice")
 	require.True(t, s.before.ConsentID == "" || s.after.ConsentID == s.before.ConsentID, "second consent")
 	require.True(t, s.after.LastHolder == "" || s.after.IsUpToDate(s.after.LastHolder), "the holder itself was outdated")
 	require.True(t, slices.IsSorted(s.after.UpToDate))
@@ -98,7 +99,7 @@ func checkOutdated(t *rapid.T, history []step) {
 			delete(outdated, c.Peer)
 		case authority.KindHold, authority.KindRelease:
 			require.GreaterOrEqual(t, c.Seq, s.before.HoldSeq)
-		case authority.KindForceGrant:
+		case authority.KindForceGrant, authority.KindRestore:
 			delete(outdated, c.Node)
 			forget(outdated)
 		case authority.KindGrant:
@@ -126,7 +127,7 @@ func checkReplicasHaveTheWrites(t *rapid.T, history []step) {
 			switch c := s.command; c.Kind {
 			case authority.KindMarkUpToDate:
 				has[c.Peer] = written
-			case authority.KindForceGrant:
+			case authority.KindForceGrant, authority.KindRestore:
 				written = has[c.Node] // given up by a person
 			case authority.KindGrant:
 				require.Equal(t, written, has[c.Node], "epoch %d was granted to a replica without all writes", c.Epoch)
@@ -178,7 +179,7 @@ func drawKind(t *rapid.T) authority.Kind {
 		authority.KindConsent, authority.KindFormatted, authority.KindGrant, authority.KindGrant, authority.KindRelease,
 		authority.KindHold, authority.KindOutdate, authority.KindOutdate, authority.KindMarkUpToDate,
 		authority.KindMarkUpToDate, authority.KindSetTarget, authority.KindClearTarget, authority.KindRecordVersion,
-		authority.KindAcceptVersion, authority.KindForceGrant, "", "make-coffee",
+		authority.KindAcceptVersion, authority.KindForceGrant, authority.KindRestore, authority.KindReplaceStore, "", "make-coffee",
 	}).Draw(t, "kind")
 }
 
@@ -273,6 +274,35 @@ func TestForceGrantMakesTheNodeTheOnlyCurrentOne(t *testing.T) {
 	require.Equal(t, []string{"n2"}, s.UpToDate)
 	require.Equal(t, "n2", s.Holder)
 	require.Equal(t, []authority.Audit{{Kind: authority.KindForceGrant, Node: "n2", Epoch: 2, Who: "ann", Why: "n1 burnt"}}, s.Audit)
+}
+
+func TestRestoreFormsTheClusterAnew(t *testing.T) {
+	before := formed(t, authority.Command{Kind: authority.KindRecordVersion, Epoch: 1, Node: "n1", MetaVersion: 90, MetadataID: 7})
+	restore := authority.Command{Kind: authority.KindRestore, Epoch: 2, Node: "n2", MetaVersion: 80, MetadataID: 7, Who: "ann", Why: "both disks died"}
+
+	s := apply(t, before, restore)
+	require.False(t, s.Formatted())
+	require.Equal(t, "n2", s.Holder)
+	require.Equal(t, []string{"n2"}, s.UpToDate)
+	require.EqualValues(t, 80, s.MetaVersion)
+
+	s = apply(t, s, authority.Command{Kind: authority.KindFormatted, Epoch: 2, Node: "n2"})
+	require.True(t, s.Formatted())
+
+	for _, change := range []func(*authority.Command){
+		func(c *authority.Command) { c.Who = "" },
+		func(c *authority.Command) { c.MetaVersion = 0 },
+		func(c *authority.Command) { c.MetadataID = 0 },
+		func(c *authority.Command) { c.Epoch = 1 },
+		func(c *authority.Command) { c.Node = "n3" },
+	} {
+		wrong := restore
+		change(&wrong)
+
+		after, err := before.Apply(wrong)
+		require.Error(t, err)
+		require.Equal(t, before, after)
+	}
 }
 
 func TestFailuresInARowAreCountedUntilItServes(t *testing.T) {

@@ -163,6 +163,18 @@ func (a *Authority) ForceGrant(ctx context.Context, node, who, why string) error
 	return a.propose(ctx, c, func(s State) bool { return s.Epoch == epoch && s.Holder == node })
 }
 
+// Restore grants the next epoch to a node that has metadata of the version at
+// hand, to form the cluster anew from it. It is refused as ForceGrant is.
+func (a *Authority) Restore(ctx context.Context, node string, metaVersion, metadataID uint64, who, why string) error {
+	epoch := a.known().Epoch + 1
+	c := Command{
+		Kind: KindRestore, Epoch: epoch, Node: node, MetaVersion: metaVersion, MetadataID: metadataID,
+		Who: who, Why: why, At: a.config.Now().Unix(),
+	}
+
+	return a.propose(ctx, c, func(s State) bool { return s.Epoch == epoch && s.Holder == node })
+}
+
 // RecordVersion records the meta version and the metadata's id that this node
 // serves. ErrOldVersion and ErrForeignMetadata mean that it must stop serving.
 func (a *Authority) RecordVersion(ctx context.Context, metaVersion, metadataID uint64) error {

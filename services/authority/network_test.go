@@ -44,7 +44,7 @@ func (n *network) drops(a, b string) bool {
 	return a != b && (n.cut[a] || n.cut[b])
 }
 
-func (n *network) dialer(from string, members []authority.Member) func(context.Context, string, string) (net.Conn, error) {
+func (n *network) dialer(self string, members []authority.Member) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to := ""
 
@@ -54,9 +54,12 @@ func (n *network) dialer(from string, members []authority.Member) func(context.C
 			}
 		}
 
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		// Not from where the nodes listen: a port taken by a connection could not be
+		// listened on again.
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+		conn, err := from.DialContext(ctx, network, address)
 
-		return &wire{conn, func() bool { return n.drops(from, to) }}, err
+		return &wire{conn, func() bool { return n.drops(self, to) }}, err
 	}
 }
 

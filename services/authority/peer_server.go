@@ -92,6 +92,33 @@ func (p *PeerServer) Propose(ctx context.Context, r *antlerv1.ProposeRequest) (*
 	return answer, nil
 }
 
+// ReplaceStore implements antlerv1.PeerServiceServer.
+func (p *PeerServer) ReplaceStore(ctx context.Context, r *antlerv1.ReplaceStoreRequest) (*antlerv1.ReplaceStoreResponse, error) {
+	if _, err := p.node(ctx); err != nil {
+		return nil, err
+	}
+
+	answer, err := p.authority.answerReplace(ctx, r)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+
+	return answer, nil
+}
+
+// AcceptStore implements antlerv1.PeerServiceServer.
+func (p *PeerServer) AcceptStore(ctx context.Context, r *antlerv1.AcceptStoreRequest) (*antlerv1.AcceptStoreResponse, error) {
+	if _, err := p.node(ctx); err != nil {
+		return nil, err
+	}
+
+	if err := p.authority.accept(r.GetNode(), r.GetIncarnation()); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+
+	return &antlerv1.AcceptStoreResponse{}, nil
+}
+
 // answerPropose carries a command to the quorum, if this node leads and the
 // caller may say it.
 func (a *Authority) answerPropose(from string, r *antlerv1.ProposeRequest) (*antlerv1.ProposeResponse, error) {
@@ -129,7 +156,7 @@ func (l *leadership) submit(from string, raw []byte) outcome {
 		return outcome{state: record, index: index, err: err}
 	}
 
-	if c.Kind == KindForceGrant {
+	if c.Kind == KindForceGrant || c.Kind == KindRestore {
 		c.Term = l.term
 
 		return l.forced(c)
@@ -147,11 +174,11 @@ func (l *leadership) admit(from string, c Command) error {
 	record, _ := l.quorum.record.read()
 
 	switch c.Kind {
-	case KindConsent, KindGrant, KindClearTarget:
+	case KindConsent, KindGrant, KindClearTarget, KindReplaceStore:
 		return reject(ErrNotHolder, "%s is decided by the leader of the quorum, not proposed by %s", c.Kind, from)
-	case KindForceGrant:
+	case KindForceGrant, KindRestore:
 		if !l.lease.MayGrant(l.now(), record) {
-			return reject(ErrLeaseRunning, "force epoch %d to %s: %s may still serve: stop it first, or try again in %s", c.Epoch, c.Node, record.Holder, l.timing.GrantWait)
+			return reject(ErrLeaseRunning, "%s epoch %d on %s: %s may still serve: stop it first, or try again in %s", c.Kind, c.Epoch, c.Node, record.Holder, l.timing.GrantWait)
 		}
 
 		// With another epoch the record will reject it.

@@ -46,6 +46,8 @@ const (
 	// ErrLeaseRunning: the holder may still serve; not a rule of the record but
 	// of the leader, who alone knows.
 	ErrLeaseRunning Code = "lease-running"
+	// ErrCannotReplace: the store of this voter can't be replaced, or not now.
+	ErrCannotReplace Code = "cannot-replace"
 )
 
 // Error implements error.

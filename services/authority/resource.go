@@ -165,6 +165,8 @@ type Report struct {
 	Master  MasterReport  `yaml:"master"`
 	// Services are the supervised processes and their states.
 	Services map[string]string `yaml:"services,omitempty"`
+	// Addresses are the floating addresses that the node holds.
+	Addresses []string `yaml:"addresses,omitempty"`
 	// Leaving: antlerd or the node is going down; don't grant it anything.
 	Leaving bool `yaml:"leaving,omitempty"`
 }
@@ -200,6 +202,7 @@ type MasterReport struct {
 // DeepCopy implements typed.DeepCopyable.
 func (s NodeReportSpec) DeepCopy() NodeReportSpec {
 	s.Report.Services = maps.Clone(s.Report.Services)
+	s.Report.Addresses = slices.Clone(s.Report.Addresses)
 
 	return s
 }

@@ -40,7 +40,7 @@ func TestDamagedStoreDoesNotVoteAndHarmsNobody(t *testing.T) {
 		{"log gone", func() error { return os.Remove(log) }, "the log in"},
 		{"identity gone", func() error { return os.Remove(filepath.Join(dir, "identity.json")) }, "identity.json is missing"},
 		{"identity cut short", func() error { return os.Truncate(filepath.Join(dir, "identity.json"), 9) }, "identity.json"},
-		{"everything gone", func() error { return os.RemoveAll(dir) }, "remembers this node with another store"},
+		{"everything gone", func() error { return os.RemoveAll(dir) }, "another store than the one with which it voted"},
 		{"another cluster's", func() error { return otherCluster(dir, good) }, "belongs to cluster"},
 	} {
 		t.Run(damage.name, func(t *testing.T) {

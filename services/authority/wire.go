@@ -51,9 +51,10 @@ func recordFromWire(r *antlerv1.Record) State {
 
 func reportToWire(r Report) *antlerv1.NodeReport {
 	return &antlerv1.NodeReport{
-		Version:  r.Version,
-		Services: r.Services,
-		Leaving:  r.Leaving,
+		Version:   r.Version,
+		Services:  r.Services,
+		Leaving:   r.Leaving,
+		Addresses: r.Addresses,
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
@@ -71,9 +72,10 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 	replica, master := r.GetReplica(), r.GetMaster()
 
 	return Report{
-		Version:  r.GetVersion(),
-		Services: r.GetServices(),
-		Leaving:  r.GetLeaving(),
+		Version:   r.GetVersion(),
+		Services:  r.GetServices(),
+		Leaving:   r.GetLeaving(),
+		Addresses: r.GetAddresses(),
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),

@@ -37,7 +37,7 @@ func DefaultPlaces(run string) Places {
 	}
 }
 
-func (p Places) etc(id string) string   { return filepath.Join(p.Run, "containers", id, "etc") }
+func (p Places) etc(id string) string    { return filepath.Join(p.Run, "containers", id, "etc") }
 func (p Places) bundle(id string) string { return filepath.Join(p.Bundles, id) }
 
 func (p Places) log(name string) string { return filepath.Join(p.LogDir(), name+".log") }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antler/services/containers"
+	"antler/services/metadata/files"
 	"antler/services/node/config"
 )
 
@@ -56,8 +58,36 @@ func marked(device string) (bool, error) {
 // replicated and a takeover replays it; inode tables are written at once, for
 // the same reason.
 func (HostDisk) Format(ctx context.Context, device string) error {
+	err := beginsBlank(device)
+	if err != nil {
+		return err
+	}
+
 	return command(ctx, "mkfs.ext4", "-q", "-L", "antler-meta", "-m", "0", "-J", "size=8",
 		"-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-N", "4096", device)
+}
+
+// beginsBlank is the last look before a file system is made: a replica has been
+// blank from its creation until then, so anything at its beginning is data.
+func beginsBlank(device string) error {
+	file, err := os.Open(device)
+	if err != nil {
+		return fmt.Errorf("look at %s before it is formatted: %w", device, err)
+	}
+	defer file.Close()
+
+	content := make([]byte, 1<<20)
+
+	n, err := file.ReadAt(content, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("look at %s before it is formatted: %w", device, err)
+	}
+
+	if len(bytes.Trim(content[:n], "\x00")) > 0 {
+		return fmt.Errorf("format %s: it holds something that is no file system of ours, so nothing is written to it: if it is not needed, take the replica's disk out of service and blank it", device)
+	}
+
+	return nil
 }
 
 // mountOptions: a failing device must stop the master, not turn read-only
@@ -148,8 +178,8 @@ func (HostDisk) Prepare(empty bool) error {
 		return fmt.Errorf("remove the stale lock: %w", err)
 	}
 
-	// mfsmaster would append to a torn line: see CutTornChange.
-	_, err = CutTornChange(DataPath)
+	// mfsmaster would append to a torn line: see files.CutTornChange.
+	_, err = files.CutTornChange(DataPath)
 	if err != nil {
 		return err
 	}
@@ -170,7 +200,7 @@ func firstMetadata() error {
 
 	temporary := inData("first.tmp")
 
-	err = writeDurably(temporary, []byte(emptyMetadata))
+	err = writeDurably(temporary, []byte(files.Empty))
 	if err != nil {
 		return fmt.Errorf("write the empty metadata: %w", err)
 	}
@@ -202,7 +232,7 @@ func writeDurably(path string, content []byte) error {
 }
 
 // Stored implements Disk.
-func (HostDisk) Stored() (Stored, error) { return ReadStored(DataPath) }
+func (HostDisk) Stored() (files.Stored, error) { return files.ReadStored(DataPath) }
 
 // leastFree is what must be free for the changelog to go on while somebody
 // makes room: some hours' worth.

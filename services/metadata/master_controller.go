@@ -14,6 +14,7 @@ import (
 
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/metadata/files"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/replication"
@@ -62,8 +63,11 @@ type Disk interface {
 	Mounted() (bool, error)
 	// Prepare makes the data directory, with the empty metadata if it is new.
 	Prepare(empty bool) error
+	// Install puts metadata that a restore has staged into the data directory. It
+	// is called by a person's word only, and puts aside what is there.
+	Install(files.Stored) error
 	// Stored is what a start would load.
-	Stored() (Stored, error)
+	Stored() (files.Stored, error)
 	// Healthy says why a master must not go on: read-only or full.
 	Healthy() error
 	// Unmount ends when it is unmounted or ctx does.
@@ -177,10 +181,10 @@ type master struct {
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
 	killed  int
-	// silentSince is when the first of the failures was, activity the process
-	// as it was at the last.
-	silentSince time.Time
-	activity    node.Activity
+	// silentSince is when the first of the failures was, silent the process as it
+	// was then, activity as it was at the last.
+	silentSince      time.Time
+	silent, activity node.Activity
 	// stoppingSince is when it began to stop.
 	stoppingSince time.Time
 	// announced is the process whose start was told.

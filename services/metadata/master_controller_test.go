@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"antler/services/authority"
 	"antler/services/containers"
 	"antler/services/metadata"
+	"antler/services/metadata/files"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/replication"
@@ -32,7 +34,7 @@ type machine struct {
 	mu         sync.Mutex
 	filesystem bool
 	mounted    bool
-	stored     metadata.Stored
+	stored     files.Stored
 	sick       error
 	silent     bool
 	// slow: it is at work though it is silent.
@@ -118,13 +120,20 @@ func (m *machine) Mounted() (bool, error) {
 
 func (m *machine) Prepare(empty bool) error {
 	if empty {
-		m.set(func() { m.stored = metadata.Stored{New: true} })
+		m.set(func() { m.stored = files.Stored{New: true} })
 	}
 
 	return nil
 }
 
-func (m *machine) Stored() (metadata.Stored, error) {
+func (m *machine) Install(want files.Stored) error {
+	m.did(fmt.Sprintf("install %d", want.Version))
+	m.set(func() { m.stored = want })
+
+	return nil
+}
+
+func (m *machine) Stored() (files.Stored, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
@@ -317,7 +326,7 @@ func serve(t *testing.T, m *machine, spec metadata.MasterSpecSpec) {
 }
 
 func aged() *machine {
-	return &machine{filesystem: true, version: 50, stored: metadata.Stored{Version: 50, ID: 7}}
+	return &machine{filesystem: true, version: 50, stored: files.Stored{Version: 50, ID: 7}}
 }
 
 func TestFirstBootFormatsOnceAndWaitsForTheRecord(t *testing.T) {
@@ -332,6 +341,20 @@ func TestFirstBootFormatsOnceAndWaitsForTheRecord(t *testing.T) {
 	m.started(t, 1)
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
 	require.True(t, m.was("format"))
+}
+
+func TestRestoreOnABlankReplica(t *testing.T) {
+	m := &machine{version: 40}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", Format: true, MinMetaVersion: 40, MetadataID: 7})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.True(s.Formatted) })
+	rtestutils.AssertNoResource[*containers.ContainerSpec](m.ctx, t, m.state, metadata.Container)
+
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", MinMetaVersion: 40, MetadataID: 7})
+	m.started(t, 1)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+	require.Equal(t, []string{"format", "mount", "install 40"}, m.only("format", "mount", "install 40"))
 }
 
 func TestWithoutConsentNothingIsFormatted(t *testing.T) {

@@ -84,10 +84,10 @@ func masterSettings(cluster config.Cluster) string {
 		{"BACK_LOGS", "168"},
 		{"BACK_META_KEEP_PREVIOUS", "2"},
 		{"AUTH_CODE", cluster.ChunkserverSecret},
-		// Chunks are copied again soon after a node is gone, but not while it
-		// only boots.
-		{"OPERATIONS_DELAY_INIT", "60"},
-		{"OPERATIONS_DELAY_DISCONNECT", "300"},
+		// What a fault left with a copy too few is found by a walk over all chunks,
+		// which by default takes at least 300 s. That is how long a chunk has one copy
+		// after a master was killed while it was made.
+		{"CHUNKS_LOOP_MIN_TIME", "60"},
 	} {
 		fmt.Fprintf(&b, "%s = %s\n", line[0], line[1])
 	}

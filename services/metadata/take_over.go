@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"antler/services/metadata/files"
 )
 
 // adoptPatience is how long a container that may have run before antlerd was
@@ -38,7 +40,7 @@ func (m *master) takeOver(ctx context.Context, spec *MasterSpecSpec) (time.Durat
 	}
 
 	if spec.Format {
-		return 0, m.format(ctx)
+		return 0, m.format(ctx, spec)
 	}
 
 	m.status.Formatted = false
@@ -92,19 +94,31 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 
 // format finishes the first metadata and waits for the quorum to record it:
 // nothing is served before that.
-func (m *master) format(ctx context.Context) error {
-	err := m.Disk.Prepare(true)
+func (m *master) format(ctx context.Context, spec *MasterSpecSpec) error {
+	made, err := m.firstContent(spec)
 	if err != nil {
 		return err
 	}
 
 	if !m.status.Formatted {
-		m.emit("formatted", "file system and empty metadata are made")
+		m.emit("formatted", "%s", made)
 	}
 
 	m.status.Formatted = true
 
 	return m.enter(ctx, PhaseFormatting)
+}
+
+// firstContent is the empty metadata of a new cluster, or what a person restores:
+// only then has anything been served before.
+func (m *master) firstContent(spec *MasterSpecSpec) (made string, err error) {
+	if spec.MinMetaVersion == 0 {
+		return "file system and empty metadata are made", m.Disk.Prepare(true)
+	}
+
+	made = fmt.Sprintf("metadata version %d is restored", spec.MinMetaVersion)
+
+	return made, m.Disk.Install(files.Stored{Version: spec.MinMetaVersion, ID: spec.MetadataID})
 }
 
 // start looks at what would be loaded, and starts mfsmaster if that is at least
@@ -246,6 +260,10 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 		m.emit("master-answering", "mfsmaster %s answers, metadata version %d", info.Version, info.MetaVersion)
 	}
 
+	if m.failures > 0 {
+		m.logger.Info("mfsmaster answers again", zap.String("since", m.Activity(m.running.PID).Since(m.silent)))
+	}
+
 	m.failures = 0
 	m.status.Phase, m.status.Answering, m.status.Error = PhaseServing, true, ""
 	m.status.Version, m.status.MetaVersion, m.status.MetadataID = info.Version, info.MetaVersion, info.MetadataID
@@ -275,13 +293,13 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 	m.failures++
 	m.status.Answering = false
 
-	if m.failures == 1 {
-		m.silentSince = m.Now()
-		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
-	}
-
 	before := m.activity
 	m.activity = m.Activity(m.running.PID)
+
+	if m.failures == 1 {
+		m.silentSince, m.silent = m.Now(), m.activity
+		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
+	}
 
 	switch {
 	case m.failures < m.Timing.ProbesFailed:
@@ -290,7 +308,7 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return startingProbe, nil
 	}
 
-	m.emit("master-killed", "mfsmaster did not answer %d times in a row", m.failures)
+	m.emit("master-killed", "mfsmaster did not answer %d times in a row: %s", m.failures, m.activity.Since(m.silent))
 
 	return m.restart(ctx, "mfsmaster runs and doesn't answer")
 }

@@ -167,6 +167,7 @@ func TestMounts(t *testing.T) {
 	// Before there is a master.
 	rtestutils.AssertResource(ctx, t, st, AdminMountContainer, func(c *containers.ContainerSpec, assert *assert.Assertions) {
 		assert.Contains(c.TypedSpec().Files["mfs/mfsmount.cfg"].Content, "mfspassword=admin-secret\n")
+		assert.Contains(c.TypedSpec().Files["mfs/mfsmount.cfg"].Content, "mfsxattrcacheto=0\n")
 		assert.True(c.TypedSpec().RestartOnChange)
 	})
 }

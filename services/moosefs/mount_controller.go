@@ -89,6 +89,13 @@ func (c *MountController) admin(ctx context.Context, r controller.Runtime, cfg *
 		return err
 	}
 
+	// Marks of volumes are extended attributes. This mount may have seen one
+	// before another node served and changed it, and mfsmount would remember it
+	// for 30 s.
+	file := spec.Files[mountConfig]
+	file.Content += "mfsxattrcacheto=0\n"
+	spec.Files[mountConfig] = file
+
 	spec.RestartOnChange = true
 	// Whoever works through it is antlerd, and asks again.
 	spec.StopTimeout = 1

@@ -193,6 +193,9 @@ func ioRetries(patience time.Duration) int {
 	return n
 }
 
+// mountConfig is the file of a mount's options, below /etc.
+const mountConfig = "mfs/mfsmount.cfg"
+
 func mountSpec(cfg *config.Config, path, password string) (containers.ContainerSpecSpec, error) {
 	floating, err := FloatingIPv4(cfg.Cluster)
 	if err != nil {
@@ -225,7 +228,7 @@ func mountSpec(cfg *config.Config, path, password string) (containers.ContainerS
 	return containers.ContainerSpecSpec{
 		Args: []string{"/usr/bin/mfsmount", "-f", path},
 		Files: map[string]containers.File{
-			"mfs/mfsmount.cfg": {Content: strings.Join(options, "\n") + "\n"},
+			mountConfig: {Content: strings.Join(options, "\n") + "\n"},
 		},
 		Mounts:       []containers.Mount{{Source: path, Destination: path, Shared: true}},
 		Fuse:         true,

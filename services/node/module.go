@@ -62,6 +62,9 @@ type ModuleController struct {
 	// executes as DRBD's usermode helper.
 	SysModule string
 	Helper    string
+	// Helpless reports whether the DRBD that was loaded needs no helper; nil
+	// stands for one that does.
+	Helpless func() bool
 }
 
 // Name implements controller.Controller.
@@ -155,7 +158,7 @@ func (c *ModuleController) ensure(ctx context.Context, m module) error {
 	}
 
 	helper, wanted := m.parameters["usermode_helper"]
-	if !wanted {
+	if !wanted || c.Helpless != nil && c.Helpless() {
 		return nil
 	}
 

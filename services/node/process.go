@@ -21,9 +21,10 @@ type Activity struct {
 	At time.Time
 	// State is the letter of proc_pid_stat(5), "" when the process is gone.
 	State string
-	// Ran is for how long it has run, Turns how often it began to.
-	Ran   time.Duration
-	Turns uint64
+	// Ran is for how long it has run, Waited for how long it was ready to and had
+	// no processor, Turns how often it began to.
+	Ran, Waited time.Duration
+	Turns       uint64
 }
 
 // ProcessActivity looks at /proc/PID/schedstat (sched-stats in the kernel's
@@ -36,9 +37,7 @@ func ProcessActivity(pid int) Activity {
 		return a
 	}
 
-	var waited int64
-
-	_, err = fmt.Sscan(string(content), &a.Ran, &waited, &a.Turns)
+	_, err = fmt.Sscan(string(content), &a.Ran, &a.Waited, &a.Turns)
 	if err != nil {
 		return Activity{At: a.At, State: a.State}
 	}
@@ -58,6 +57,18 @@ func (a Activity) StuckSince(before Activity) bool {
 	}
 
 	return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
+}
+
+// Since says what the process has done since before, for people.
+func (a Activity) Since(before Activity) string {
+	if a.State == "" {
+		return "it is gone"
+	}
+
+	const ms = time.Millisecond
+
+	return fmt.Sprintf("in %s it ran %s in %d turns and waited %s for a processor; its state is %s",
+		a.At.Sub(before.At).Round(ms), (a.Ran - before.Ran).Round(ms), a.Turns-before.Turns, (a.Waited - before.Waited).Round(ms), a.State)
 }
 
 // processState is the letter of proc_pid_stat(5), or "" when the process is gone.

@@ -44,6 +44,14 @@ func TestStuckSince(t *testing.T) {
 	}
 }
 
+func TestActivitySince(t *testing.T) {
+	before := node.Activity{At: time.Unix(100, 0), State: "S", Ran: time.Second, Waited: time.Second, Turns: 50}
+	after := node.Activity{At: time.Unix(110, 0), State: "R", Ran: 2 * time.Second, Waited: 9 * time.Second, Turns: 70}
+
+	assert.Equal(t, "in 10s it ran 1s in 20 turns and waited 8s for a processor; its state is R", after.Since(before))
+	assert.Equal(t, "it is gone", node.Activity{}.Since(before))
+}
+
 // The kernel's numbers are those the rule is about: a stopped process takes no
 // turns.
 func TestProcessActivityOfAStoppedProcess(t *testing.T) {

@@ -17,14 +17,28 @@ type side struct {
 	name, address, device string
 }
 
-// renderConfig writes drbd.conf(5) of DRBD 8.4. The peer's device is told only
-// because the syntax asks for one: each node knows its own.
-func renderConfig(self string, spec ReplicaSpecSpec, timing authority.Timing) (string, error) {
-	sides := []side{{self, spec.SelfAddress, spec.Device}}
+// sides of the link. The peer's device is told only because the syntax asks for
+// one: each node knows its own.
+func sides(self string, spec ReplicaSpecSpec) []side {
+	out := []side{{self, spec.SelfAddress, spec.Device}}
 	if spec.Peer != "" {
-		sides = append(sides, side{spec.Peer, spec.PeerAddress, spec.Device})
+		out = append(out, side{spec.Peer, spec.PeerAddress, spec.Device})
 	}
 
+	return out
+}
+
+// renderConfig writes drbd.conf(5) for the DRBD that the kernel has.
+func (d DRBD) renderConfig(spec ReplicaSpecSpec, timing authority.Timing) (string, error) {
+	if d.nine() {
+		return renderConfigNine(d.Node, spec, timing)
+	}
+
+	return renderConfig(d.Node, spec, timing)
+}
+
+// renderConfig writes drbd.conf(5) of DRBD 8.4.
+func renderConfig(self string, spec ReplicaSpecSpec, timing authority.Timing) (string, error) {
 	var out strings.Builder
 
 	fmt.Fprintf(&out, "# Written by antlerd; changes are lost.\nglobal { usage-count no; }\nresource %s {\n", resourceName)
@@ -32,7 +46,7 @@ func renderConfig(self string, spec ReplicaSpecSpec, timing authority.Timing) (s
 	fmt.Fprintf(&out, "  disk {\n    fencing %s;\n    on-io-error detach;\n%s  }\n", fencing(spec), resync)
 	fmt.Fprintf(&out, "  net {\n%s  }\n", netOptions(timing))
 
-	for _, s := range sides {
+	for _, s := range sides(self, spec) {
 		address, err := endpoint(s.address)
 		if err != nil {
 			return "", fmt.Errorf("configure replication for %s: %w", s.name, err)

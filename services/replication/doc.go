@@ -2,7 +2,7 @@
 // DRBD resource called "meta", minor 0, with internal metadata, on one device of
 // each metadata node. It knows nothing of what is on it.
 //
-// DRBD 8.4 of the mainline kernel is driven through drbdadm and drbdsetup, and
+// DRBD, the 8.4 of the mainline kernel or 9 (see Parts), is driven through drbdadm and drbdsetup, and
 // watched through `drbdsetup events2`. Its protocol C acknowledges a write when
 // both replicas have it. With `fencing resource-and-stonith` it freezes I/O when
 // the peer is lost and runs the handler that the module parameter
@@ -33,6 +33,6 @@
 // the kernel says it chooses one step, which runs beside the loop, because
 // promoting may wait for the quorum while the kernel goes on telling.
 //
-// DRBD 9 has another syntax of configuration and other commands: both are
-// behind DRBD (drbd.go) and renderConfig (config.go).
+// DRBD 9 has another syntax of configuration, other commands, and a quorum option
+// that freezes I/O without a handler: nine.go.
 package replication

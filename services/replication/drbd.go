@@ -55,6 +55,7 @@ const (
 	refusedNoData       = "(-2)"  // Need access to UpToDate data
 	refusedNotOutdated  = "(-7)"  // Refusing to be Primary while peer is not outdated
 	refusedHeldOpen     = "(-12)" // Device is held open by someone
+	refusedNoQuorum     = "(-25)" // No quorum, of DRBD 9
 )
 
 // refused reports whether err is the kernel's refusal for the reason.
@@ -72,6 +73,8 @@ type DRBD struct {
 	// Config is the path of the configuration, Node the name under which this
 	// node is in it: it need not be the host's name.
 	Config, Node string
+	// Module is the kernel's DRBD; nil stands for 8.4.
+	Module *Module
 }
 
 func (d DRBD) admin(ctx context.Context, args ...string) error {
@@ -123,15 +126,15 @@ func (d DRBD) DeclareEqual(ctx context.Context) error {
 }
 
 // Primary promotes. It may run the fence-peer handler and wait for it.
-func (d DRBD) Primary(ctx context.Context) error { return d.setup(ctx, "primary", minor) }
+func (d DRBD) Primary(ctx context.Context) error { return d.setup(ctx, "primary", d.target()) }
 
 // ForcePrimary promotes and takes what is on the device for good data.
 func (d DRBD) ForcePrimary(ctx context.Context) error {
-	return d.setup(ctx, "primary", minor, "--force")
+	return d.setup(ctx, "primary", d.target(), "--force")
 }
 
 // Secondary demotes.
-func (d DRBD) Secondary(ctx context.Context) error { return d.setup(ctx, "secondary", minor) }
+func (d DRBD) Secondary(ctx context.Context) error { return d.setup(ctx, "secondary", d.target()) }
 
 // ForceDetach lets go of the backing device without waiting for its I/O.
 func (d DRBD) ForceDetach(ctx context.Context) error { return d.setup(ctx, "detach", minor, "--force") }

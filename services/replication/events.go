@@ -176,7 +176,24 @@ const (
 	diskFailed       = "Failed"
 	diskAttaching    = "Attaching"
 	suspendedFencing = "fencing"
+	suspendedQuorum  = "quorum"
 )
+
+// awaitsWord reports whether I/O that is suspended so goes on when our quorum has
+// recorded that the peer is outdated.
+func awaitsWord(suspended string) bool {
+	return suspended == suspendedFencing || suspended == suspendedQuorum
+}
+
+// frozen is why writes wait, "" if they don't. DRBD 9 says that it lacks its
+// quorum also where nobody writes.
+func (k kernel) frozen() string {
+	if k.suspended == suspendedQuorum && k.role != RolePrimary {
+		return ""
+	}
+
+	return k.suspended
+}
 
 // alone reports whether the peer isn't even looked for.
 func (k kernel) alone() bool { return k.connection == "" || k.connection == standAlone }

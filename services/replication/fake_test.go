@@ -20,6 +20,8 @@ type fakeDRBD struct {
 	refuse map[string][]error
 	// wipefs is its answer.
 	wipefs string
+	// status is what DRBD 9 says of itself in JSON.
+	status string
 	// exists: the kernel has the resource.
 	exists bool
 	// hang makes "primary" hang until its context ends.
@@ -111,6 +113,29 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 		f.tell("destroy device name:meta volume:0 minor:0", "destroy resource name:meta")
 	case "disconnect ipv4:10.0.0.1:7789 ipv4:10.0.0.2:7789 --force":
 		f.tell("change connection name:meta peer-node-id:0 conn-name:peer connection:StandAlone role:Unknown")
+	default:
+		return f.effectNine(command)
+	}
+
+	return "", nil
+}
+
+// effectNine is what DRBD 9 would tell.
+func (f *fakeDRBD) effectNine(command string) (string, error) {
+	switch command {
+	case "primary meta":
+		f.tell("change resource name:meta role:Primary may_promote:no")
+	case "primary meta --force":
+		f.tell("change resource name:meta role:Primary may_promote:no", "change device name:meta volume:0 minor:0 disk:UpToDate quorum:yes")
+	case "secondary meta", "secondary meta --force":
+		f.tell("change resource name:meta role:Secondary")
+	case "resource-options meta --quorum=off":
+		f.tell("change resource name:meta suspended:no", "change device name:meta volume:0 minor:0 quorum:yes")
+	case "resource-options meta --quorum=2":
+	case "status --json meta":
+		return f.status, nil
+	case "disconnect meta 1 --force":
+		f.tell("change connection name:meta peer-node-id:1 conn-name:n2 connection:StandAlone role:Unknown")
 	default:
 		return "", fmt.Errorf("the fake doesn't know %q", command)
 	}

@@ -62,9 +62,12 @@ func next(s situation) step {
 		return stepUp
 	case s.stale && s.kernel.suspended == "" && !s.broken:
 		return stepUp
+	// It is out of the primary role by force (DRBD 9), and not to come back to it.
+	case s.spec.Force && s.kernel.role != RolePrimary:
+		return s.tend()
 	case s.spec.Role == RolePrimary && s.kernel.role != RolePrimary:
 		return s.ascend()
-	case s.spec.Role == RolePrimary && s.kernel.suspended == suspendedFencing && !s.fencing && s.kernel.connection != connected:
+	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.kernel.connection != connected:
 		return stepFence
 	}
 
@@ -92,6 +95,10 @@ func (s situation) ascend() step {
 
 	switch {
 	case fresh && s.spec.Peer == "":
+		return stepFirst
+	// The peer, if it is blank as well, gets all blocks. Before one that has data
+	// it is left to DRBD, which connects them not.
+	case fresh && s.spec.Restored && k.peerDisk != diskUpToDate && s.failedEpoch != s.spec.Epoch:
 		return stepFirst
 	// Both were zeroed when they were created: that is why they are equal.
 	case fresh && k.connection == connected && k.peerDisk == diskInconsistent:

@@ -32,6 +32,8 @@ func TestNext(t *testing.T) {
 	first.Formatted, first.First = false, true
 	alone := first
 	alone.Peer = ""
+	restored := first
+	restored.Restored = true
 	force := serve
 	force.Force = true
 	forceDown := rest
@@ -59,6 +61,12 @@ func TestNext(t *testing.T) {
 		{"adopted: what is secondary stays so", situation{spec: &keep, kernel: up}, stepNone},
 
 		{"promote", situation{spec: &serve, kernel: up}, stepPromote},
+		{"out of it by force: not promoted again", situation{spec: &force, kernel: up}, stepNone},
+		{"DRBD 9 lacks its quorum", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.suspended = suspendedQuorum })}, stepFence},
+		{"frozen for another reason as well", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.suspended = "user,quorum" })}, stepNone},
+		{"DRBD 9, out by force: nobody is outdated", situation{spec: &force, kernel: with(frozen, func(k *kernel) {
+			k.role, k.suspended = RoleSecondary, suspendedQuorum
+		})}, stepNone},
 		{"promote with the peer gone", situation{spec: &serve, kernel: with(up, func(k *kernel) { k.connection, k.disk = "Connecting", diskConsistent })}, stepPromote},
 		{"given up in this epoch", situation{spec: &serve, kernel: up, failedEpoch: epoch}, stepNone},
 		{"given up in an epoch before", situation{spec: &serve, kernel: up, failedEpoch: epoch - 1}, stepPromote},
@@ -68,6 +76,10 @@ func TestNext(t *testing.T) {
 		{"but not without the peer", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepNone},
 		{"nor with a peer that has data", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
 		{"nor once it was formatted", situation{spec: &serve, kernel: fresh}, stepPromote},
+		{"restored: not equal, but the first version", situation{spec: &restored, kernel: fresh}, stepFirst},
+		{"restored, without the peer", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepFirst},
+		{"restored, but the peer has data", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
+		{"restored on a replica that has data", situation{spec: &restored, kernel: up}, stepPromote},
 		{"the only replica is the first version", situation{spec: &alone, kernel: with(fresh, func(k *kernel) { k.connection = "" })}, stepFirst},
 		{"the only replica, later", situation{spec: &alone, kernel: with(up, func(k *kernel) { k.connection = "" })}, stepPromote},
 

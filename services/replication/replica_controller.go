@@ -33,6 +33,8 @@ type ReplicaController struct {
 	Timing authority.Timing
 	// Config and Marker are ConfigPath and MarkerPath but in tests.
 	Config, Marker string
+	// Module is the kernel's DRBD; nil stands for 8.4.
+	Module *Module
 	// Fencing reports whether the handler is being answered; see HandlerServer.
 	Fencing func() bool
 }
@@ -68,11 +70,10 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		notBefore:         map[step]time.Time{},
 	}
 	k.actions = actions{
-		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node},
+		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
 		fencer:    c.Fencer,
 		timing:    c.Timing,
-		self:      c.Node,
 	}
 
 	defer k.running.Wait()
@@ -260,7 +261,7 @@ func (k *keeping) situation() situation {
 		return s
 	}
 
-	content, err := renderConfig(k.Node, *k.spec, k.Timing)
+	content, err := k.drbd.renderConfig(*k.spec, k.Timing)
 	s.stale = err == nil && k.kernel.exists && content != k.config
 
 	return s

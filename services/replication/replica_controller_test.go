@@ -34,6 +34,20 @@ type bench struct {
 func newBench(t *testing.T, existing ...string) *bench {
 	t.Helper()
 
+	return newBenchOf(t, Version84, existing...)
+}
+
+// moduleOf is a module of the version.
+func moduleOf(version Version) *Module {
+	m := NewModule("")
+	m.version.Store(&version)
+
+	return m
+}
+
+func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
+	t.Helper()
+
 	dir := t.TempDir()
 	b := &bench{
 		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
@@ -49,7 +63,8 @@ func newBench(t *testing.T, existing ...string) *bench {
 
 	// What runs was configured by an antlerd before this one.
 	if len(existing) > 0 {
-		content, err := renderConfig("n1", wanted(func(*ReplicaSpecSpec) {}), timing)
+		drbd := DRBD{Node: "n1", Module: moduleOf(version)}
+		content, err := drbd.renderConfig(wanted(func(*ReplicaSpecSpec) {}), timing)
 		require.NoError(t, err)
 		require.NoError(t, writeConfig(config, content))
 	}
@@ -59,6 +74,7 @@ func newBench(t *testing.T, existing ...string) *bench {
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Events: b.events, Timing: timing,
 		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
+		Module: moduleOf(version),
 	}))
 
 	var cancel context.CancelFunc

@@ -32,7 +32,7 @@ func (k *keeping) status() ReplicaStatusSpec {
 		Connection:  k.kernel.connection,
 		PeerRole:    k.kernel.peerRole,
 		PeerDisk:    k.kernel.peerDisk,
-		Suspended:   k.kernel.suspended,
+		Suspended:   k.kernel.frozen(),
 		SyncPercent: 100,
 		Epoch:       k.epoch,
 		FailedEpoch: k.failedEpoch,
@@ -147,8 +147,8 @@ func changes(before, after kernel) []change {
 	add(was && !is, "replication.disconnected", "lost the peer: "+after.connection)
 	add(before.role != RolePrimary && after.role == RolePrimary, "replication.promoted", "this replica is primary")
 	add(before.role == RolePrimary && after.role != RolePrimary, "replication.demoted", "this replica is no longer primary")
-	add(before.suspended == "" && after.suspended != "", "replication.suspended", "I/O is frozen: "+after.suspended)
-	add(before.suspended != "" && after.suspended == "", "replication.resumed", "I/O goes on")
+	add(before.frozen() == "" && after.frozen() != "", "replication.suspended", "I/O is frozen: "+after.frozen())
+	add(before.frozen() != "" && after.frozen() == "", "replication.resumed", "I/O goes on")
 	add(!before.syncing() && after.syncing(), "replication.resync-started", "resync as "+after.replication)
 	add(before.syncing() && after.replication == "Established", "replication.resync-finished", "the replicas are equal")
 	add(!before.splitBrain && after.splitBrain, "replication.split-brain", "both replicas were written apart from each other")

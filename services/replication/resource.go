@@ -62,6 +62,9 @@ type ReplicaSpecSpec struct {
 	// First is true on the node that declares the two blank replicas equal
 	// (the holder of the first epoch, until Formatted).
 	First bool `yaml:"first"`
+	// Restored is true beside First when metadata was served before and a person
+	// has given all replicas up: no two of them are equal then.
+	Restored bool `yaml:"restored,omitempty"`
 	// Force breaks off frozen I/O with errors to get out of the primary role:
 	// the lease is lost and nothing that is still unwritten may be kept.
 	Force bool `yaml:"force"`
@@ -149,7 +152,7 @@ func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool { return s.Usable() && s.
 // Usable reports whether the replica is primary, its disk good, and its I/O not
 // suspended for another reason than to wait for the quorum's word.
 func (s ReplicaStatusSpec) Usable() bool {
-	frozen := s.Suspended != "" && s.Suspended != suspendedFencing
+	frozen := s.Suspended != "" && !awaitsWord(s.Suspended)
 
 	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Disk == diskUpToDate && !frozen
 }

@@ -140,6 +140,7 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 	switch {
 	case mine && !f.record.HandsOver():
 		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
+		out.Restored = out.First && f.record.MetaVersion > 0
 	case f.use.Mounted && f.primary():
 		// It can't be secondary before it is unmounted.
 		out.Role, out.Epoch = RolePrimary, f.lastEpoch()

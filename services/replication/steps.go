@@ -21,7 +21,6 @@ type actions struct {
 	inspector inspector
 	fencer    Fencer
 	timing    authority.Timing
-	self      string
 }
 
 // outcome of a step.
@@ -68,7 +67,7 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 	case stepFirst:
 		out.err = a.drbd.ForcePrimary(ctx)
 	case stepPromote:
-		out.err = a.promote(ctx, spec)
+		out.err = a.promote(ctx, spec, look)
 	case stepFence:
 		out.err = a.fence(ctx, spec, look)
 	case stepConnect:
@@ -128,7 +127,7 @@ func (a actions) create(ctx context.Context, spec ReplicaSpecSpec) error {
 
 // configure writes the configuration that drbdadm reads.
 func (a actions) configure(spec ReplicaSpecSpec) error {
-	content, err := renderConfig(a.self, spec, a.timing)
+	content, err := a.drbd.renderConfig(spec, a.timing)
 	if err != nil {
 		return err
 	}
@@ -153,7 +152,13 @@ func (a actions) up(ctx context.Context, spec ReplicaSpecSpec) error {
 // The disk has to be gone before that, not only on its way out (Failed): else
 // DRBD writes a new generation of the data to it, which nobody else has, and the
 // replicas end in a split brain.
+//
+// DRBD 9 has a command for all of this.
 func (a actions) breakOff(ctx context.Context, look func() kernel) error {
+	if a.drbd.nine() {
+		return a.drbd.ForceSecondary(ctx)
+	}
+
 	if disk := look().disk; disk != diskDiskless && disk != diskFailed {
 		err := a.drbd.ForceDetach(ctx)
 		if err != nil {
@@ -191,11 +196,16 @@ const promoteRetry = 100 * time.Millisecond
 // promote tries until ctx ends. The quorum has granted this node the epoch: a
 // peer that still seems to be primary is dead, hung, or on its way out. DRBD
 // notices the first by itself; from the others it is parted.
-func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec) error {
+func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
 	patience := time.NewTimer(a.timing.ReplicaPingInterval + a.timing.ReplicaPingTimeout)
 	defer patience.Stop()
 
 	part := false
+
+	err := a.drbd.NeedBoth(ctx, spec)
+	if err != nil {
+		return err
+	}
 
 	for {
 		err := a.drbd.Primary(ctx)
@@ -206,6 +216,14 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec) error {
 		if refused(err, refusedTwoPrimaries) && part {
 			err = a.part(ctx, spec)
 			part = false
+		}
+
+		if a.drbd.nine() && (refused(err, refusedNoQuorum) || refused(err, refusedNoData)) {
+			err = a.promoteAlone(ctx, spec, look, err)
+		}
+
+		if err == nil {
+			return nil
 		}
 
 		select {
@@ -220,6 +238,10 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec) error {
 
 // part lets go of the peer. It is connected to again afterwards: see stepConnect.
 func (a actions) part(ctx context.Context, spec ReplicaSpecSpec) error {
+	if a.drbd.nine() {
+		return a.drbd.Disconnect(ctx, resourceName, nodeID(spec.Peer, a.drbd.Node, spec.Peer))
+	}
+
 	self, err := kernelEndpoint(spec.SelfAddress)
 	if err != nil {
 		return err
@@ -242,6 +264,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: this replica is not up to date: bring the other one back, or wait for the end of the resync", err)
 	case refused(err, refusedNotOutdated):
 		return fmt.Errorf("%w: the quorum did not record that the peer is outdated: wait for a second voter", err)
+	case refused(err, refusedNoQuorum):
+		return fmt.Errorf("%w: the peer is not there, and the quorum did not record that it is outdated: wait for a second voter", err)
 	case refused(err, refusedHeldOpen):
 		return fmt.Errorf("%w: something has %s open or mounted", err, drbdDevice)
 	}
@@ -252,7 +276,7 @@ func explain(err error) error {
 // fence is for I/O that stays frozen although DRBD's handler has ended: nobody
 // asks the quorum again, but us.
 func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
-	before := look()
+	before, question := look(), a.drbd.question()
 
 	err := a.fencer.Outdate(ctx, spec.Peer)
 	if err != nil {
@@ -265,7 +289,7 @@ func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() ke
 		return nil
 	}
 
-	return a.drbd.ResumeIO(ctx)
+	return a.drbd.GoOnAlone(ctx, question)
 }
 
 func (a actions) measure(ctx context.Context) (kernel, error) {

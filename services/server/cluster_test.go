@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"path/filepath"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"antler/services/authority"
 	"antler/services/metadata"
+	"antler/services/metadata/files"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/config/gen"
@@ -48,6 +50,7 @@ type testNode struct {
 	events    *EventLog
 	authority *fakeAuthority
 	volumes   *fakeVolumes
+	metadata  *fakeMetadata
 	server    *Server
 	tcp       net.Addr
 	socket    string
@@ -110,13 +113,17 @@ func (c *testCluster) start(cfg *config.Config, listener net.Listener, dial func
 		socket:  filepath.Join(t.TempDir(), "antlerd.sock"),
 	}
 	n.authority = &fakeAuthority{cluster: c}
+	root := t.TempDir()
+	n.metadata = &fakeMetadata{Places: files.Places{
+		Node: name, Data: filepath.Join(root, "mfs"), SavedIn: root, Metalogger: filepath.Join(root, "metalogger"),
+	}}
 
 	require.NoError(t, RegisterResources(t.Context(), n.state))
 	require.NoError(t, n.state.Create(t.Context(), node.NewNodeConfig(cfg)))
 
 	options := Options{
 		Config: cfg, State: n.state, Events: n.events, Logger: zaptest.NewLogger(t, zaptest.Level(zapErrorLevel)),
-		Authority: n.authority, Volumes: n.volumes,
+		Authority: n.authority, Voters: n.authority, Metadata: n.metadata, StagePath: filepath.Join(root, "restore"), Volumes: n.volumes,
 		Logs: func(_ context.Context, service string, _ int, _ bool, each func(string) error) error {
 			return each("line of " + service)
 		},
@@ -276,6 +283,28 @@ func (a *fakeAuthority) ForceGrant(_ context.Context, target, who, reason string
 	a.cluster.serve(target, 6)
 
 	return nil
+}
+
+// Restore implements Authority.
+func (a *fakeAuthority) Restore(_ context.Context, target string, metaVersion, metadataID uint64, who, reason string) error {
+	err := a.record(fmt.Sprintf("restore %d of %d on %s by %s because %s", metaVersion, metadataID, target, who, reason))
+	if err != nil {
+		return err
+	}
+
+	a.cluster.serve(target, 6)
+
+	return nil
+}
+
+// Replacement implements Voters.
+func (a *fakeAuthority) Replacement(_ context.Context, node string) (authority.Replacement, error) {
+	return authority.Replacement{Node: node, Old: "OLD", New: "NEW"}, a.record("look at " + node)
+}
+
+// ReplaceStore implements Voters.
+func (a *fakeAuthority) ReplaceStore(_ context.Context, node, forget, who, why string) error {
+	return a.record("replace " + node + ", forget " + forget + " by " + who + " because " + why)
 }
 
 // fakeVolumes knows one volume.

@@ -25,6 +25,7 @@ func Kinds() []KindInfo {
 		{"authority.up-to-date", "the quorum put a replica back on that list"},
 		{"authority.switchover", "a person asked for a switchover"},
 		{"authority.failover", "a person forced a grant"},
+		{"authority.store-replaced", "a person gave a voter its vote back with a new store"},
 
 		{"replication.created", "DRBD's metadata was created on the device"},
 		{"replication.connected", "the replicas are connected"},
@@ -63,5 +64,7 @@ func Kinds() []KindInfo {
 		{"volume.deleted", "a volume went to the archive"},
 		{"volume.undeleted", "a volume came back from the archive"},
 		{"volume.expired", "an archived volume's time was over"},
+		{"volume.snapshot-taken", "a snapshot of a volume was taken"},
+		{"volume.snapshot-deleted", "a snapshot was deleted"},
 	}
 }

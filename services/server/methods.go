@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 
 	antlerv1 "antler/api/antler/v1"
@@ -34,6 +35,7 @@ func methods() map[string]method {
 		antlerv1.ClusterService_WatchEvents_FullMethodName: {RoleReader, here},
 		antlerv1.ClusterService_Switchover_FullMethodName:  {RoleAdmin, here},
 		antlerv1.ClusterService_Failover_FullMethodName:    {RoleAdmin, here},
+		antlerv1.ClusterService_ReplaceNode_FullMethodName: {RoleAdmin, here},
 
 		antlerv1.VolumeService_Get_FullMethodName:          {RoleReader, serving},
 		antlerv1.VolumeService_List_FullMethodName:         {RoleReader, serving},
@@ -43,19 +45,30 @@ func methods() map[string]method {
 		antlerv1.VolumeService_Delete_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Undelete_FullMethodName:     {RoleAdmin, serving},
 
+		// What the driver can do is the same on every node.
+		csi.Controller_ControllerGetCapabilities_FullMethodName: {RoleAdmin, here},
+
+		antlerv1.MetadataService_ListSources_FullMethodName: {RoleReader, here},
+		antlerv1.MetadataService_Fetch_FullMethodName:       {RoleAdmin, here},
+		antlerv1.MetadataService_Restore_FullMethodName:     {RoleAdmin, here},
+
 		antlerv1.NodeService_ListServices_FullMethodName: {RoleReader, here},
 		antlerv1.NodeService_StreamLogs_FullMethodName:   {RoleReader, here},
 		antlerv1.NodeService_GetResources_FullMethodName: {RoleReader, here},
 	}
 }
 
-// services are those whose methods all need one role.
-func services() map[string]Role {
-	return map[string]Role{
-		"antler.v1.PeerService":                    RoleNode,
-		"grpc.health.v1.Health":                    RoleReader,
-		"grpc.reflection.v1.ServerReflection":      RoleReader,
-		"grpc.reflection.v1alpha.ServerReflection": RoleReader,
+// services are those whose methods all have the same row, but for those that
+// are in the table of methods.
+func services() map[string]method {
+	return map[string]method{
+		"antler.v1.PeerService":                    {RoleNode, here},
+		"csi.v1.Identity":                          {RoleAdmin, here},
+		"csi.v1.Node":                              {RoleAdmin, here},
+		"csi.v1.Controller":                        {RoleAdmin, serving},
+		"grpc.health.v1.Health":                    {RoleReader, here},
+		"grpc.reflection.v1.ServerReflection":      {RoleReader, here},
+		"grpc.reflection.v1alpha.ServerReflection": {RoleReader, here},
 	}
 }
 
@@ -65,7 +78,7 @@ func authorize(caller Caller, fullMethod string) (place, error) {
 	row, known := methods()[fullMethod]
 	if !known {
 		service, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-		row = method{services()[service], here}
+		row = services()[service]
 	}
 
 	if row.role != RoleNone && mayAct(caller.Role, row.role) {

@@ -3,8 +3,10 @@ package server
 import (
 	"testing"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -31,6 +33,8 @@ func TestRoles(t *testing.T) {
 		peer   = "/antler.v1.PeerService/Renew"
 		health = "/grpc.health.v1.Health/Check"
 		other  = "/antler.v1.ClusterService/NoSuchMethod"
+		stage  = csi.Node_NodeStageVolume_FullMethodName
+		remove = csi.Controller_DeleteVolume_FullMethodName
 	)
 
 	for _, tc := range []struct {
@@ -38,10 +42,10 @@ func TestRoles(t *testing.T) {
 		allowed []string
 		denied  []string
 	}{
-		{RoleAdmin, []string{look, act, health}, []string{peer, other}},
-		{RoleReader, []string{look, health}, []string{act, peer, other}},
-		{RoleNode, []string{look, peer, health}, []string{act, other}},
-		{RoleNone, nil, []string{look, act, peer, health, other}},
+		{RoleAdmin, []string{look, act, health, stage, remove}, []string{peer, other}},
+		{RoleReader, []string{look, health}, []string{act, peer, other, stage, remove}},
+		{RoleNode, []string{look, peer, health}, []string{act, other, stage, remove}},
+		{RoleNone, nil, []string{look, act, peer, health, other, stage, remove}},
 	} {
 		for _, name := range tc.allowed {
 			_, err := authorize(Caller{Name: "somebody", Role: tc.role}, name)
@@ -51,6 +55,24 @@ func TestRoles(t *testing.T) {
 		for _, name := range tc.denied {
 			_, err := authorize(Caller{Name: "somebody", Role: tc.role}, name)
 			require.Equal(t, codes.PermissionDenied, status.Code(err), "%s %s", tc.role, name)
+		}
+	}
+}
+
+// What changes volumes is carried out by the node that serves and nowhere else.
+func TestWhereCSIIsCarriedOut(t *testing.T) {
+	admin := Caller{Name: "root", Role: RoleAdmin}
+
+	for _, service := range []grpc.ServiceDesc{csi.Controller_ServiceDesc, csi.Node_ServiceDesc, csi.Identity_ServiceDesc} {
+		for _, m := range service.Methods {
+			want := here
+			if service.ServiceName == csi.Controller_ServiceDesc.ServiceName && m.MethodName != "ControllerGetCapabilities" {
+				want = serving
+			}
+
+			at, err := authorize(admin, "/"+service.ServiceName+"/"+m.MethodName)
+			require.NoError(t, err)
+			require.Equal(t, want, at, m.MethodName)
 		}
 	}
 }

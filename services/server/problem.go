@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 
 	"antler/services/authority"
+	"antler/services/metadata/files"
 	"antler/services/volume"
 )
 
@@ -75,6 +76,8 @@ func kindOf(err error) (codes.Code, string) {
 	switch {
 	case errors.As(err, &rejection):
 		return codes.FailedPrecondition, strings.ToUpper(strings.ReplaceAll(string(rejection.Code), "-", "_"))
+	case errors.Is(err, files.ErrNoSource):
+		return codes.NotFound, "NO_SOURCE"
 	case errors.Is(err, volume.ErrInvalid):
 		return codes.InvalidArgument, "INVALID"
 	case errors.Is(err, volume.ErrNotFound):

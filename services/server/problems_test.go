@@ -23,11 +23,12 @@ func healthySnapshot(t *testing.T) snapshot {
 		authority: healthyAuthority("n1", "n1", 5),
 		reports:   map[string]authority.NodeReportSpec{},
 	}
-	out.address.Held = []string{"10.5.0.250/24"}
 
 	for _, name := range []string{"n1", "n2", "n3"} {
 		out.reports[name] = authority.NodeReportSpec{Alive: true, LastSeen: testTime(), Report: healthyReport(name, "n1", 5)}
 	}
+
+	out.change("n1", func(r *authority.NodeReportSpec) { r.Report.Addresses = []string{"10.5.0.250/24"} })
 
 	return out
 }
@@ -168,6 +169,19 @@ func TestProblems(t *testing.T) {
 			require.Equal(t, tc.health, status.Health)
 		})
 	}
+}
+
+// A node that is cut off from the one that serves has only what the quorum told it.
+func TestStatusByANodeThatDoesNotServe(t *testing.T) {
+	view := healthySnapshot(t)
+	view.self, view.since = "n3", time.Time{}
+
+	status := view.status()
+
+	require.Equal(t, "n1", status.Serving.Node)
+	require.Equal(t, "serving", status.Serving.Phase)
+	require.Equal(t, []string{"10.5.0.250/24"}, status.Serving.Addresses)
+	require.Nil(t, status.Serving.Since)
 }
 
 func TestStatusOfAHealthyCluster(t *testing.T) {

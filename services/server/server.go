@@ -16,10 +16,11 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
 	"antler/services/node/config"
 )
 
-// Authority is what people may ask of the quorum. Both return when the quorum
+// Authority is what people may ask of the quorum. All return when the quorum
 // has recorded the wish, or with why it won't; what follows is seen in
 // resources.
 type Authority interface {
@@ -27,6 +28,17 @@ type Authority interface {
 	SetTarget(ctx context.Context, node string) error
 	// ForceGrant grants an epoch to the node by a person's word.
 	ForceGrant(ctx context.Context, node, who, why string) error
+	// Restore grants an epoch to the node to form the cluster anew from metadata
+	// that it has at hand.
+	Restore(ctx context.Context, node string, metaVersion, metadataID uint64, who, why string) error
+}
+
+// Voters is what people may ask of the quorum about its members.
+type Voters interface {
+	// Replacement looks whether the node has lost its store.
+	Replacement(ctx context.Context, node string) (authority.Replacement, error)
+	// ReplaceStore gives the node its vote back; forget names the lost store.
+	ReplaceStore(ctx context.Context, node, forget, who, why string) error
 }
 
 // Logs gives the last lines of a service's log to each (0: all), and new ones
@@ -39,9 +51,13 @@ type Options struct {
 	State  state.State
 	Events *EventLog
 	Logger *zap.Logger
-	// Authority, Volumes and Logs: calls that need one that is nil are
+	// Authority, Voters, Metadata, Volumes and Logs: calls that need one that is nil are
 	// UNIMPLEMENTED.
 	Authority Authority
+	Voters    Voters
+	Metadata  Metadata
+	// StagePath is where a restore gathers what it starts from.
+	StagePath string
 	Volumes   Volumes
 	Logs      Logs
 	// Register adds other services; optional.
@@ -108,6 +124,7 @@ func New(options Options) (*Server, error) {
 
 	antlerv1.RegisterClusterServiceServer(s.grpc, &clusterService{server: s})
 	antlerv1.RegisterVolumeServiceServer(s.grpc, &volumeService{server: s})
+	antlerv1.RegisterMetadataServiceServer(s.grpc, &metadataService{server: s})
 	antlerv1.RegisterNodeServiceServer(s.grpc, &nodeService{server: s})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
@@ -118,6 +135,10 @@ func New(options Options) (*Server, error) {
 
 	return s, nil
 }
+
+// Serve serves on one more listener, that comes and goes while Run runs. It
+// returns when the listener is closed or Run ends.
+func (s *Server) Serve(listener net.Listener) error { return s.grpc.Serve(listener) }
 
 // Run serves on the listeners until ctx ends, and closes them. Calls under way
 // get a moment to end.

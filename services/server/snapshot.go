@@ -12,13 +12,12 @@ import (
 
 	"antler/services/address"
 	"antler/services/authority"
-	"antler/services/containers"
+	"antler/services/authority/report"
 	"antler/services/metadata"
 	"antler/services/moosefs"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
-	"antler/services/replication"
 )
 
 // snapshot is what this node knows at one moment.
@@ -133,49 +132,12 @@ func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
 }
 
 func (s *Server) ownReport(ctx context.Context) (authority.NodeReportSpec, error) {
-	out := authority.NodeReportSpec{
-		Alive:    true,
-		LastSeen: s.options.Now(),
-		Report:   authority.Report{Version: version.Version, Services: map[string]string{}},
-	}
-
-	replica, err := specOf[*replication.ReplicaStatus](ctx, s.options.State, replication.ReplicaStatusID)
+	own, err := report.Build(ctx, s.options.State, version.Version)
 	if err != nil {
-		return out, err
+		return authority.NodeReportSpec{}, fmt.Errorf("read the node's state: %w", err)
 	}
 
-	if replica != nil {
-		r := replica.TypedSpec()
-		out.Report.Replica = authority.ReplicaReport{
-			Phase: string(r.Phase), Role: string(r.Role), Disk: r.Disk, Connection: r.Connection,
-			PeerDisk: r.PeerDisk, Suspended: r.Suspended, SyncPercent: r.SyncPercent, Error: r.Error,
-		}
-	}
-
-	master, err := specOf[*metadata.MasterStatus](ctx, s.options.State, metadata.MasterStatusID)
-	if err != nil {
-		return out, err
-	}
-
-	if master != nil {
-		m := master.TypedSpec()
-		out.Report.Master = authority.MasterReport{
-			Phase: string(m.Phase), Epoch: m.Epoch, Answering: m.Answering, MetaVersion: m.MetaVersion, MetadataID: m.MetadataID,
-			Version: m.Version, TotalSpace: m.TotalSpace, FreeSpace: m.FreeSpace, Chunks: m.Chunks,
-			Chunkservers: m.Chunkservers, Restarts: m.Restarts, Error: m.Error,
-		}
-	}
-
-	list, err := safe.StateListAll[*containers.ContainerStatus](ctx, s.options.State)
-	if err != nil {
-		return out, fmt.Errorf("list the containers: %w", err)
-	}
-
-	for container := range list.All() {
-		out.Report.Services[container.Metadata().ID()] = container.TypedSpec().State()
-	}
-
-	return out, nil
+	return authority.NodeReportSpec{Alive: true, LastSeen: s.options.Now(), Report: own}, nil
 }
 
 // specOf returns the resource, or nil where there is none (yet).

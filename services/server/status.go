@@ -47,7 +47,8 @@ func healthOf(c *antlerv1.ClusterStatus) antlerv1.Health {
 
 func (s snapshot) servingStatus() *antlerv1.Serving {
 	node := s.serving()
-	master := s.reports[s.authority.Holder].Report.Master
+	report := s.reports[s.authority.Holder].Report
+	master := report.Master
 
 	out := &antlerv1.Serving{
 		Node:          node,
@@ -58,12 +59,12 @@ func (s snapshot) servingStatus() *antlerv1.Serving {
 		Restarts:      uint32(master.Restarts),
 	}
 
-	if node != s.self || node == "" {
+	if node == "" {
 		return out
 	}
 
-	out.Addresses = s.address.Held
-	if !s.since.IsZero() {
+	out.Addresses = report.Addresses
+	if node == s.self && !s.since.IsZero() {
 		out.Since = timestamppb.New(s.since)
 	}
 

@@ -16,6 +16,27 @@ import (
 // before, it returns that. One that never was is ErrNotFound. Whoever has it
 // mounted keeps it: a mount holds the directory, not its name.
 func (s *Store) Delete(ctx context.Context, name string, keep time.Duration) (Archived, error) {
+	return s.delete(ctx, name, keep, func(record) error { return nil })
+}
+
+// DeleteUnused is Delete of the volume with this name and id, which nobody may
+// be using: if somebody does the error is of kind ErrInUse. Another volume of
+// this name is ErrNotFound, and so is one that was deleted before.
+func (s *Store) DeleteUnused(ctx context.Context, name, id string, keep time.Duration) (Archived, error) {
+	return s.delete(ctx, name, keep, func(r record) error {
+		if r.ID != id {
+			return failf(ErrNotFound, "the volume called %s now is another one", name)
+		}
+
+		if len(r.Uses) > 0 {
+			return failf(ErrInUse, "it is used on %s: end its pods first", r.volume(0).UsersText())
+		}
+
+		return nil
+	})
+}
+
+func (s *Store) delete(ctx context.Context, name string, keep time.Duration, check func(record) error) (Archived, error) {
 	doing := fmt.Sprintf("delete volume %.*s", MaxName, name)
 
 	if err := CheckName(name); err != nil {
@@ -39,6 +60,10 @@ func (s *Store) Delete(ctx context.Context, name string, keep time.Duration) (Ar
 		r, err := t.load(t.volumes, name, name)
 		if errors.Is(err, ErrNotFound) {
 			return t.latest(archive, name)
+		}
+
+		if err == nil {
+			err = check(r)
 		}
 
 		if err != nil {

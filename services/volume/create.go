@@ -56,12 +56,12 @@ func (s *Store) build(ctx context.Context, t *tree, r record) error {
 	name := creating + r.Name
 
 	// What an interrupted Create left is not looked at: it is removed later.
-	if err := s.discard(t, name); err != nil {
+	if err := s.discard(t, t.volumes, name); err != nil {
 		return err
 	}
 
 	if err := s.fill(ctx, t, name, r); err != nil {
-		return errors.Join(err, s.discard(t, name))
+		return errors.Join(err, s.discard(t, t.volumes, name))
 	}
 
 	return t.volumes.rename(name, t.volumes, r.Name)
@@ -74,9 +74,7 @@ func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error 
 		return err
 	}
 
-	// Anybody may write here: who gets here is decided by who mounts it, and on
-	// a node that mounts all of MooseFS by the mode of /volumes.
-	data, err := t.keep(top.mkdir(dataDir, 0o777))
+	data, err := s.data(ctx, t, top, r)
 	if err != nil {
 		return err
 	}
@@ -91,6 +89,30 @@ func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error 
 	}
 
 	return top.setMark(volumeMark, mark)
+}
+
+// data makes the directory of a volume's data: empty, or as its source is.
+func (s *Store) data(ctx context.Context, t *tree, top dir, r record) (dir, error) {
+	if r.Source == (Source{}) {
+		// Anybody may write here: who gets here is decided by who mounts it, and on
+		// a node that mounts all of MooseFS by the mode of /volumes.
+		return t.keep(top.mkdir(dataDir, 0o777))
+	}
+
+	from, size, err := s.source(ctx, t, r.Source)
+	if err != nil {
+		return dir{}, err
+	}
+
+	if r.Size < size {
+		return dir{}, failf(ErrTooSmall, "its source has %d bytes and it would have %d: ask for at least as much", size, r.Size)
+	}
+
+	if err := s.opts.Tools.Snapshot(ctx, from.File, top.File, dataDir); err != nil {
+		return dir{}, err
+	}
+
+	return t.keep(top.sub(dataDir))
 }
 
 // configure sets what MooseFS looks after.
@@ -112,14 +134,15 @@ func (s *Store) configure(ctx context.Context, t *tree, data *os.File, r record)
 	return s.opts.Tools.SetQuota(ctx, data, r.Size)
 }
 
-// discard moves what is called name out of the way, if there is anything.
-func (s *Store) discard(t *tree, name string) error {
+// discard moves what is called name in parent out of the way, if there is
+// anything.
+func (s *Store) discard(t *tree, parent dir, name string) error {
 	purge, err := t.keep(t.volumes.mkdir(purgeDir, 0o700))
 	if err != nil {
 		return err
 	}
 
-	err = t.volumes.rename(name, purge, s.opts.NewID())
+	err = parent.rename(name, purge, s.opts.NewID())
 	if isNotExist(err) {
 		return nil
 	}

@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// calls runs functions that may hang in the kernel: a system call on a FUSE
+// Calls runs functions that may hang in the kernel: a system call on a FUSE
 // mount ends when mfsmount answers, and no signal but SIGKILL helps. The caller
 // gets an error at the deadline; the function goes on in its goroutine and
 // holds its slot until the kernel lets it go, so that no more than a few
 // threads can ever be stuck.
-type calls struct {
+type Calls struct {
 	slots   chan struct{}
 	timeout time.Duration
 	running atomic.Int32
 }
 
-func newCalls(slots int, timeout time.Duration) *calls {
-	return &calls{slots: make(chan struct{}, slots), timeout: timeout}
+// NewCalls lets so many functions run at once, each for so long.
+func NewCalls(slots int, timeout time.Duration) *Calls {
+	return &Calls{slots: make(chan struct{}, slots), timeout: timeout}
 }
 
-// run calls f and waits for it, but not longer than the deadline.
-func run[T any](ctx context.Context, c *calls, doing string, f func(context.Context) (T, error)) (T, error) {
+// Run calls f and waits for it, but not longer than the deadline.
+func Run[T any](ctx context.Context, c *Calls, doing string, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 

@@ -11,6 +11,7 @@
 //	/volumes/.creating-NAME     a volume that is being made
 //	/volumes/.archive/NAME@...  a deleted volume that can come back
 //	/volumes/.purge             what is being removed for good
+//	/volumes/.snapshots/NAME    a snapshot of a volume, marked with its record
 //
 // The marks are extended attributes, not files. MooseFS keeps them with the
 // directory in the master's metadata: they change atomically, an acknowledged

@@ -20,6 +20,10 @@ var (
 	ErrExists = errors.New("volume exists")
 	// ErrPrecondition: the state doesn't allow it, and trying again won't help.
 	ErrPrecondition = errors.New("volume not in the right state")
+	// ErrTooSmall: a copy must have room for its source.
+	ErrTooSmall = errors.New("volume too small")
+	// ErrInUse: a node uses the volume in a way that rules this out.
+	ErrInUse = errors.New("volume in use")
 	// ErrUnavailable: MooseFS is not mounted or doesn't answer. Try again. A
 	// change may or may not have been made.
 	ErrUnavailable = errors.New("volumes unavailable")
@@ -70,7 +74,7 @@ func classify(doing string, err error) error {
 
 // kindOf returns the kind of err, nil if it has none.
 func kindOf(err error) error {
-	for _, kind := range []error{ErrInvalid, ErrNotFound, ErrExists, ErrPrecondition, ErrUnavailable} {
+	for _, kind := range []error{ErrInvalid, ErrNotFound, ErrExists, ErrPrecondition, ErrTooSmall, ErrInUse, ErrUnavailable} {
 		if errors.Is(err, kind) {
 			return kind
 		}

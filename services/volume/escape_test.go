@@ -50,6 +50,14 @@ func everything(t *testing.T, b *bench, name string) map[string]error {
 	_, out["Expand"] = b.Expand(t.Context(), name, 1<<30)
 	_, out["Delete"] = b.Delete(t.Context(), name, time.Hour)
 	_, out["Undelete"] = b.Undelete(t.Context(), name, "")
+	_, out["DeleteUnused"] = b.DeleteUnused(t.Context(), name, "id-1", time.Hour)
+	_, out["Use"] = b.Use(t.Context(), name, "id-1", "n1", Use{})
+	_, out["EndUse"] = b.EndUse(t.Context(), name, "id-1", "n1")
+	_, out["Modify"] = b.Modify(t.Context(), name, "id-1", Modification{Copies: 3})
+	_, out["OpenData"] = b.OpenData(t.Context(), name, "id-1")
+	_, out["Quota"] = b.Quota(t.Context(), name, "id-1")
+	_, out["CreateSnapshot"] = b.CreateSnapshot(t.Context(), "snap", name, "id-1", nil)
+	_, out["Clone"] = b.Create(t.Context(), Spec{Name: "copy", Size: 10 << 20, Source: Source{Volume: name, ID: "id-1"}})
 
 	return out
 }

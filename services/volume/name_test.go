@@ -89,7 +89,7 @@ soft quota grace period: default
  inodes   |                    0 |                    - |       - |                    - |       - |
  length   |                    0 |                    - |       - |                    - |       - |
 `
-	require.Equal(t, map[string]uint64{"/proc/self/fd/3": 70108864, "/proc/self/fd/4": 0}, parseQuota([]byte(out)))
+	require.Equal(t, map[string]Quota{"/proc/self/fd/3": {Used: 70108864, Limit: 104857600}, "/proc/self/fd/4": {}}, parseQuota([]byte(out)))
 }
 
 func FuzzParseQuota(f *testing.F) {

@@ -117,9 +117,29 @@ func (s *Store) discardUnfinished(t *tree) error {
 		return err
 	}
 
+	snapshots, err := t.keep(t.volumes.sub(snapshotDir))
+	if err != nil && !isNotExist(err) {
+		return err
+	}
+
+	if err == nil {
+		unfinished, err := snapshots.names(0)
+		if err != nil {
+			return err
+		}
+
+		if err := s.discardCreating(t, snapshots, unfinished); err != nil {
+			return err
+		}
+	}
+
+	return s.discardCreating(t, t.volumes, names)
+}
+
+func (s *Store) discardCreating(t *tree, parent dir, names []string) error {
 	for _, name := range names {
 		if strings.HasPrefix(name, creating) {
-			if err := s.discard(t, name); err != nil {
+			if err := s.discard(t, parent, name); err != nil {
 				return err
 			}
 		}

@@ -92,14 +92,14 @@ func (s *Store) list(ctx context.Context, t *tree, names []string) ([]Volume, er
 		return nil, nil
 	}
 
-	used, err := s.opts.Tools.Used(ctx, dirs)
+	quotas, err := s.opts.Tools.Quotas(ctx, dirs)
 	if err != nil {
 		return nil, err
 	}
 
 	out := make([]Volume, len(records))
 	for i, r := range records {
-		out[i] = r.volume(used[i])
+		out[i] = r.volume(quotas[i].Used)
 	}
 
 	return out, nil
@@ -114,12 +114,12 @@ func (s *Store) measure(ctx context.Context, t *tree, r record) (Volume, error) 
 
 	defer data.Close()
 
-	used, err := s.opts.Tools.Used(ctx, []*os.File{data.File})
+	quotas, err := s.opts.Tools.Quotas(ctx, []*os.File{data.File})
 	if err != nil {
 		return Volume{}, err
 	}
 
-	return r.volume(used[0]), nil
+	return r.volume(quotas[0].Used), nil
 }
 
 // load reads the record of the volume called name in the directory at of

@@ -42,6 +42,29 @@ type Spec struct {
 	TrashTime *time.Duration
 	// Labels are kept with the volume; they mean nothing here.
 	Labels map[string]string
+	// Source is what it is a copy of; the zero value: of nothing, it is empty.
+	Source Source
+}
+
+// Source is a volume or a snapshot, by its name and id; one of the two names is
+// set.
+type Source struct {
+	Volume   string `json:"volume,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"`
+	ID       string `json:"id"`
+}
+
+// check refuses a source that can't be one: its name becomes part of a path.
+func (s Source) check() error {
+	if s == (Source{}) {
+		return nil
+	}
+
+	if (s.Volume == "") == (s.Snapshot == "") || s.ID == "" {
+		return failf(ErrInvalid, "a source is a volume or a snapshot, with its id")
+	}
+
+	return CheckName(s.Volume + s.Snapshot)
 }
 
 // Volume is a volume as it is.
@@ -57,6 +80,9 @@ type Volume struct {
 	TrashTime    time.Duration
 	Labels       map[string]string
 	Created      time.Time
+	Source       Source
+	// Uses are the nodes that use it.
+	Uses map[string]Use
 	// Path below the root of MooseFS, for mfsmount's mfssubfolder.
 	Path string
 }
@@ -88,6 +114,9 @@ type record struct {
 	StorageClass string            `json:"storageClass"`
 	TrashSeconds int64             `json:"trashSeconds"`
 	Labels       map[string]string `json:"labels,omitempty"`
+	Source       Source            `json:"source,omitzero"`
+	// Uses by the name of the node.
+	Uses map[string]Use `json:"uses,omitempty"`
 }
 
 const recordVersion = 1
@@ -103,7 +132,11 @@ func (spec Spec) complete(defaults Defaults) (record, error) {
 		return record{}, failf(ErrInvalid, "size of %d bytes is outside %d..%d", spec.Size, MinSize, MaxSize)
 	}
 
-	r := record{Version: recordVersion, Name: spec.Name, Asked: spec.Size, Size: spec.Size, Labels: spec.Labels}
+	if err := spec.Source.check(); err != nil {
+		return record{}, err
+	}
+
+	r := record{Version: recordVersion, Name: spec.Name, Asked: spec.Size, Size: spec.Size, Labels: spec.Labels, Source: spec.Source}
 
 	if err := r.setClass(spec, defaults); err != nil {
 		return record{}, err
@@ -132,7 +165,7 @@ func (r *record) setClass(spec Spec, defaults Defaults) error {
 
 		r.StorageClass = spec.StorageClass
 
-		return checkClass(spec.StorageClass)
+		return CheckClass(spec.StorageClass)
 	}
 
 	r.Copies = spec.Copies
@@ -160,9 +193,9 @@ func ClassOf(copies int) string {
 	return fmt.Sprintf("antler-%d", copies)
 }
 
-// checkClass refuses what can't be an argument of MooseFS's tools: it must not
+// CheckClass refuses what can't be an argument of MooseFS's tools: it must not
 // be taken for an option.
-func checkClass(class string) error {
+func CheckClass(class string) error {
 	if len(class) > 100 || strings.HasPrefix(class, "-") {
 		return failf(ErrInvalid, "storage class %.100q can't be one", class)
 	}
@@ -216,6 +249,10 @@ func (r record) differs(want record) string {
 		out = append(out, "its labels are others")
 	}
 
+	if want.Source != r.Source {
+		out = append(out, "it is a copy of something else")
+	}
+
 	return strings.Join(out, ", ")
 }
 
@@ -225,20 +262,34 @@ func (r record) volume(used uint64) Volume {
 		Name: r.Name, ID: r.ID, Size: r.Size, Used: used,
 		Copies: r.Copies, StorageClass: r.StorageClass,
 		TrashTime: time.Duration(r.TrashSeconds) * time.Second,
-		Labels:    r.Labels, Created: r.Created,
-		Path: "/" + volumesDir + "/" + r.Name + "/" + dataDir,
+		Labels:    r.Labels, Created: r.Created, Source: r.Source, Uses: r.Uses,
+		Path: PathOf(r.Name),
 	}
 }
 
+// PathOf is where the data of the volume called name is, below the root of
+// MooseFS.
+func PathOf(name string) string { return "/" + volumesDir + "/" + name + "/" + dataDir }
+
 // encode returns the mark.
-func (r record) encode() ([]byte, error) { return json.Marshal(r) }
+func (r record) encode() ([]byte, error) { return encode(r) }
+
+func encode(mark any) ([]byte, error) { return json.Marshal(mark) }
+
+func decode(mark []byte, into any) error {
+	if err := json.Unmarshal(mark, into); err != nil {
+		return failf(ErrPrecondition, "its mark can't be read: %w", err)
+	}
+
+	return nil
+}
 
 // parseRecord reads a mark and checks what later steps rely on.
 func parseRecord(mark []byte) (record, error) {
 	var r record
 
-	if err := json.Unmarshal(mark, &r); err != nil {
-		return record{}, failf(ErrPrecondition, "its mark can't be read: %w", err)
+	if err := decode(mark, &r); err != nil {
+		return record{}, err
 	}
 
 	if r.Version != recordVersion {

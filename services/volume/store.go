@@ -14,9 +14,12 @@ const (
 	dataDir     = "data"
 	archiveDir  = ".archive"
 	purgeDir    = ".purge"
+	snapshotDir = ".snapshots"
 	creating    = ".creating-"
 	volumeMark  = "user.antler.volume"
 	clusterMark = "user.antler.cluster"
+	// snapshotMark is a snapshot's record.
+	snapshotMark = "user.antler.snapshot"
 )
 
 // Tools are what MooseFS has no system call for. All of them take an open
@@ -32,12 +35,24 @@ type Tools interface {
 	SetTrashTime(ctx context.Context, dir *os.File, d time.Duration) error
 	// SetQuota limits the sum of the lengths of all files below dir.
 	SetQuota(ctx context.Context, dir *os.File, bytes uint64) error
-	// Used returns the sums of the lengths of all files below each directory.
-	Used(ctx context.Context, dirs []*os.File) ([]uint64, error)
+	// Quotas returns what each directory's quota is, and what counts against it.
+	Quotas(ctx context.Context, dirs []*os.File) ([]Quota, error)
+	// Snapshot makes the directory name in to, where nothing has that name, a
+	// copy of the directory name in from as it is at one moment. It takes no
+	// room until one of the two changes.
+	Snapshot(ctx context.Context, from, to *os.File, name string) error
 }
 
-// Options of a Store. All of them must be set, but Emit, Timeout and Stuck; the
-// latter are 15 s and 8 if they aren't.
+// Quota of a directory, in bytes.
+type Quota struct {
+	// Used is the sum of the lengths of all files below it.
+	Used uint64
+	// Limit is 0 where there is none.
+	Limit uint64
+}
+
+// Options of a Store. All of them must be set, but MayChange, Emit, Timeout and
+// Stuck; the latter are 15 s and 8 if they aren't.
 type Options struct {
 	// Mount is where the root of MooseFS is mounted with the right to set
 	// quotas.
@@ -52,6 +67,10 @@ type Options struct {
 	Now    func() time.Time
 	// NewID returns a random UUID.
 	NewID func() string
+	// MayChange returns an error while this node may not change volumes: it is
+	// the epoch's fence, and is asked once more right before a change. Nil: it
+	// always may.
+	MayChange func() error
 	// Emit tells the cluster's log of a change that was made; nil: nobody.
 	Emit func(kind, message string)
 	// Timeout is the longest that a call takes; Stuck is how many may hang in
@@ -65,7 +84,7 @@ type Options struct {
 // make changes, so it is used on the serving node only.
 type Store struct {
 	opts  Options
-	calls *calls
+	calls *Calls
 	// changing has one place: whoever filled it makes changes.
 	changing chan struct{}
 	expiry   expiry
@@ -85,9 +104,13 @@ func New(opts Options) *Store {
 		opts.Emit = func(string, string) {}
 	}
 
+	if opts.MayChange == nil {
+		opts.MayChange = func() error { return nil }
+	}
+
 	return &Store{
 		opts:     opts,
-		calls:    newCalls(opts.Stuck, opts.Timeout),
+		calls:    NewCalls(opts.Stuck, opts.Timeout),
 		changing: make(chan struct{}, 1),
 		expiry:   expiry{},
 	}
@@ -127,7 +150,7 @@ func (t *tree) close() {
 
 // look runs f with the tree opened and verified.
 func look[T any](ctx context.Context, s *Store, doing string, f func(context.Context, *tree) (T, error)) (T, error) {
-	return run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
+	return Run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
 		var none T
 
 		t := &tree{}
@@ -158,7 +181,7 @@ func look[T any](ctx context.Context, s *Store, doing string, f func(context.Con
 // change runs f with the tree opened, verified and prepared, while nobody else
 // makes changes.
 func change[T any](ctx context.Context, s *Store, doing string, f func(context.Context, *tree) (T, error)) (T, error) {
-	return run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
+	return Run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
 		var none T
 
 		select {
@@ -174,6 +197,10 @@ func change[T any](ctx context.Context, s *Store, doing string, f func(context.C
 
 		if err := s.open(t); err != nil {
 			return none, err
+		}
+
+		if err := s.opts.MayChange(); err != nil {
+			return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
 		}
 
 		if err := s.prepare(t); err != nil {

@@ -81,16 +81,22 @@ func (t *fakeTools) SetQuota(_ context.Context, dir *os.File, size uint64) error
 	return t.do("SetQuota", func() error { t.quota[inode(dir)] = size; return nil })
 }
 
-func (t *fakeTools) Used(_ context.Context, dirs []*os.File) (used []uint64, err error) {
-	err = t.do("Used", func() error {
+func (t *fakeTools) Quotas(_ context.Context, dirs []*os.File) (quotas []Quota, err error) {
+	err = t.do("Quotas", func() error {
 		for _, d := range dirs {
-			used = append(used, t.used[inode(d)])
+			quotas = append(quotas, Quota{Used: t.used[inode(d)], Limit: t.quota[inode(d)]})
 		}
 
 		return nil
 	})
 
-	return used, err
+	return quotas, err
+}
+
+func (t *fakeTools) Snapshot(_ context.Context, from, to *os.File, name string) error {
+	return t.do("Snapshot", func() error {
+		return os.CopyFS(filepath.Join(to.Name(), name), os.DirFS(filepath.Join(from.Name(), name)))
+	})
 }
 
 // bench is a Store on a directory that stands for a MooseFS.

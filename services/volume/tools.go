@@ -72,8 +72,8 @@ func (m MooseFSTools) SetQuota(ctx context.Context, dir *os.File, size uint64) e
 	return err
 }
 
-// Used implements Tools. mfsgetquota tells without walking the tree.
-func (m MooseFSTools) Used(ctx context.Context, dirs []*os.File) ([]uint64, error) {
+// Quotas implements Tools. mfsgetquota tells without walking the tree.
+func (m MooseFSTools) Quotas(ctx context.Context, dirs []*os.File) ([]Quota, error) {
 	args := []string{"-n"}
 	for i := range dirs {
 		args = append(args, passed(i))
@@ -84,30 +84,41 @@ func (m MooseFSTools) Used(ctx context.Context, dirs []*os.File) ([]uint64, erro
 		return nil, err
 	}
 
-	lengths := parseQuota(out)
-	used := make([]uint64, len(dirs))
+	found := parseQuota(out)
+	quotas := make([]Quota, len(dirs))
 
 	for i, d := range dirs {
-		length, ok := lengths[passed(i)]
+		quota, ok := found[passed(i)]
 		if !ok {
 			return nil, fmt.Errorf("mfsgetquota says nothing about %s", d.Name())
 		}
 
-		used[i] = length
+		quotas[i] = quota
 	}
 
-	return used, nil
+	return quotas, nil
 }
 
-// parseQuota returns the lengths that mfsgetquota -n prints, by path:
+// Snapshot implements Tools. The names end in a component of their own: the tool
+// asks lstat about its source, which must not be a link of /proc.
+func (m MooseFSTools) Snapshot(ctx context.Context, from, to *os.File, name string) error {
+	_, err := m.run(ctx, []*os.File{from, to}, "mfsmakesnapshot", passed(0)+"/"+name, passed(1)+"/"+name)
+
+	return err
+}
+
+// hardQuota is the column of the limit.
+const hardQuota = 4
+
+// parseQuota returns the quotas of lengths that mfsgetquota -n prints, by path:
 //
 //	/proc/self/fd/3:
 //	soft quota grace period: 1w (default)
-//	          |        current value |           soft quota | percent | ...
-//	 inodes   |                    0 |                    - |       - | ...
-//	 length   |                    0 |                    - |       - | ...
-func parseQuota(out []byte) map[string]uint64 {
-	lengths := map[string]uint64{}
+//	          |        current value |           soft quota | percent |           hard quota | percent |
+//	 inodes   |                    0 |                    - |       - |                    - |       - |
+//	 length   |                    0 |                    - |       - |                  100 |    0.00 |
+func parseQuota(out []byte) map[string]Quota {
+	quotas := map[string]Quota{}
 	path := ""
 
 	for line := range strings.Lines(string(out)) {
@@ -123,12 +134,21 @@ func parseQuota(out []byte) map[string]uint64 {
 			continue
 		}
 
-		if length, err := strconv.ParseUint(strings.TrimSpace(fields[1]), 10, 64); err == nil {
-			lengths[path] = length
+		used, err := strconv.ParseUint(strings.TrimSpace(fields[1]), 10, 64)
+		if err != nil {
+			continue
 		}
+
+		quota := Quota{Used: used}
+		if len(fields) > hardQuota {
+			// "-" is none.
+			quota.Limit, _ = strconv.ParseUint(strings.TrimSpace(fields[hardQuota]), 10, 64)
+		}
+
+		quotas[path] = quota
 	}
 
-	return lengths
+	return quotas
 }
 
 // toolError is a program that failed, with what it said.

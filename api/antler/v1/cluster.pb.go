@@ -1438,6 +1438,161 @@ func (x *Progress) GetEpoch() uint64 {
 	return 0
 }
 
+// ReplaceNodeRequest names a voter, and carries a person's decision about it.
+type ReplaceNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// node that was replaced, under the name of the one before.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// forget names the old store, which may never be used again; empty: only say
+	// what would be done.
+	Forget string `protobuf:"bytes,2,opt,name=forget,proto3" json:"forget,omitempty"`
+	// reason, kept in the cluster's record; needed with `forget`.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceNodeRequest) Reset() {
+	*x = ReplaceNodeRequest{}
+	mi := &file_antler_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceNodeRequest) ProtoMessage() {}
+
+func (x *ReplaceNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceNodeRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceNodeRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReplaceNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReplaceNodeRequest) GetForget() string {
+	if x != nil {
+		return x.Forget
+	}
+	return ""
+}
+
+func (x *ReplaceNodeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReplaceNodeResponse is what was found and whether it was done.
+type ReplaceNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// old_store that the cluster remembers, new_store with which the node runs.
+	OldStore string `protobuf:"bytes,2,opt,name=old_store,json=oldStore,proto3" json:"old_store,omitempty"`
+	NewStore string `protobuf:"bytes,3,opt,name=new_store,json=newStore,proto3" json:"new_store,omitempty"`
+	// given_up says, line by line, what is lost for good by it.
+	GivenUp []string `protobuf:"bytes,4,rep,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// replica of the node, if it has one: it is made anew and filled by itself
+	// once its device is blank.
+	Replica *Replica `protobuf:"bytes,5,opt,name=replica,proto3" json:"replica,omitempty"`
+	// done says that the node votes with its new store.
+	Done          bool `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceNodeResponse) Reset() {
+	*x = ReplaceNodeResponse{}
+	mi := &file_antler_v1_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceNodeResponse) ProtoMessage() {}
+
+func (x *ReplaceNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceNodeResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceNodeResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReplaceNodeResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReplaceNodeResponse) GetOldStore() string {
+	if x != nil {
+		return x.OldStore
+	}
+	return ""
+}
+
+func (x *ReplaceNodeResponse) GetNewStore() string {
+	if x != nil {
+		return x.NewStore
+	}
+	return ""
+}
+
+func (x *ReplaceNodeResponse) GetGivenUp() []string {
+	if x != nil {
+		return x.GivenUp
+	}
+	return nil
+}
+
+func (x *ReplaceNodeResponse) GetReplica() *Replica {
+	if x != nil {
+		return x.Replica
+	}
+	return nil
+}
+
+func (x *ReplaceNodeResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 var File_antler_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_antler_v1_cluster_proto_rawDesc = "" +
@@ -1552,18 +1707,30 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\aelapsed\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch*U\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"X\n" +
+	"\x12ReplaceNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06forget\x18\x02 \x01(\tR\x06forget\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc0\x01\n" +
+	"\x13ReplaceNodeResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
+	"\told_store\x18\x02 \x01(\tR\boldStore\x12\x1b\n" +
+	"\tnew_store\x18\x03 \x01(\tR\bnewStore\x12\x19\n" +
+	"\bgiven_up\x18\x04 \x03(\tR\agivenUp\x12,\n" +
+	"\areplica\x18\x05 \x01(\v2\x12.antler.v1.ReplicaR\areplica\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done*U\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tHEALTH_OK\x10\x01\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x02\x12\x0f\n" +
-	"\vHEALTH_DOWN\x10\x032\xbc\x02\n" +
+	"\vHEALTH_DOWN\x10\x032\x8a\x03\n" +
 	"\x0eClusterService\x12F\n" +
 	"\tGetStatus\x12\x1b.antler.v1.GetStatusRequest\x1a\x1c.antler.v1.GetStatusResponse\x12N\n" +
 	"\vWatchEvents\x12\x1d.antler.v1.WatchEventsRequest\x1a\x1e.antler.v1.WatchEventsResponse0\x01\x12K\n" +
 	"\n" +
 	"Switchover\x12\x1c.antler.v1.SwitchoverRequest\x1a\x1d.antler.v1.SwitchoverResponse0\x01\x12E\n" +
-	"\bFailover\x12\x1a.antler.v1.FailoverRequest\x1a\x1b.antler.v1.FailoverResponse0\x01B\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
+	"\bFailover\x12\x1a.antler.v1.FailoverRequest\x1a\x1b.antler.v1.FailoverResponse0\x01\x12L\n" +
+	"\vReplaceNode\x12\x1d.antler.v1.ReplaceNodeRequest\x1a\x1e.antler.v1.ReplaceNodeResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
 
 var (
 	file_antler_v1_cluster_proto_rawDescOnce sync.Once
@@ -1578,7 +1745,7 @@ func file_antler_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_antler_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_antler_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_antler_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_antler_v1_cluster_proto_goTypes = []any{
 	(Health)(0),                   // 0: antler.v1.Health
 	(Problem_Severity)(0),         // 1: antler.v1.Problem.Severity
@@ -1599,42 +1766,47 @@ var file_antler_v1_cluster_proto_goTypes = []any{
 	(*FailoverRequest)(nil),       // 16: antler.v1.FailoverRequest
 	(*FailoverResponse)(nil),      // 17: antler.v1.FailoverResponse
 	(*Progress)(nil),              // 18: antler.v1.Progress
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*ReplaceNodeRequest)(nil),    // 19: antler.v1.ReplaceNodeRequest
+	(*ReplaceNodeResponse)(nil),   // 20: antler.v1.ReplaceNodeResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
 }
 var file_antler_v1_cluster_proto_depIdxs = []int32{
 	4,  // 0: antler.v1.GetStatusResponse.cluster:type_name -> antler.v1.ClusterStatus
-	19, // 1: antler.v1.ClusterStatus.time:type_name -> google.protobuf.Timestamp
+	21, // 1: antler.v1.ClusterStatus.time:type_name -> google.protobuf.Timestamp
 	0,  // 2: antler.v1.ClusterStatus.health:type_name -> antler.v1.Health
 	5,  // 3: antler.v1.ClusterStatus.serving:type_name -> antler.v1.Serving
 	6,  // 4: antler.v1.ClusterStatus.authority:type_name -> antler.v1.Authority
 	7,  // 5: antler.v1.ClusterStatus.nodes:type_name -> antler.v1.NodeStatus
 	9,  // 6: antler.v1.ClusterStatus.space:type_name -> antler.v1.Space
 	10, // 7: antler.v1.ClusterStatus.problems:type_name -> antler.v1.Problem
-	19, // 8: antler.v1.Serving.since:type_name -> google.protobuf.Timestamp
-	19, // 9: antler.v1.NodeStatus.last_heard:type_name -> google.protobuf.Timestamp
+	21, // 8: antler.v1.Serving.since:type_name -> google.protobuf.Timestamp
+	21, // 9: antler.v1.NodeStatus.last_heard:type_name -> google.protobuf.Timestamp
 	8,  // 10: antler.v1.NodeStatus.replica:type_name -> antler.v1.Replica
 	1,  // 11: antler.v1.Problem.severity:type_name -> antler.v1.Problem.Severity
-	19, // 12: antler.v1.WatchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	21, // 12: antler.v1.WatchEventsRequest.since:type_name -> google.protobuf.Timestamp
 	13, // 13: antler.v1.WatchEventsResponse.event:type_name -> antler.v1.Event
-	19, // 14: antler.v1.Event.time:type_name -> google.protobuf.Timestamp
+	21, // 14: antler.v1.Event.time:type_name -> google.protobuf.Timestamp
 	18, // 15: antler.v1.SwitchoverResponse.progress:type_name -> antler.v1.Progress
 	18, // 16: antler.v1.FailoverResponse.progress:type_name -> antler.v1.Progress
 	13, // 17: antler.v1.Progress.event:type_name -> antler.v1.Event
-	20, // 18: antler.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	2,  // 19: antler.v1.ClusterService.GetStatus:input_type -> antler.v1.GetStatusRequest
-	11, // 20: antler.v1.ClusterService.WatchEvents:input_type -> antler.v1.WatchEventsRequest
-	14, // 21: antler.v1.ClusterService.Switchover:input_type -> antler.v1.SwitchoverRequest
-	16, // 22: antler.v1.ClusterService.Failover:input_type -> antler.v1.FailoverRequest
-	3,  // 23: antler.v1.ClusterService.GetStatus:output_type -> antler.v1.GetStatusResponse
-	12, // 24: antler.v1.ClusterService.WatchEvents:output_type -> antler.v1.WatchEventsResponse
-	15, // 25: antler.v1.ClusterService.Switchover:output_type -> antler.v1.SwitchoverResponse
-	17, // 26: antler.v1.ClusterService.Failover:output_type -> antler.v1.FailoverResponse
-	23, // [23:27] is the sub-list for method output_type
-	19, // [19:23] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	22, // 18: antler.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	8,  // 19: antler.v1.ReplaceNodeResponse.replica:type_name -> antler.v1.Replica
+	2,  // 20: antler.v1.ClusterService.GetStatus:input_type -> antler.v1.GetStatusRequest
+	11, // 21: antler.v1.ClusterService.WatchEvents:input_type -> antler.v1.WatchEventsRequest
+	14, // 22: antler.v1.ClusterService.Switchover:input_type -> antler.v1.SwitchoverRequest
+	16, // 23: antler.v1.ClusterService.Failover:input_type -> antler.v1.FailoverRequest
+	19, // 24: antler.v1.ClusterService.ReplaceNode:input_type -> antler.v1.ReplaceNodeRequest
+	3,  // 25: antler.v1.ClusterService.GetStatus:output_type -> antler.v1.GetStatusResponse
+	12, // 26: antler.v1.ClusterService.WatchEvents:output_type -> antler.v1.WatchEventsResponse
+	15, // 27: antler.v1.ClusterService.Switchover:output_type -> antler.v1.SwitchoverResponse
+	17, // 28: antler.v1.ClusterService.Failover:output_type -> antler.v1.FailoverResponse
+	20, // 29: antler.v1.ClusterService.ReplaceNode:output_type -> antler.v1.ReplaceNodeResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_cluster_proto_init() }
@@ -1648,7 +1820,7 @@ func file_antler_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_cluster_proto_rawDesc), len(file_antler_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

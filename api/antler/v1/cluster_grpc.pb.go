@@ -23,6 +23,7 @@ const (
 	ClusterService_WatchEvents_FullMethodName = "/antler.v1.ClusterService/WatchEvents"
 	ClusterService_Switchover_FullMethodName  = "/antler.v1.ClusterService/Switchover"
 	ClusterService_Failover_FullMethodName    = "/antler.v1.ClusterService/Failover"
+	ClusterService_ReplaceNode_FullMethodName = "/antler.v1.ClusterService/ReplaceNode"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -49,6 +50,12 @@ type ClusterServiceClient interface {
 	// must not: it can lose acknowledged writes. Needs `force`, a reason, and the
 	// role admin.
 	Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FailoverResponse], error)
+	// ReplaceNode gives a voter that came back without its memory (a new machine,
+	// a new system disk) its vote back. Without `forget` it only says what would be
+	// done. Refused with FAILED_PRECONDITION unless the node runs with a new store
+	// and every other voter answers. May be repeated after any error. Needs the
+	// role admin.
+	ReplaceNode(ctx context.Context, in *ReplaceNodeRequest, opts ...grpc.CallOption) (*ReplaceNodeResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -126,6 +133,16 @@ func (c *clusterServiceClient) Failover(ctx context.Context, in *FailoverRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ClusterService_FailoverClient = grpc.ServerStreamingClient[FailoverResponse]
 
+func (c *clusterServiceClient) ReplaceNode(ctx context.Context, in *ReplaceNodeRequest, opts ...grpc.CallOption) (*ReplaceNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplaceNodeResponse)
+	err := c.cc.Invoke(ctx, ClusterService_ReplaceNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -150,6 +167,12 @@ type ClusterServiceServer interface {
 	// must not: it can lose acknowledged writes. Needs `force`, a reason, and the
 	// role admin.
 	Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error
+	// ReplaceNode gives a voter that came back without its memory (a new machine,
+	// a new system disk) its vote back. Without `forget` it only says what would be
+	// done. Refused with FAILED_PRECONDITION unless the node runs with a new store
+	// and every other voter answers. May be repeated after any error. Needs the
+	// role admin.
+	ReplaceNode(context.Context, *ReplaceNodeRequest) (*ReplaceNodeResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -171,6 +194,9 @@ func (UnimplementedClusterServiceServer) Switchover(*SwitchoverRequest, grpc.Ser
 }
 func (UnimplementedClusterServiceServer) Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error {
 	return status.Error(codes.Unimplemented, "method Failover not implemented")
+}
+func (UnimplementedClusterServiceServer) ReplaceNode(context.Context, *ReplaceNodeRequest) (*ReplaceNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplaceNode not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -244,6 +270,24 @@ func _ClusterService_Failover_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ClusterService_FailoverServer = grpc.ServerStreamingServer[FailoverResponse]
 
+func _ClusterService_ReplaceNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplaceNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).ReplaceNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_ReplaceNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).ReplaceNode(ctx, req.(*ReplaceNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -254,6 +298,10 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _ClusterService_GetStatus_Handler,
+		},
+		{
+			MethodName: "ReplaceNode",
+			Handler:    _ClusterService_ReplaceNode_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

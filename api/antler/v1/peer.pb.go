@@ -880,7 +880,9 @@ type NodeReport struct {
 	// services are the supervised processes and their states.
 	Services map[string]string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// leaving: the node is going down.
-	Leaving       bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Leaving bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// addresses are the floating addresses that the node holds.
+	Addresses     []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +950,13 @@ func (x *NodeReport) GetLeaving() bool {
 		return x.Leaving
 	}
 	return false
+}
+
+func (x *NodeReport) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 // ReplicaReport is the state of a replica, in DRBD's words.
@@ -1204,6 +1213,249 @@ func (x *MasterReport) GetError() string {
 	return ""
 }
 
+// ReplaceStoreRequest carries a person's decision.
+type ReplaceStoreRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// node whose store was lost.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// forget is the incarnation of the lost store; empty: only look.
+	Forget string `protobuf:"bytes,2,opt,name=forget,proto3" json:"forget,omitempty"`
+	// who decided it and why.
+	Who           string `protobuf:"bytes,3,opt,name=who,proto3" json:"who,omitempty"`
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceStoreRequest) Reset() {
+	*x = ReplaceStoreRequest{}
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceStoreRequest) ProtoMessage() {}
+
+func (x *ReplaceStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceStoreRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceStoreRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReplaceStoreRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReplaceStoreRequest) GetForget() string {
+	if x != nil {
+		return x.Forget
+	}
+	return ""
+}
+
+func (x *ReplaceStoreRequest) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *ReplaceStoreRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// ReplaceStoreResponse is what the leader found.
+type ReplaceStoreResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// not_leader: nothing was done; leader is who leads, if known.
+	NotLeader bool   `protobuf:"varint,1,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"`
+	Leader    string `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	// refused says why it can't be done, and what to do; nothing was done.
+	Refused string `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	// old_store that is remembered, new_store with which the node runs.
+	OldStore      string `protobuf:"bytes,4,opt,name=old_store,json=oldStore,proto3" json:"old_store,omitempty"`
+	NewStore      string `protobuf:"bytes,5,opt,name=new_store,json=newStore,proto3" json:"new_store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceStoreResponse) Reset() {
+	*x = ReplaceStoreResponse{}
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceStoreResponse) ProtoMessage() {}
+
+func (x *ReplaceStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceStoreResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceStoreResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplaceStoreResponse) GetNotLeader() bool {
+	if x != nil {
+		return x.NotLeader
+	}
+	return false
+}
+
+func (x *ReplaceStoreResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *ReplaceStoreResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *ReplaceStoreResponse) GetOldStore() string {
+	if x != nil {
+		return x.OldStore
+	}
+	return ""
+}
+
+func (x *ReplaceStoreResponse) GetNewStore() string {
+	if x != nil {
+		return x.NewStore
+	}
+	return ""
+}
+
+// AcceptStoreRequest names the node's only valid store.
+type AcceptStoreRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// incarnation of the new store.
+	Incarnation   string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptStoreRequest) Reset() {
+	*x = AcceptStoreRequest{}
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptStoreRequest) ProtoMessage() {}
+
+func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptStoreRequest.ProtoReflect.Descriptor instead.
+func (*AcceptStoreRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AcceptStoreRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AcceptStoreRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+// AcceptStoreResponse says that it is written down.
+type AcceptStoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptStoreResponse) Reset() {
+	*x = AcceptStoreResponse{}
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptStoreResponse) ProtoMessage() {}
+
+func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptStoreResponse.ProtoReflect.Descriptor instead.
+func (*AcceptStoreResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
 var File_antler_v1_peer_proto protoreflect.FileDescriptor
 
 const file_antler_v1_peer_proto_rawDesc = "" +
@@ -1287,14 +1539,15 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xa3\x02\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xc1\x02\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
 	"\areplica\x18\x02 \x01(\v2\x18.antler.v1.ReplicaReportR\areplica\x12/\n" +
 	"\x06master\x18\x03 \x01(\v2\x17.antler.v1.MasterReportR\x06master\x12?\n" +
 	"\bservices\x18\x04 \x03(\v2#.antler.v1.NodeReport.ServicesEntryR\bservices\x12\x18\n" +
-	"\aleaving\x18\x05 \x01(\bR\aleaving\x1a;\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\x12\x1c\n" +
+	"\taddresses\x18\x06 \x03(\tR\taddresses\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
@@ -1325,11 +1578,29 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\fchunkservers\x18\n" +
 	" \x01(\x05R\fchunkservers\x12\x1a\n" +
 	"\brestarts\x18\v \x01(\x05R\brestarts\x12\x14\n" +
-	"\x05error\x18\f \x01(\tR\x05error2\xc7\x01\n" +
+	"\x05error\x18\f \x01(\tR\x05error\"e\n" +
+	"\x13ReplaceStoreRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06forget\x18\x02 \x01(\tR\x06forget\x12\x10\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\xa1\x01\n" +
+	"\x14ReplaceStoreResponse\x12\x1d\n" +
+	"\n" +
+	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12\x16\n" +
+	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\tR\arefused\x12\x1b\n" +
+	"\told_store\x18\x04 \x01(\tR\boldStore\x12\x1b\n" +
+	"\tnew_store\x18\x05 \x01(\tR\bnewStore\"J\n" +
+	"\x12AcceptStoreRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x15\n" +
+	"\x13AcceptStoreResponse2\xe6\x02\n" +
 	"\vPeerService\x12:\n" +
 	"\x05Hello\x12\x17.antler.v1.HelloRequest\x1a\x18.antler.v1.HelloResponse\x12:\n" +
 	"\x05Renew\x12\x17.antler.v1.RenewRequest\x1a\x18.antler.v1.RenewResponse\x12@\n" +
-	"\aPropose\x12\x19.antler.v1.ProposeRequest\x1a\x1a.antler.v1.ProposeResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
+	"\aPropose\x12\x19.antler.v1.ProposeRequest\x1a\x1a.antler.v1.ProposeResponse\x12O\n" +
+	"\fReplaceStore\x12\x1e.antler.v1.ReplaceStoreRequest\x1a\x1f.antler.v1.ReplaceStoreResponse\x12L\n" +
+	"\vAcceptStore\x12\x1d.antler.v1.AcceptStoreRequest\x1a\x1e.antler.v1.AcceptStoreResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
 
 var (
 	file_antler_v1_peer_proto_rawDescOnce sync.Once
@@ -1343,49 +1614,57 @@ func file_antler_v1_peer_proto_rawDescGZIP() []byte {
 	return file_antler_v1_peer_proto_rawDescData
 }
 
-var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_antler_v1_peer_proto_goTypes = []any{
-	(*HelloRequest)(nil),        // 0: antler.v1.HelloRequest
-	(*HelloResponse)(nil),       // 1: antler.v1.HelloResponse
-	(*RenewRequest)(nil),        // 2: antler.v1.RenewRequest
-	(*RenewResponse)(nil),       // 3: antler.v1.RenewResponse
-	(*ProposeRequest)(nil),      // 4: antler.v1.ProposeRequest
-	(*ProposeResponse)(nil),     // 5: antler.v1.ProposeResponse
-	(*Record)(nil),              // 6: antler.v1.Record
-	(*GiveUp)(nil),              // 7: antler.v1.GiveUp
-	(*Audit)(nil),               // 8: antler.v1.Audit
-	(*MemberView)(nil),          // 9: antler.v1.MemberView
-	(*NodeReport)(nil),          // 10: antler.v1.NodeReport
-	(*ReplicaReport)(nil),       // 11: antler.v1.ReplicaReport
-	(*MasterReport)(nil),        // 12: antler.v1.MasterReport
-	nil,                         // 13: antler.v1.Record.ObservedEntry
-	nil,                         // 14: antler.v1.Record.GiveUpsEntry
-	nil,                         // 15: antler.v1.NodeReport.ServicesEntry
-	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
+	(*HelloRequest)(nil),         // 0: antler.v1.HelloRequest
+	(*HelloResponse)(nil),        // 1: antler.v1.HelloResponse
+	(*RenewRequest)(nil),         // 2: antler.v1.RenewRequest
+	(*RenewResponse)(nil),        // 3: antler.v1.RenewResponse
+	(*ProposeRequest)(nil),       // 4: antler.v1.ProposeRequest
+	(*ProposeResponse)(nil),      // 5: antler.v1.ProposeResponse
+	(*Record)(nil),               // 6: antler.v1.Record
+	(*GiveUp)(nil),               // 7: antler.v1.GiveUp
+	(*Audit)(nil),                // 8: antler.v1.Audit
+	(*MemberView)(nil),           // 9: antler.v1.MemberView
+	(*NodeReport)(nil),           // 10: antler.v1.NodeReport
+	(*ReplicaReport)(nil),        // 11: antler.v1.ReplicaReport
+	(*MasterReport)(nil),         // 12: antler.v1.MasterReport
+	(*ReplaceStoreRequest)(nil),  // 13: antler.v1.ReplaceStoreRequest
+	(*ReplaceStoreResponse)(nil), // 14: antler.v1.ReplaceStoreResponse
+	(*AcceptStoreRequest)(nil),   // 15: antler.v1.AcceptStoreRequest
+	(*AcceptStoreResponse)(nil),  // 16: antler.v1.AcceptStoreResponse
+	nil,                          // 17: antler.v1.Record.ObservedEntry
+	nil,                          // 18: antler.v1.Record.GiveUpsEntry
+	nil,                          // 19: antler.v1.NodeReport.ServicesEntry
+	(*durationpb.Duration)(nil),  // 20: google.protobuf.Duration
 }
 var file_antler_v1_peer_proto_depIdxs = []int32{
 	10, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
 	6,  // 1: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
 	9,  // 2: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
 	6,  // 3: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
-	16, // 4: antler.v1.Record.hold:type_name -> google.protobuf.Duration
-	13, // 5: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
-	14, // 6: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
+	20, // 4: antler.v1.Record.hold:type_name -> google.protobuf.Duration
+	17, // 5: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
+	18, // 6: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
 	8,  // 7: antler.v1.Record.audit:type_name -> antler.v1.Audit
-	16, // 8: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
+	20, // 8: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
 	10, // 9: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
 	11, // 10: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
 	12, // 11: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
-	15, // 12: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
+	19, // 12: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
 	7,  // 13: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
 	0,  // 14: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
 	2,  // 15: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
 	4,  // 16: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
-	1,  // 17: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
-	3,  // 18: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
-	5,  // 19: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
+	13, // 17: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
+	15, // 18: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
+	1,  // 19: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
+	3,  // 20: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
+	5,  // 21: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
+	14, // 22: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
+	16, // 23: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1402,7 +1681,7 @@ func file_antler_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_peer_proto_rawDesc), len(file_antler_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

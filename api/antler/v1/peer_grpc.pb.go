@@ -19,9 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_Hello_FullMethodName   = "/antler.v1.PeerService/Hello"
-	PeerService_Renew_FullMethodName   = "/antler.v1.PeerService/Renew"
-	PeerService_Propose_FullMethodName = "/antler.v1.PeerService/Propose"
+	PeerService_Hello_FullMethodName        = "/antler.v1.PeerService/Hello"
+	PeerService_Renew_FullMethodName        = "/antler.v1.PeerService/Renew"
+	PeerService_Propose_FullMethodName      = "/antler.v1.PeerService/Propose"
+	PeerService_ReplaceStore_FullMethodName = "/antler.v1.PeerService/ReplaceStore"
+	PeerService_AcceptStore_FullMethodName  = "/antler.v1.PeerService/AcceptStore"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -43,6 +45,12 @@ type PeerServiceClient interface {
 	// was applied or rejected. An error of the call itself means that nobody
 	// knows yet which.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// ReplaceStore has the leader take a voter out of the quorum and back in with
+	// its new store, by a person's word.
+	ReplaceStore(ctx context.Context, in *ReplaceStoreRequest, opts ...grpc.CallOption) (*ReplaceStoreResponse, error)
+	// AcceptStore is sent by the leader to every other voter while the node is out
+	// of the quorum: from then on the asked one knows it by the new store only.
+	AcceptStore(ctx context.Context, in *AcceptStoreRequest, opts ...grpc.CallOption) (*AcceptStoreResponse, error)
 }
 
 type peerServiceClient struct {
@@ -83,6 +91,26 @@ func (c *peerServiceClient) Propose(ctx context.Context, in *ProposeRequest, opt
 	return out, nil
 }
 
+func (c *peerServiceClient) ReplaceStore(ctx context.Context, in *ReplaceStoreRequest, opts ...grpc.CallOption) (*ReplaceStoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplaceStoreResponse)
+	err := c.cc.Invoke(ctx, PeerService_ReplaceStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) AcceptStore(ctx context.Context, in *AcceptStoreRequest, opts ...grpc.CallOption) (*AcceptStoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptStoreResponse)
+	err := c.cc.Invoke(ctx, PeerService_AcceptStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -102,6 +130,12 @@ type PeerServiceServer interface {
 	// was applied or rejected. An error of the call itself means that nobody
 	// knows yet which.
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// ReplaceStore has the leader take a voter out of the quorum and back in with
+	// its new store, by a person's word.
+	ReplaceStore(context.Context, *ReplaceStoreRequest) (*ReplaceStoreResponse, error)
+	// AcceptStore is sent by the leader to every other voter while the node is out
+	// of the quorum: from then on the asked one knows it by the new store only.
+	AcceptStore(context.Context, *AcceptStoreRequest) (*AcceptStoreResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -120,6 +154,12 @@ func (UnimplementedPeerServiceServer) Renew(context.Context, *RenewRequest) (*Re
 }
 func (UnimplementedPeerServiceServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedPeerServiceServer) ReplaceStore(context.Context, *ReplaceStoreRequest) (*ReplaceStoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplaceStore not implemented")
+}
+func (UnimplementedPeerServiceServer) AcceptStore(context.Context, *AcceptStoreRequest) (*AcceptStoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptStore not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -196,6 +236,42 @@ func _PeerService_Propose_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_ReplaceStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplaceStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).ReplaceStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_ReplaceStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).ReplaceStore(ctx, req.(*ReplaceStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_AcceptStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).AcceptStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_AcceptStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).AcceptStore(ctx, req.(*AcceptStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -214,6 +290,14 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Propose",
 			Handler:    _PeerService_Propose_Handler,
+		},
+		{
+			MethodName: "ReplaceStore",
+			Handler:    _PeerService_ReplaceStore_Handler,
+		},
+		{
+			MethodName: "AcceptStore",
+			Handler:    _PeerService_AcceptStore_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -81,6 +81,24 @@ func TestGenConfigMakesFilesThatLoad(t *testing.T) {
 	}
 }
 
+func TestGenConfigForTalos(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "cluster.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(clusterFile), 0o600))
+
+	out := filepath.Join(dir, "out")
+	code, _, errs := run(t, t.Context(), "", "gen", "config", path, "-o", out, "--talos", "--talos-drbd", "10")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "DRBD 10 is not known")
+	require.NoFileExists(t, filepath.Join(out, "n1.yaml"))
+
+	code, names, errs := run(t, t.Context(), "", "gen", "config", path, "-o", out, "--talos")
+	require.Equal(t, exitOK, code, errs)
+	require.Equal(t, 6, strings.Count(names, ".talos-"))
+	require.Contains(t, errs, "Patch each node's machine configuration")
+	require.FileExists(t, filepath.Join(out, "n3.talos-service.yaml"))
+}
+
 func TestGenConfigWritesNothingThatIsWrong(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown key", "title: home\n", `unknown key "title"`},
@@ -166,6 +184,13 @@ func (*fakeNode) Switchover(request *antlerv1.SwitchoverRequest, stream antlerv1
 	return stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Done: true, Node: "n2", Epoch: 6, Elapsed: durationpb.New(1900 * time.Millisecond)}})
 }
 
+func (*fakeNode) ReplaceNode(_ context.Context, request *antlerv1.ReplaceNodeRequest) (*antlerv1.ReplaceNodeResponse, error) {
+	return &antlerv1.ReplaceNodeResponse{
+		Node: request.Node, OldStore: "OLD", NewStore: "NEW", GivenUp: []string{"store OLD"},
+		Replica: &antlerv1.Replica{Phase: "blank"}, Done: request.Forget == "OLD" && request.Reason != "",
+	}, nil
+}
+
 func (*fakeNode) GetResources(context.Context, *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
 	return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{
 		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\n", Json: `{"disk":"UpToDate"}`},
@@ -193,6 +218,7 @@ func cluster(t *testing.T) string {
 	antlerv1.RegisterClusterServiceServer(server, &fakeNode{})
 	antlerv1.RegisterNodeServiceServer(server, &fakeNode{})
 	antlerv1.RegisterVolumeServiceServer(server, &fakeNode{})
+	antlerv1.RegisterMetadataServiceServer(server, fakeSources{})
 	healthv1.RegisterHealthServer(server, health.NewServer())
 
 	go func() { _ = server.Serve(listener) }()

@@ -57,12 +57,20 @@ A cluster file:
 Also known: networks (who may mount), storage.trashTime (seconds),
 storage.durability (safe, or lose-seconds-on-power-cut), and for each node
 network: {interface or mac, addresses, gateway, dns, dhcp} and
-debug: {consoleShell}.`
+debug: {consoleShell}.
+
+With --talos each node gets two patches of its Talos machine configuration as
+well: NODE.talos-machine.yaml, to be applied once, and NODE.talos-service.yaml,
+the ExtensionServiceConfig, each time it is made anew:
+
+  talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-machine.yaml
+  talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-service.yaml`
 
 func (a *app) genConfigCommand() *cobra.Command {
 	var (
-		dir   string
-		force bool
+		dir  string
+		want genWanted
+		drbd string
 	)
 
 	cmd := &cobra.Command{
@@ -72,17 +80,27 @@ func (a *app) genConfigCommand() *cobra.Command {
 		Example: "  antlerctl gen config cluster.yaml -o home\n  antlerctl gen config cluster.yaml -o home           # again: renew certificates, add nodes\n  antlerctl gen config cluster.yaml -o home --force   # a new CA: all old files become useless",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, given []string) error {
-			return a.genConfig(given[0], dir, force)
+			want.drbd = gen.TalosDRBD(drbd)
+
+			return a.genConfig(given[0], dir, want)
 		},
 	}
 	cmd.Flags().StringVarP(&dir, "output", "o", ".", "directory for the files; made if it is not there")
-	cmd.Flags().BoolVar(&force, "force", false, "make a new CA and new secrets, even if there are some")
+	cmd.Flags().BoolVar(&want.talos, "talos", false, "also make the patches of each node's Talos machine configuration")
+	cmd.Flags().StringVar(&drbd, "talos-drbd", string(gen.TalosDRBD9), "the DRBD that the Talos nodes have: 9 (Talos's own extension) or 8.4 (a kernel of your own)")
+	cmd.Flags().BoolVar(&want.force, "force", false, "make a new CA and new secrets, even if there are some")
 	_ = cmd.MarkFlagDirname("output")
 
 	return cmd
 }
 
-func (a *app) genConfig(path, dir string, force bool) error {
+// genWanted is what the flags of `gen config` ask for.
+type genWanted struct {
+	force, talos bool
+	drbd         gen.TalosDRBD
+}
+
+func (a *app) genConfig(path, dir string, want genWanted) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read cluster file: %w", err)
@@ -93,12 +111,15 @@ func (a *app) genConfig(path, dir string, force bool) error {
 		return fmt.Errorf("cluster file %s: %w", path, err)
 	}
 
-	secrets, err := gen.SecretsFor(dir, file.Name, force, a.Now())
+	secrets, err := gen.SecretsFor(dir, file.Name, want.force, a.Now())
 	if err != nil {
 		return err
 	}
 
 	files, err := gen.Generate(file, secrets, a.Now())
+	if err == nil && want.talos {
+		err = files.CheckTalos(want.drbd)
+	}
 
 	var problems config.Problems
 	if errors.As(err, &problems) {
@@ -109,7 +130,7 @@ func (a *app) genConfig(path, dir string, force bool) error {
 		return err
 	}
 
-	written, err := files.Write(dir)
+	written, err := writeGenerated(files, dir, want)
 	if err != nil {
 		return err
 	}
@@ -121,10 +142,25 @@ func (a *app) genConfig(path, dir string, force bool) error {
 		}
 	}
 
-	_, err = fmt.Fprintf(a.Err, "Give each node its own file, with the image by `antlerctl flash` or as %s, and look at the cluster with\n  antlerctl -c %s status\n",
-		config.DefaultPath, filepath.Join(dir, "admin.yaml"))
+	give := "Give each node its own file, with the image by `antlerctl flash` or as " + config.DefaultPath
+	if want.talos {
+		give = "Patch each node's machine configuration with its own .talos-machine.yaml and .talos-service.yaml"
+	}
+
+	_, err = fmt.Fprintf(a.Err, "%s, and look at the cluster with\n  antlerctl -c %s status\n", give, filepath.Join(dir, "admin.yaml"))
 
 	return err
+}
+
+func writeGenerated(files *gen.Files, dir string, want genWanted) ([]string, error) {
+	written, err := files.Write(dir)
+	if err != nil || !want.talos {
+		return written, err
+	}
+
+	patches, err := files.WriteTalos(dir, want.drbd)
+
+	return append(written, patches...), err
 }
 
 func (a *app) genCertCommand() *cobra.Command {

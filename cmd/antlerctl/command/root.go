@@ -124,8 +124,8 @@ func New(env Environment) *cobra.Command {
 
 	root.AddCommand(
 		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
-		a.volumeCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand(),
-		a.genCommand(), a.flashCommand(), a.versionCommand(),
+		a.nodeCommand(), a.metadataCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(),
+		a.getCommand(), a.genCommand(), a.flashCommand(), a.versionCommand(),
 	)
 
 	return root

@@ -44,6 +44,14 @@ func TestCheck(t *testing.T) {
 			ops:   []history.Op{done(history.Create, "a", "", "1")},
 			found: []history.Entry{{Path: "a", Err: "input/output error"}}, lost: 1,
 		},
+		"an unreadable file that nobody was told of": {
+			ops:   []history.Op{open(history.Create, "a", "", "1")},
+			found: []history.Entry{{Path: "a", Err: "no such device or address"}},
+		},
+		"an unreadable file with an append that nobody answered": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), open(history.Append, "a", "", "2")},
+			found: []history.Entry{{Path: "a", Err: "no such device or address"}}, lost: 1,
+		},
 		"an altered file": {
 			ops:   []history.Op{done(history.Create, "a", "", "1")},
 			found: []history.Entry{file("a", "2")}, altered: 1,

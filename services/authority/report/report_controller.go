@@ -13,6 +13,7 @@ import (
 	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
+	"antler/services/address"
 	"antler/services/authority"
 	"antler/services/containers"
 	"antler/services/metadata"
@@ -24,7 +25,8 @@ type Teller interface {
 	Report(r authority.Report)
 }
 
-// Controller reports what ReplicaStatus, MasterStatus and ContainerStatus say.
+// Controller reports what ReplicaStatus, MasterStatus, ContainerStatus and
+// AddressStatus say.
 type Controller struct {
 	Authority Teller
 	// Version of antlerd.
@@ -40,6 +42,7 @@ func (c *Controller) Inputs() []controller.Input {
 		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
 		safe.Input[*metadata.MasterStatus](controller.InputWeak),
 		safe.Input[*containers.ContainerStatus](controller.InputWeak),
+		safe.Input[*address.AddressStatus](controller.InputWeak),
 	}
 }
 
@@ -55,7 +58,7 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, _ *zap.Logge
 		case <-r.EventCh():
 		}
 
-		report, err := c.build(ctx, r)
+		report, err := Build(ctx, r, c.Version)
 		if err != nil {
 			return err
 		}
@@ -65,8 +68,9 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, _ *zap.Logge
 	}
 }
 
-func (c *Controller) build(ctx context.Context, r controller.Reader) (authority.Report, error) {
-	report := authority.Report{Version: c.Version, Services: map[string]string{}}
+// Build the report of this node from its resources.
+func Build(ctx context.Context, r controller.Reader, version string) (authority.Report, error) {
+	report := authority.Report{Version: version, Services: map[string]string{}}
 
 	replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
 	if err != nil && !state.IsNotFoundError(err) {
@@ -93,6 +97,15 @@ func (c *Controller) build(ctx context.Context, r controller.Reader) (authority.
 
 	for p := range processes.All() {
 		report.Services[p.Metadata().ID()] = p.TypedSpec().State()
+	}
+
+	floating, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return report, fmt.Errorf("read the floating address's status: %w", err)
+	}
+
+	if err == nil {
+		report.Addresses = floating.TypedSpec().Held
 	}
 
 	return report, nil

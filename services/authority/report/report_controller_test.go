@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
+	"antler/services/address"
 	"antler/services/authority"
 	"antler/services/authority/report"
 	"antler/services/containers"
@@ -81,6 +83,11 @@ func TestReportFollowsTheStatuses(t *testing.T) {
 	require.EqualValues(t, 3, r.Master.Epoch)
 	require.EqualValues(t, 9, r.Master.MetaVersion)
 	require.Equal(t, "1.2", r.Version)
+
+	floating := address.NewAddressStatus()
+	floating.TypedSpec().Held = []string{"10.0.0.9"}
+	require.NoError(t, st.Create(ctx, floating))
+	until(func(r authority.Report) bool { return slices.Equal(r.Addresses, []string{"10.0.0.9"}) })
 
 	// The controller may be waiting for somebody to take its report.
 	cancel()

@@ -70,6 +70,8 @@ type Cluster struct {
 	Networks []netip.Prefix `yaml:"networks"`
 	// Storage holds the defaults for new data.
 	Storage Storage `yaml:"storage"`
+	// Kubernetes makes the cluster's client nodes serve its volumes to kubelet.
+	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
 	// Password is asked of every MooseFS client; AdminPassword of the mounts
 	// that may set quotas and storage classes (antlerd's own).
 	Password      string `yaml:"password"`
@@ -95,6 +97,28 @@ type Storage struct {
 	TrashTime int `yaml:"trashTime"`
 	// Durability of acknowledged metadata; "safe" by default.
 	Durability Durability `yaml:"durability"`
+}
+
+// Kubernetes is the CSI driver in antlerd. It is off by default.
+type Kubernetes struct {
+	Enabled bool `yaml:"enabled,omitempty"`
+	// KubeletDir is kubelet's --root-dir on every node; DefaultKubeletDir if it
+	// is empty. The driver makes its sockets there, and mounts nothing elsewhere.
+	KubeletDir string `yaml:"kubeletDir,omitempty"`
+	// MaxVolumes that one node may use at once; 0 is any number.
+	MaxVolumes int `yaml:"maxVolumes,omitempty"`
+}
+
+// DefaultKubeletDir is kubelet's own default, and that of k3s.
+const DefaultKubeletDir = "/var/lib/kubelet"
+
+// Kubelet is kubelet's directory.
+func (k Kubernetes) Kubelet() string {
+	if k.KubeletDir == "" {
+		return DefaultKubeletDir
+	}
+
+	return k.KubeletDir
 }
 
 // Node is what differs from node to node.

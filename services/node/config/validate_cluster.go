@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -48,6 +49,42 @@ func (c Cluster) validate(p *Problems) {
 	c.validateVoters(p)
 	c.validateAddresses(p)
 	c.validateStorage(p)
+	c.validateKubernetes(p)
+}
+
+// maxSocketDir is how long kubelet's directory may be: the path of a unix socket
+// has at most 107 bytes (unix(7)), and the longer of the driver's two adds 45.
+const maxSocketDir = 62
+
+func (c Cluster) validateKubernetes(p *Problems) {
+	const path = "cluster.kubernetes"
+
+	k := c.Kubernetes
+
+	if !k.Enabled {
+		if k != (Kubernetes{}) {
+			p.add(path, "has settings and is not enabled", "write enabled: true, or remove them")
+		}
+
+		return
+	}
+
+	if len(c.With(RoleClient)) == 0 {
+		p.add(path, "no node has the role client, so none could mount a volume for a pod", "give it to the nodes that run kubelet")
+	}
+
+	switch dir := k.Kubelet(); {
+	case !isPath(dir):
+		p.add(path+".kubeletDir", fmt.Sprintf("%q is not a clean absolute path", dir), "write kubelet's --root-dir, for example "+DefaultKubeletDir)
+	case len(dir) > maxSocketDir:
+		p.add(path+".kubeletDir", fmt.Sprintf("has %d bytes, which makes the path of a socket too long", len(dir)), fmt.Sprintf("use one of at most %d", maxSocketDir))
+	case dir == StateDir || strings.HasPrefix(dir, StateDir+"/") || strings.HasPrefix(StateDir, dir+"/"):
+		p.add(path+".kubeletDir", dir+" is antlerd's own, or holds it", "write kubelet's --root-dir, for example "+DefaultKubeletDir)
+	}
+
+	if k.MaxVolumes < 0 {
+		p.add(path+".maxVolumes", fmt.Sprintf("%d is negative", k.MaxVolumes), "write 0 for any number")
+	}
 }
 
 func (c Cluster) validateMembers(p *Problems) {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,33 @@ func TestRefusesBadConfigurations(t *testing.T) {
 		}},
 		{"cluster id", func(c *config.Config) { c.Cluster.ID = "17" }, []string{
 			"cluster.id: \"17\" is not a UUID: take the file that `antlerctl gen config` made",
+		}},
+		{"kubernetes without being on", func(c *config.Config) { c.Cluster.Kubernetes.MaxVolumes = 3 }, []string{
+			"cluster.kubernetes: has settings and is not enabled: write enabled: true, or remove them",
+		}},
+		{"kubernetes", func(c *config.Config) {
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/var/lib/../kubelet", MaxVolumes: -1}
+		}, []string{
+			`cluster.kubernetes.kubeletDir: "/var/lib/../kubelet" is not a clean absolute path: write kubelet's --root-dir, for example /var/lib/kubelet`,
+			"cluster.kubernetes.maxVolumes: -1 is negative: write 0 for any number",
+		}},
+		{"kubelet in antlerd's own directory", func(c *config.Config) {
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/var/lib/antler/mnt"}
+		}, []string{
+			"cluster.kubernetes.kubeletDir: /var/lib/antler/mnt is antlerd's own, or holds it: write kubelet's --root-dir, for example /var/lib/kubelet",
+		}},
+		{"kubelet's directory too long for a socket", func(c *config.Config) {
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/" + strings.Repeat("k", 62)}
+		}, []string{
+			"cluster.kubernetes.kubeletDir: has 63 bytes, which makes the path of a socket too long: use one of at most 62",
+		}},
+		{"kubernetes without clients", func(c *config.Config) {
+			c.Cluster.Kubernetes.Enabled = true
+			for i := range c.Cluster.Nodes {
+				c.Cluster.Nodes[i].Roles = slices.DeleteFunc(c.Cluster.Nodes[i].Roles, func(r config.Role) bool { return r == config.RoleClient })
+			}
+		}, []string{
+			"cluster.kubernetes: no node has the role client, so none could mount a volume for a pod: give it to the nodes that run kubelet",
 		}},
 		{"even voters", func(c *config.Config) {
 			c.Cluster.Nodes[2].Roles = []config.Role{config.RoleChunkserver}

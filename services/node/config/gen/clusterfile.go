@@ -18,6 +18,8 @@ type ClusterFile struct {
 	Networks []netip.Prefix `yaml:"networks"`
 	// Storage holds the defaults for new data.
 	Storage Storage `yaml:"storage"`
+	// Kubernetes is off by default.
+	Kubernetes config.Kubernetes `yaml:"kubernetes"`
 	// Nodes are all members.
 	Nodes []Node `yaml:"nodes"`
 }

@@ -84,13 +84,17 @@ On other systems: %[3]s`, node.Node.Name, node.Cluster.Name, config.DefaultPath)
 // WriteClient writes a client configuration that only its owner can read.
 func WriteClient(path string, client *config.Client) error { return writeYAML(path, client) }
 
-// writeYAML replaces the file in one step, so that it is never half there.
 func writeYAML(path string, content any) error {
 	raw, err := yaml.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
 
+	return writeFile(path, raw)
+}
+
+// writeFile replaces the file in one step, so that it is never half there.
+func writeFile(path string, raw []byte) error {
 	// CreateTemp gives mode 0600.
 	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {

@@ -1,4 +1,4 @@
-package metadata
+package files
 
 import (
 	"bufio"
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// emptyMetadata is the metadata file of a new master, from mfsmaster(8).
-const emptyMetadata = "MFSM NEW"
+// Empty is the metadata file of a new master, from mfsmaster(8).
+const Empty = "MFSM NEW"
 
 // eofMark ends every complete metadata file, from mfsmaster's metadata.c.
 const eofMark = "[MFS EOF MARKER]"
@@ -75,7 +75,7 @@ func readMetadata(path string) (Stored, error) {
 
 	n, err := io.ReadFull(file, header)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return Stored{New: string(header[:n]) == emptyMetadata}, nil
+		return Stored{New: string(header[:n]) == Empty}, nil
 	}
 
 	if err != nil {
@@ -175,19 +175,4 @@ func lastVersion(r io.Reader) (uint64, error) {
 			last = version
 		}
 	}
-}
-
-// mayStart says why stored must not be started against the quorum's record, or
-// nil. Older metadata makes mfsmaster delete the chunks it doesn't know.
-func mayStart(stored Stored, spec MasterSpecSpec) error {
-	switch {
-	case stored.Version == 0 && !stored.New:
-		return errors.New("there is no metadata that could be loaded: see `antlerctl get master` on both metadata nodes before anything else")
-	case spec.MetadataID != 0 && stored.ID != 0 && stored.ID != spec.MetadataID:
-		return fmt.Errorf("the metadata here is another file system's (id %016X, the cluster served %016X): it is not started", stored.ID, spec.MetadataID)
-	case stored.Version < spec.MinMetaVersion:
-		return fmt.Errorf("the metadata here ends at version %d, the cluster has served version %d: starting it would destroy newer data", stored.Version, spec.MinMetaVersion)
-	}
-
-	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package debian
 
 import (
 	"bufio"
@@ -7,24 +7,25 @@ import (
 	"strings"
 )
 
-// aptSources asks the build machine's own apt where its Debian packages come
-// from and returns the sources.list lines for our suite at the same place, so
+// Sources asks the build machine's own apt where its Debian packages come
+// from and returns the sources.list lines for the suite's components ("main",
+// or several with blanks between) at the same place, so
 // that a machine with a local mirror uses it. No lines means mmdebstrap's own
 // default: that is what a machine without Debian sources gets (Ubuntu, or one
 // that never ran "apt-get update").
-func aptSources() []string {
+func Sources(suite, components string) []string {
 	out, err := exec.Command("apt-get", "indextargets",
 		"--format", "$(REPO_URI) $(RELEASE) $(ORIGIN) $(LABEL)", "Created-By: Packages").Output()
 	if err != nil {
 		return nil
 	}
-	return suiteSources(string(out), suite)
+	return suiteSources(string(out), suite, components)
 }
 
 // suiteSources turns "URI release origin label" lines into the sources of one
 // suite, its updates and its security updates. Releases of third parties and
 // backports are left out: the image is made of one release.
-func suiteSources(targets, suite string) []string {
+func suiteSources(targets, suite, components string) []string {
 	var archive, security string
 	lines := bufio.NewScanner(strings.NewReader(targets))
 	for lines.Scan() {

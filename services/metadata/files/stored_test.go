@@ -1,4 +1,4 @@
-package metadata
+package files
 
 import (
 	"encoding/binary"
@@ -24,7 +24,7 @@ func TestReadStored(t *testing.T) {
 		want  Stored
 	}{
 		"nothing":        {map[string]string{}, Stored{}},
-		"a new master":   {map[string]string{"metadata.mfs": emptyMetadata}, Stored{New: true}},
+		"a new master":   {map[string]string{"metadata.mfs": Empty}, Stored{New: true}},
 		"a clean stop":   {map[string]string{"metadata.mfs": image(42, 7)}, Stored{Version: 42, ID: 7}},
 		"a torn dump":    {map[string]string{"metadata.mfs": image(42, 7)[:30]}, Stored{}},
 		"a foreign file": {map[string]string{"metadata.mfs": "something of somebody else's, long enough to be read as a header"}, Stored{}},
@@ -41,7 +41,7 @@ func TestReadStored(t *testing.T) {
 			Stored{Version: 51, ID: 7},
 		},
 		"a crash before the first dump": {
-			map[string]string{"metadata.mfs": emptyMetadata, "changelog.0.mfs": "1: 1|SETMETAID(7)\n2: 1|A\n"},
+			map[string]string{"metadata.mfs": Empty, "changelog.0.mfs": "1: 1|SETMETAID(7)\n2: 1|A\n"},
 			Stored{New: true, Version: 3},
 		},
 		"an interrupted save": {
@@ -59,40 +59,6 @@ func TestReadStored(t *testing.T) {
 
 			require.NoError(t, err)
 			require.Equal(t, test.want, stored)
-		})
-	}
-}
-
-func TestMayStart(t *testing.T) {
-	for name, test := range map[string]struct {
-		stored Stored
-		spec   MasterSpecSpec
-		want   string
-	}{
-		"the first start":     {stored: Stored{New: true}},
-		"as far as served":    {stored: Stored{Version: 50, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}},
-		"further than served": {stored: Stored{Version: 51, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}},
-		"no complete file yet names an id": {
-			stored: Stored{New: true, Version: 50}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7},
-		},
-		"nothing there": {want: "no metadata"},
-		"older than served": {
-			stored: Stored{Version: 49, ID: 7}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "ends at version 49",
-		},
-		"empty where something was served": {
-			stored: Stored{New: true}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "ends at version 0",
-		},
-		"another file system's": {
-			stored: Stored{Version: 90, ID: 8}, spec: MasterSpecSpec{MinMetaVersion: 50, MetadataID: 7}, want: "another file system's",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := mayStart(test.stored, test.spec)
-			if test.want == "" {
-				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, test.want)
-			}
 		})
 	}
 }

@@ -1,0 +1,274 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/metadata/files"
+)
+
+func (a *app) metadataCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "metadata",
+		Short: "The last resort: what still holds metadata, a copy of it, and the way back",
+		Long: `Look for metadata outside of the replicas, keep a copy of it elsewhere, and form
+the cluster anew from such a copy when both replicas are gone.
+
+A replica that is up to date is always better than a copy: look at ` + "`antlerctl status`" + `
+first, and bring back what it says is missing.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.metadataSources(), a.metadataBackup(), a.metadataRestore())
+
+	return cmd
+}
+
+func (a *app) metadataSources() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sources",
+		Short: "Every place that still holds metadata, how far it goes, what it lacks",
+		Long: `Show every place on every node that holds metadata: replicas, metaloggers, and what
+earlier restores put aside. VERSION counts changes since the file system was made;
+LACKS is how many fewer it has than were served, as far as the quorum has recorded,
+which it does every few seconds.
+
+A replica is read only where it is mounted, which is where a master serves or has
+failed to.`,
+		Example: "  antlerctl metadata sources\n  antlerctl metadata sources -o json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			reply, err := call(cmd.Context(), a, antlerv1.NewMetadataServiceClient, antlerv1.MetadataServiceClient.ListSources, &antlerv1.ListSourcesRequest{})
+			if err != nil {
+				return err
+			}
+
+			return a.show(reply, func(w io.Writer) error { return showSources(w, reply) })
+		},
+	}
+}
+
+func showSources(w io.Writer, reply *antlerv1.ListSourcesResponse) error {
+	rows := [][]string{{"SOURCE", "VERSION", "LAST CHANGE", "LACKS", "PROBLEM"}}
+
+	for _, s := range reply.GetSources() {
+		row := []string{s.GetName(), "", "", "", s.GetProblem()}
+
+		if s.GetVersion() > 0 {
+			row[1], row[3] = fmt.Sprint(s.GetVersion()), fmt.Sprint(s.GetLostChanges())
+		}
+
+		if s.Time != nil {
+			row[2] = s.GetTime().AsTime().UTC().Format(time.RFC3339)
+		}
+
+		rows = append(rows, row)
+	}
+
+	err := table(w, rows)
+	if err != nil {
+		return err
+	}
+
+	for _, node := range reply.GetSilent() {
+		fmt.Fprintf(w, "\n%s does not answer: it may hold more\n", node)
+	}
+
+	_, err = fmt.Fprintf(w, "\nserved up to version %d, as the quorum has recorded\n", reply.GetServedVersion())
+
+	return err
+}
+
+func (a *app) metadataBackup() *cobra.Command {
+	request := &antlerv1.FetchRequest{}
+
+	cmd := &cobra.Command{
+		Use:   "backup DIR",
+		Short: "Copy all metadata into a new directory on this machine",
+		Long: `Have the serving master save its metadata, copy it into the new directory DIR on
+this machine, and check that it is whole. Service goes on. With --source it is a copy
+of what that place holds, served or not.
+
+DIR then holds what mfsmaster loads: metadata.mfs.back, and changelogs with what
+came after it. It names every file of the file system: keep it from others' eyes.`,
+		Example: "  antlerctl metadata backup /backup/$(date +%F)\n  antlerctl metadata backup /tmp/kept --source n3/metalogger",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return a.backup(cmd.Context(), given[0], request)
+		},
+	}
+	cmd.Flags().StringVar(&request.Source, "source", "", "copy this source instead (see `antlerctl metadata sources`)")
+
+	return cmd
+}
+
+func (a *app) backup(ctx context.Context, dir string, request *antlerv1.FetchRequest) error {
+	_, err := os.Lstat(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("back up to %s: it is there already: name a new directory", dir)
+	}
+
+	ctx, cancel := a.deadline(ctx, 0)
+	defer cancel()
+
+	ctx, conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.end()
+
+	stream, err := antlerv1.NewMetadataServiceClient(conn).Fetch(ctx, request)
+	if err != nil {
+		return err
+	}
+
+	defer a.reassure("still copying")()
+
+	source, err := receive(dir, stream)
+	if err != nil {
+		return err
+	}
+
+	reply := &antlerv1.MetadataSource{Path: dir, Version: source.Version, MetadataId: source.ID, Problem: source.Problem}
+
+	return a.show(reply, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s holds metadata %016X up to version %d\n", dir, source.ID, source.Version)
+
+		return err
+	})
+}
+
+// receive puts the files into dir, and leaves nothing half done there.
+func receive(dir string, stream antlerv1.MetadataService_FetchClient) (source files.Source, err error) {
+	// What it says first is whether it can.
+	reply, err := stream.Recv()
+	if err != nil {
+		return source, err
+	}
+
+	stage, err := files.NewStage(dir)
+	if err != nil {
+		return source, err
+	}
+
+	for err == nil {
+		err = stage.Add(reply.GetFile(), reply.GetData())
+		if err == nil {
+			reply, err = stream.Recv()
+		}
+	}
+
+	source, closeErr := stage.Close()
+
+	if errors.Is(err, io.EOF) {
+		err = closeErr
+	}
+
+	if err != nil {
+		return source, errors.Join(err, os.RemoveAll(dir))
+	}
+
+	return source, nil
+}
+
+const restoreHelp = `Form the cluster anew from a source, when no replica is left that could serve.
+
+Without --lose-after nothing is changed but for a copy: the source is copied to the
+node that is to serve and looked at there, and you are shown what would be lost and
+the command that does it.
+
+With it the quorum records your decision; the node makes a file system if its
+replica is blank (never on one that holds anything), puts aside what metadata there
+is, and serves from the copy. The other replica, if it is blank, is filled from it.
+It is refused while anybody serves or may serve.
+
+Your name (from your certificate) and the reason are kept in the cluster's record.`
+
+func (a *app) metadataRestore() *cobra.Command {
+	request := &antlerv1.RestoreRequest{}
+
+	cmd := &cobra.Command{
+		Use:     "restore SOURCE [--lose-after VERSION --reason WHY]",
+		Short:   "Form the cluster anew from a source: loses what came after it",
+		Long:    restoreHelp,
+		Example: "  antlerctl metadata restore n3/metalogger      # what it would lose, and how to go on\n  antlerctl metadata restore n3/metalogger --lose-after 81234 --reason \"both disks died\"",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			request.Source = given[0]
+
+			return a.restore(cmd.Context(), request)
+		},
+	}
+	cmd.Flags().StringVar(&request.Target, "target", "", "the metadata node that shall serve (default: one whose replica runs)")
+	cmd.Flags().Uint64Var(&request.LoseAfter, "lose-after", 0, "yes, lose every change after this version (as shown without it)")
+	cmd.Flags().StringVar(&request.Reason, "reason", "", "why, for the record")
+
+	return cmd
+}
+
+func (a *app) restore(ctx context.Context, request *antlerv1.RestoreRequest) error {
+	ctx, cancel := a.deadline(ctx, moveWait)
+	defer cancel()
+
+	ctx, conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.end()
+
+	stream, err := antlerv1.NewMetadataServiceClient(conn).Restore(ctx, request)
+	if err != nil {
+		return err
+	}
+
+	defer a.reassure("still restoring")()
+
+	for {
+		reply, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return errors.New("the node ended the call before the restore was done: look at `antlerctl status`")
+		}
+
+		if err != nil {
+			return err
+		}
+
+		if plan := reply.GetPlan(); plan != nil {
+			return a.show(plan, func(w io.Writer) error { return showPlan(w, plan) })
+		}
+
+		err = a.showItem(reply.GetProgress(), func(w io.Writer) error { return showProgress(w, reply.GetProgress()) })
+		if err != nil || reply.GetProgress().GetDone() {
+			return err
+		}
+	}
+}
+
+func showPlan(w io.Writer, plan *antlerv1.RestorePlan) error {
+	source := plan.GetSource()
+
+	fmt.Fprintf(w, "%s reaches version %d; version %d was served. %s would serve from it.\n", source.GetName(), source.GetVersion(), plan.GetServedVersion(), plan.GetTarget())
+
+	for _, part := range []struct {
+		title string
+		lines []string
+	}{{"Given up for good", plan.GetGivenUp()}, {"Look at these first", plan.GetBetter()}} {
+		if len(part.lines) > 0 {
+			fmt.Fprintf(w, "\n%s:\n  - %s\n", part.title, strings.Join(part.lines, "\n  - "))
+		}
+	}
+
+	_, err := fmt.Fprintf(w, "\nNothing was changed. To go on:\n  antlerctl metadata restore %s --target %s --lose-after %d --reason \"...\"\n",
+		source.GetName(), plan.GetTarget(), source.GetVersion())
+
+	return err
+}

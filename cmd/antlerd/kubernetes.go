@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"antler/services/kubernetes"
+	"antler/services/node/config"
+	"antler/services/node/version"
+	"antler/services/volume"
+)
+
+// registerCSI adds the CSI driver to the API. Its controller is on every node:
+// the API passes its calls on to the node that serves.
+func (d *antlerd) registerCSI(registrar grpc.ServiceRegistrar) {
+	if !d.config.Cluster.Kubernetes.Enabled {
+		return
+	}
+
+	cluster := d.config.Cluster
+
+	csi.RegisterIdentityServer(registrar, &kubernetes.Identity{Version: version.Version})
+	csi.RegisterControllerServer(registrar, &kubernetes.Controller{
+		Volumes: d.newStore(), Cluster: cluster.ID, Nodes: clientNodes(cluster), Serving: d.mayChange,
+		Copies: cluster.Storage.Copies, MaxVolumes: cluster.Kubernetes.MaxVolumes,
+	})
+
+	if !d.servesKubelet() {
+		return
+	}
+
+	// It connects when it is first used, and then by the way that everybody
+	// takes: this node's API knows who serves.
+	conn, err := grpc.NewClient("unix://"+config.APISocket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		d.logger.Error("there is no CSI node service", zap.Error(err))
+
+		return
+	}
+
+	remote := kubernetes.Remote{Controller: csi.NewControllerClient(conn)}
+	node := &kubernetes.Node{
+		Name: d.config.Node.Name, Cluster: cluster.ID, Kubelet: cluster.Kubernetes.Kubelet(), MaxVolumes: cluster.Kubernetes.MaxVolumes,
+		Data: d.nodeStore(), Mounter: kubernetes.NewHostMounts(cluster.Kubernetes.Kubelet(), config.MountPath),
+		Uses: remote,
+	}
+	d.orphans = &kubernetes.Orphans{Node: node, Volumes: remote, Logger: d.logger}
+
+	csi.RegisterNodeServer(registrar, node)
+}
+
+// servesKubelet reports whether pods of this node may have volumes.
+func (d *antlerd) servesKubelet() bool {
+	return d.config.Cluster.Kubernetes.Enabled && d.config.Self().Has(config.RoleClient)
+}
+
+func (d *antlerd) kubeletSockets() *kubernetes.Sockets {
+	return &kubernetes.Sockets{
+		Registration: &kubernetes.Registration{Kubelet: d.config.Cluster.Kubernetes.Kubelet(), Logger: d.logger},
+		Serve:        d.server.Serve,
+	}
+}
+
+// errReadOnly: a client node's mount is for looking.
+var errReadOnly = errors.New("volumes are changed on the serving node")
+
+// nodeStore is the volumes as this node's own mount shows them.
+func (d *antlerd) nodeStore() *volume.Store {
+	return volume.New(volume.Options{
+		Mount: config.MountPath, Cluster: d.config.Cluster.ID,
+		Tools: volume.MooseFSTools{Dir: "/usr/bin"}, Verify: volume.VerifyMooseFS, Now: time.Now, NewID: uuid.NewString,
+		MayChange: func() error { return errReadOnly },
+	})
+}
+
+func clientNodes(cluster config.Cluster) []string {
+	var out []string
+
+	for _, member := range cluster.With(config.RoleClient) {
+		out = append(out, member.Name)
+	}
+
+	return out
+}

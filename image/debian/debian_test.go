@@ -1,0 +1,41 @@
+package debian
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSuiteSources(t *testing.T) {
+	const mirror, security = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
+	for name, c := range map[string]struct {
+		targets string
+		want    []string
+	}{
+		"a Debian machine, whatever its release": {
+			mirror + " bookworm-updates Debian Debian\n" + mirror + " bookworm Debian Debian\n" +
+				security + " bookworm-security Debian Debian-Security\n" +
+				"http://mirror.example/debian/ bookworm-backports Debian Debian Backports\n" +
+				"http://tools.example/apt tools Tools Tools\n",
+			[]string{"deb " + mirror + " trixie main contrib", "deb " + mirror + " trixie-updates main contrib",
+				"deb " + security + " trixie-security main contrib"},
+		},
+		"no security archive known": {
+			mirror + " bookworm Debian Debian\n",
+			[]string{"deb " + mirror + " trixie main contrib", "deb " + mirror + " trixie-updates main contrib"},
+		},
+		"Ubuntu leaves it to mmdebstrap": {"http://ubuntu.example/ noble Ubuntu Ubuntu\n", nil},
+		"no lists yet":                   {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, suiteSources(c.targets, "trixie", "main contrib")) })
+	}
+}
+
+func TestManifestOf(t *testing.T) {
+	got, err := manifestOf("lock\npartial\niproute2_6.15.0-1_arm64.deb\nfuse3_1%3a3.17-1+b1_arm64.deb\n")
+	require.NoError(t, err)
+	require.Equal(t, "iproute2 6.15.0-1\nfuse3 1:3.17-1+b1\n", got)
+
+	_, err = manifestOf("lock\npartial\n")
+	require.Error(t, err)
+}

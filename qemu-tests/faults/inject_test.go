@@ -1,0 +1,138 @@
+//go:build vm
+
+package faults
+
+import (
+	"context"
+	"time"
+
+	"antler/qemu-tests/lab"
+)
+
+// commandTime is what a command typed at a console gets; a machine that is off or
+// hangs has no answer.
+const commandTime = 20 * time.Second
+
+// inject makes the fault and returns what heals it.
+func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
+	on := make([]*lab.Machine, len(f.On))
+	for i, role := range f.On {
+		on[i] = roles[role]
+	}
+
+	nothing := func() {}
+
+	switch f.Kind {
+	case PowerCut:
+		for _, m := range on {
+			r.powerCut(m)
+		}
+	case LinkCut:
+		return r.link(on, true, lab.Rule{Cut: true})
+	case OneWay:
+		return r.link(on, false, lab.Rule{Cut: true})
+	case Delay:
+		return r.link(on, true, lab.Rule{Delay: 200 * time.Millisecond})
+	case Loss:
+		return r.link(on, true, lab.Rule{Drop: 0.2})
+	case Isolated:
+		others := r.cluster.Others(on[0])
+		r.cluster.Switch.Cut(on[0].Name, others...)
+
+		return func() { r.cluster.Switch.Heal(on[0].Name, others...) }
+	case MasterKilled:
+		r.harm(on[0], "kill -KILL $(pidof mfsmaster)")
+	case MasterStopped:
+		// Nobody lets it go on: antlerd replaces it.
+		r.harm(on[0], "kill -STOP $(pidof mfsmaster)")
+	case ChunkserverKilled:
+		r.harm(on[0], "kill -KILL $(pidof mfschunkserver)")
+	case AntlerdKilled:
+		r.harm(on[0], "kill -KILL $(pidof antlerd)")
+	case ContainerdKilled:
+		r.harm(on[0], "kill -KILL $(pidof containerd)")
+	case Paused:
+		r.pause(on[0])
+	case DiskStalled:
+		return r.stall(on[0])
+	}
+
+	return nothing
+}
+
+// powerCut of a machine also ends the client that is at work there.
+func (r *run) powerCut(m *lab.Machine) {
+	if !m.On() {
+		return
+	}
+
+	r.cluster.PowerCut(m)
+	r.over(m)
+}
+
+func (r *run) link(ends []*lab.Machine, both bool, rule lab.Rule) (heal func()) {
+	set := func(rule lab.Rule) {
+		r.cluster.Switch.Set(lab.Link{From: ends[0].Name, To: ends[1].Name}, rule)
+
+		if both {
+			r.cluster.Switch.Set(lab.Link{From: ends[1].Name, To: ends[0].Name}, rule)
+		}
+	}
+
+	set(rule)
+
+	return func() { set(lab.Rule{}) }
+}
+
+// harm types a command that is a fault. There may be nothing to harm: the machine
+// is off, or the process is just being started.
+func (r *run) harm(m *lab.Machine, command string) {
+	if !m.On() {
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(r.ctx, commandTime)
+	defer cancel()
+
+	_, err := m.Console().Run(ctx, command)
+	if err != nil {
+		r.cluster.Say("%s: not done: %v", m.Name, err)
+	}
+}
+
+func (r *run) pause(m *lab.Machine) {
+	if !m.On() {
+		return
+	}
+
+	if err := m.Pause(); err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	r.pass(time.Second)
+
+	if err := m.Resume(); err != nil {
+		r.Fatalf("%v", err)
+	}
+}
+
+func (r *run) stall(m *lab.Machine) (heal func()) {
+	if !m.On() {
+		return func() {}
+	}
+
+	if err := m.StallDisk("replica", true); err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	return func() {
+		// With its power it has lost the limit.
+		if !m.On() {
+			return
+		}
+
+		if err := m.StallDisk("replica", false); err != nil {
+			r.Fatalf("%v", err)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package faults
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheSeedIsThePlan(t *testing.T) {
+	a, b, other := NewPlanner(7), NewPlanner(7), NewPlanner(8)
+
+	different := false
+
+	for range 50 {
+		round := a.Next()
+		require.Equal(t, round, b.Next())
+
+		different = different || !slices.EqualFunc(round.Faults, other.Next().Faults, func(x, y Fault) bool { return x.String() == y.String() })
+	}
+
+	require.True(t, different)
+}
+
+// Every kind comes up, on every machine that it makes sense for, and none
+// without machines.
+func TestPlansHoldEveryFault(t *testing.T) {
+	seen, cuts := map[Kind]map[Role]bool{}, map[int]bool{}
+
+	for seed := range uint64(200) {
+		p := NewPlanner(seed)
+
+		for range 10 {
+			round := p.Next()
+			require.NotEmpty(t, round.Faults)
+			require.Positive(t, round.Hold)
+			require.Less(t, round.Hold+round.Gap+round.Pause, time.Minute)
+
+			for _, f := range round.Faults {
+				require.NotEmpty(t, f.On, f)
+
+				if seen[f.Kind] == nil {
+					seen[f.Kind] = map[Role]bool{}
+				}
+
+				for _, role := range f.On {
+					seen[f.Kind][role] = true
+				}
+
+				if f.Kind == PowerCut {
+					cuts[len(f.On)] = true
+				}
+			}
+		}
+	}
+
+	for _, kind := range []Kind{PowerCut, LinkCut, OneWay, Isolated, Delay, Loss, ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused} {
+		require.Len(t, seen[kind], 3, kind)
+	}
+
+	require.Equal(t, map[Role]bool{Serving: true}, seen[MasterKilled])
+	require.Equal(t, map[Role]bool{Serving: true}, seen[MasterStopped])
+	require.Equal(t, map[Role]bool{Serving: true, Standby: true}, seen[DiskStalled])
+	require.Len(t, cuts, 3, "one, two and all three machines")
+}

@@ -1,0 +1,205 @@
+//go:build vm
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/history"
+)
+
+// run is one sequence of faults on one cluster.
+type run struct {
+	*testing.T
+
+	ctx     context.Context
+	seed    uint64
+	cluster *lab.Booted
+	report  *lab.Report
+	began   time.Time
+	rounds  int
+
+	// serving is who served last.
+	serving *lab.Machine
+	// version is the highest meta version that was seen.
+	version uint64
+	// working are the workloads that go on, by machine; past those that a power
+	// cut ended.
+	working map[string]*lab.Workload
+	past    []*lab.Workload
+	windows []history.Window
+}
+
+// round makes the faults, heals them and, if the plan says so, waits until the
+// cluster is whole again.
+func (r *run) round(plan Round) {
+	r.rounds++
+
+	names := make([]string, len(plan.Faults))
+	for i, f := range plan.Faults {
+		names[i] = f.String()
+	}
+
+	what := strings.Join(names, " + ")
+	result := lab.Case{
+		Name: fmt.Sprintf("Round%d", r.rounds), Promise: what, Passed: true,
+		Figures: map[string]any{"at_s": int(time.Since(r.began).Seconds()), "hold_ms": plan.Hold.Milliseconds()},
+	}
+	r.cluster.Say("--- round %d: %s, for %s", r.rounds, what, plan.Hold)
+
+	roles, from := r.roles(), time.Now()
+
+	var heals []func()
+
+	for i, f := range plan.Faults {
+		if i > 0 {
+			r.pass(plan.Gap)
+		}
+
+		heals = append(heals, r.inject(f, roles))
+	}
+
+	r.pass(plan.Hold)
+
+	for _, heal := range slices.Backward(heals) {
+		heal()
+	}
+
+	r.powerOn()
+
+	healed := time.Now()
+
+	if plan.Settle {
+		r.settle(what)
+		result.Figures["settled_ms"] = time.Since(healed).Milliseconds()
+	} else {
+		r.pass(plan.Pause)
+	}
+
+	// What was under way at any time until now may have failed.
+	r.windows = append(r.windows, history.Window{From: from, To: time.Now()})
+	r.report.Add(result)
+}
+
+// pass lets time pass: faults last.
+func (r *run) pass(d time.Duration) {
+	select {
+	case <-r.ctx.Done():
+		r.Fatal("interrupted")
+	case <-time.After(d):
+	}
+}
+
+// roles says which machine is what. While nobody serves, who did last counts.
+func (r *run) roles() map[Role]*lab.Machine {
+	status, err := r.cluster.Status(r.ctx)
+	if err == nil && status.GetServing().GetNode() != "" {
+		r.serving = r.cluster.Machine(status.GetServing().GetNode())
+	}
+
+	roles := map[Role]*lab.Machine{Serving: r.serving, Standby: r.cluster.Machine("n1"), Witness: r.cluster.Machine("n3")}
+	if r.serving == roles[Standby] {
+		roles[Standby] = r.cluster.Machine("n2")
+	}
+
+	return roles
+}
+
+// settle waits until the cluster has healed by itself, holds the meta version
+// against what was seen before, and puts clients to work where there are none.
+func (r *run) settle(after string) {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTime)
+	defer cancel()
+
+	if err := r.cluster.AwaitSettled(ctx); err != nil {
+		r.Fatalf("after %s: %v", after, err)
+	}
+
+	status, err := r.cluster.Status(ctx)
+	if err != nil {
+		r.Fatalf("after %s: %v", after, err)
+	}
+
+	version := status.GetServing().GetMetaVersion()
+	if version < r.version {
+		r.Errorf("after %s: the meta version went back from %d to %d", after, r.version, version)
+	}
+
+	r.version = version
+	r.serving = r.cluster.Machine(status.GetServing().GetNode())
+	r.cluster.Say("healed: %s serves in epoch %d, meta version %d", r.serving.Name, status.GetServing().GetEpoch(), version)
+
+	for _, m := range r.cluster.Machines {
+		if w := r.working[m.Name]; w != nil && !w.Alive(ctx) {
+			r.cluster.Say("%s: its client is gone: the machine has reset itself", m.Name)
+			r.over(m)
+		}
+
+		if r.working[m.Name] == nil {
+			r.work(ctx, m)
+		}
+	}
+}
+
+// over notes that the client at work on the machine is no more.
+func (r *run) over(m *lab.Machine) {
+	if w := r.working[m.Name]; w != nil {
+		w.Over()
+		r.past = append(r.past, w)
+		delete(r.working, m.Name)
+	}
+}
+
+// work puts a client to work on the machine.
+func (r *run) work(ctx context.Context, m *lab.Machine) {
+	if err := m.ReadyAgent(ctx); err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	// Without the mount the client would work on the machine's own disk.
+	_, err := m.Console().Run(ctx, fmt.Sprintf("until [ -d %s ]; do sleep 1; done", r.cluster.Volume))
+	if err != nil {
+		r.Fatalf("wait for the mount on %s: %v", m.Name, err)
+	}
+
+	dir := fmt.Sprintf("%s/%s-%d", r.cluster.Volume, m.Name, r.rounds)
+
+	w, err := m.Work(ctx, dir, r.seed+uint64(r.rounds), 1)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	if r.working == nil {
+		r.working = map[string]*lab.Workload{}
+	}
+
+	r.working[m.Name] = w
+
+	if err = w.AwaitAcknowledged(ctx, time.Now(), 5); err != nil {
+		r.Fatalf("%v", err)
+	}
+}
+
+// powerOn starts every machine that is off.
+func (r *run) powerOn() {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	var off []*lab.Machine
+
+	for _, m := range r.cluster.Machines {
+		if !m.On() {
+			off = append(off, m)
+		}
+	}
+
+	if err := r.cluster.PowerOn(ctx, off...); err != nil {
+		r.Fatalf("%v", err)
+	}
+}

@@ -1,0 +1,159 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Places are where this node keeps metadata.
+type Places struct {
+	// Node is this node's name.
+	Node string
+	// Data is mfsmaster's directory; nothing is there unless the replica is
+	// mounted. SavedIn is where restores put aside what was there before, in
+	// directories beginning with "saved-".
+	Data, SavedIn string
+	// Metalogger is the metalogger's directory. Backups is where a person puts
+	// directories that "antlerctl metadata backup" made.
+	Metalogger, Backups string
+}
+
+// savedPrefix of the directories that a restore puts aside.
+const savedPrefix = "saved-"
+
+// Sources are all places of this node that exist, with what is in them.
+func (p Places) Sources() []Source {
+	dirs := [][2]string{{"replica", p.Data}, {"metalogger", p.Metalogger}}
+
+	for _, dir := range below(p.SavedIn, savedPrefix) {
+		dirs = append(dirs, [2]string{filepath.Base(dir), dir})
+	}
+
+	for _, dir := range below(p.Backups, "") {
+		dirs = append(dirs, [2]string{"backup-" + filepath.Base(dir), dir})
+	}
+
+	var sources []Source
+
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir[1]); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+
+		source, err := ReadSource(dir[1])
+		if err != nil {
+			source.Problem = err.Error()
+		}
+
+		source.Name = p.Node + "/" + dir[0]
+		sources = append(sources, source)
+	}
+
+	return sources
+}
+
+// below are the directories in dir whose names begin with prefix, in order.
+func below(dir, prefix string) []string {
+	var found []string
+
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) {
+			found = append(found, filepath.Join(dir, entry.Name()))
+		}
+	}
+
+	return found
+}
+
+// ErrNoSource says that this node has no such source, or nothing could be loaded
+// from it.
+var ErrNoSource = errors.New("no such source")
+
+// chunkSize is how much of a file is handed on at a time.
+const chunkSize = 256 << 10
+
+// Fetch hands each the files that a restore from the source needs, under the
+// names that a master gives them. They may be read while somebody writes to them:
+// whoever keeps them looks at what came.
+func (p Places) Fetch(name string, each func(file string, chunk []byte) error) error {
+	sources := p.Sources()
+
+	i := slices.IndexFunc(sources, func(s Source) bool { return s.Name == name })
+	if i < 0 {
+		return fmt.Errorf("fetch metadata from %s: %w on %s", name, ErrNoSource, p.Node)
+	}
+
+	source := sources[i]
+	if source.Version == 0 {
+		return fmt.Errorf("fetch metadata from %s: %w that could be loaded: %s", name, ErrNoSource, source.Problem)
+	}
+
+	err := source.fetchBase(each)
+	if err != nil {
+		return fmt.Errorf("fetch metadata from %s: %w", name, err)
+	}
+
+	for n, file := range source.changes {
+		// Number 0 is what the master will write to.
+		err = readFile(file, fmt.Sprintf("changelog.%d.mfs", len(source.changes)-n), each)
+		if err != nil {
+			return fmt.Errorf("fetch metadata from %s: %w", name, err)
+		}
+	}
+
+	return nil
+}
+
+// fetchBase hands on the metadata file, or that of a new master, to which all
+// changes are applied.
+func (s *Source) fetchBase(each func(file string, chunk []byte) error) error {
+	const name = "metadata.mfs.back"
+
+	if s.young {
+		return each(name, []byte(Empty))
+	}
+
+	return readFile(s.base, name, each)
+}
+
+func readFile(path, name string, each func(file string, chunk []byte) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+
+	buffer := make([]byte, chunkSize)
+
+	for {
+		n, err := file.Read(buffer)
+		if n > 0 {
+			sendErr := each(name, buffer[:n])
+			if sendErr != nil {
+				return sendErr
+			}
+		}
+
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// NodeOf is the node on which the source is: the part before the slash.
+func NodeOf(source string) string {
+	node, _, _ := strings.Cut(source, "/")
+
+	return node
+}

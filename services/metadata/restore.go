@@ -1,0 +1,39 @@
+package metadata
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"antler/services/containers"
+	"antler/services/metadata/files"
+	"antler/services/node/config"
+)
+
+// StagePath is where a restore gathers what it will start from, before anything
+// else is touched.
+const StagePath = config.StateDir + "/restore"
+
+// HostPlaces are the places of this node that may hold metadata.
+func HostPlaces(node string) files.Places {
+	return files.Places{
+		Node: node, Data: DataPath, SavedIn: config.MetadataPath,
+		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: filepath.Join(config.StateDir, "backups"),
+	}
+}
+
+// Install implements Disk.
+func (HostDisk) Install(want files.Stored) error {
+	err := files.Install(StagePath, DataPath, want)
+	if err != nil {
+		return err
+	}
+
+	return filepath.WalkDir(DataPath, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+
+		return os.Lchown(path, containers.MFSUser, containers.MFSUser)
+	})
+}

@@ -1,0 +1,199 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	antlerv1 "antler/api/antler/v1"
+	"antler/services/metadata/files"
+)
+
+// fakeMetadata is the real places, and a master that saves nothing.
+type fakeMetadata struct {
+	files.Places
+
+	saved int
+}
+
+func (f *fakeMetadata) Save(context.Context) error {
+	f.saved++
+
+	return nil
+}
+
+// metalogger puts a metadata file of the version into the node's directory.
+func (n *testNode) metalogger(t *testing.T, version uint64) {
+	t.Helper()
+
+	n.place(t, n.metadata.Metalogger, "metadata_ml.mfs.back", version)
+}
+
+func (n *testNode) place(t *testing.T, dir, name string, version uint64) {
+	t.Helper()
+
+	content := binary.BigEndian.AppendUint64([]byte("MFSM 2.0"), version)
+	content = append(binary.BigEndian.AppendUint64(content, 7), "content[MFS EOF MARKER]"...)
+
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+}
+
+func TestSourcesOfAllNodes(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 5)
+	c.node("n2").metalogger(t, 80)
+	c.node("n3").metalogger(t, 90)
+
+	spec := healthyAuthority("n1", "", 5)
+	spec.MetaVersion, spec.MetadataID = 100, 7
+	c.authorityIs("n1", spec)
+
+	reply, err := antlerv1.NewMetadataServiceClient(c.dial("n1", c.files.Reader)).ListSources(t.Context(), &antlerv1.ListSourcesRequest{})
+	require.NoError(t, err)
+	require.EqualValues(t, 100, reply.ServedVersion)
+	require.Empty(t, reply.Silent)
+
+	var names []string
+	for _, source := range reply.Sources {
+		names = append(names, source.Name)
+	}
+
+	require.Equal(t, []string{"n3/metalogger", "n2/metalogger", "n1/replica", "n2/replica"}, names)
+	require.EqualValues(t, 10, reply.Sources[0].LostChanges)
+	require.EqualValues(t, 20, reply.Sources[1].LostChanges)
+	require.EqualValues(t, 100, reply.Sources[3].LostChanges)
+	require.Contains(t, reply.Sources[2].Problem, "let this node serve, before anything else")
+}
+
+func TestFetchWhatServes(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+	c.node("n1").place(t, c.node("n1").metadata.Data, "metadata.mfs.back", 100)
+
+	fetch := func(role func() antlerv1.MetadataServiceClient) (map[string][]byte, error) {
+		stream, err := role().Fetch(t.Context(), &antlerv1.FetchRequest{})
+		require.NoError(t, err)
+
+		files := map[string][]byte{}
+
+		for {
+			reply, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return files, nil
+			}
+
+			if err != nil {
+				return nil, err
+			}
+
+			files[reply.File] = append(files[reply.File], reply.Data...)
+		}
+	}
+
+	// Any node takes the call.
+	files, err := fetch(func() antlerv1.MetadataServiceClient {
+		return antlerv1.NewMetadataServiceClient(c.dial("n3", c.files.Admin))
+	})
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.Contains(t, string(files["metadata.mfs.back"]), "EOF MARKER")
+	require.Equal(t, 1, c.node("n1").metadata.saved)
+
+	_, err = fetch(func() antlerv1.MetadataServiceClient {
+		return antlerv1.NewMetadataServiceClient(c.dial("n3", c.files.Reader))
+	})
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+}
+
+func restoreCall(t *testing.T, c *testCluster, request *antlerv1.RestoreRequest) (last *antlerv1.RestoreResponse, err error) {
+	t.Helper()
+
+	stream, err := antlerv1.NewMetadataServiceClient(c.dial("n3", c.files.Admin)).Restore(t.Context(), request)
+	require.NoError(t, err)
+
+	for {
+		reply, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return last, nil
+		}
+
+		if err != nil {
+			return nil, err
+		}
+
+		last = reply
+	}
+}
+
+func TestRestoreShowsThePlanFirst(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 5)
+	c.node("n2").metalogger(t, 80)
+	c.node("n3").metalogger(t, 90)
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		spec := healthyAuthority(name, "", 5)
+		spec.MetaVersion, spec.MetadataID, spec.UpToDate = 100, 7, nil
+		c.authorityIs(name, spec)
+	}
+
+	plan, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/metalogger"})
+	require.NoError(t, err)
+	require.Equal(t, "n1", plan.Plan.Target)
+	require.EqualValues(t, 80, plan.Plan.Source.Version)
+	require.Contains(t, plan.Plan.GivenUp[0], "the changes 80 to 99 at least")
+	require.Equal(t, []string{"n3/metalogger reaches version 90"}, plan.Plan.Better)
+	require.Empty(t, c.node("n1").authority.asked)
+
+	// The decision names what is lost, and why.
+	_, err = restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/metalogger", LoseAfter: 81, Reason: "both disks died"})
+	require.Equal(t, "OTHER_VERSION", reasonOf(t, err))
+
+	_, err = restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/metalogger", LoseAfter: 80})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	require.Empty(t, c.node("n1").authority.asked)
+
+	done, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/metalogger", LoseAfter: 80, Reason: "both disks died"})
+	require.NoError(t, err)
+	require.True(t, done.Progress.Done)
+	require.Equal(t, []string{"restore 80 of 7 on n1 by admin because both disks died"}, c.node("n1").authority.asked)
+}
+
+func TestRestoreIsRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		request *antlerv1.RestoreRequest
+		prepare func(*testCluster)
+		reason  string
+	}{
+		{"while somebody serves", &antlerv1.RestoreRequest{Source: "n3/metalogger"}, func(c *testCluster) { c.serve("n1", 5) }, "SERVING"},
+		{"from another file system", &antlerv1.RestoreRequest{Source: "n3/metalogger"}, func(c *testCluster) {
+			spec := healthyAuthority("n1", "", 5)
+			spec.MetadataID = 8
+			c.authorityIs("n1", spec)
+		}, "FOREIGN_METADATA"},
+		{"from what isn't there", &antlerv1.RestoreRequest{Source: "n2/metalogger"}, func(*testCluster) {}, "NO_SOURCE"},
+		{"onto the witness", &antlerv1.RestoreRequest{Source: "n3/metalogger", Target: "n3"}, func(*testCluster) {}, "BAD_FIELD"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.serve("", 5)
+			c.node("n3").metalogger(t, 90)
+			tc.prepare(c)
+
+			_, err := restoreCall(t, c, tc.request)
+			require.Error(t, err)
+			require.Equal(t, tc.reason, reasonOf(t, err), err)
+			require.Empty(t, c.node("n1").authority.asked)
+		})
+	}
+}
