@@ -1,7 +1,7 @@
 package main
 
 // kernelArguments start the kernel; they are written beside it as "cmdline"
-// for whoever boots it by hand (QEMU -append). init needs none of them.
+// for whoever boots it by hand (QEMU -append).
 //
 //   - panic=5: a node that cannot go on starts again.
 //   - lsm=: no access control is configured on an appliance without users, and
@@ -10,3 +10,6 @@ package main
 //     at the disk's end is read.
 //   - quiet loglevel=4: the console is for errors and for antlerd.
 const kernelArguments = "console=ttyAMA0 panic=5 gpt quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"
+
+// arguments are the kernel's, and what init must know of the root.
+func arguments(root verity) string { return kernelArguments + " " + root.argument() }

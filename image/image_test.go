@@ -118,10 +118,10 @@ func TestPiBootHasWhatTheFirmwareReads(t *testing.T) {
 		files = append(files, filepath.Join(firmwareDir, name))
 	}
 	for _, name := range files {
-		require.ErrorContains(t, makePiBoot(base, boot), "Raspberry Pi", "without %s", name)
+		require.ErrorContains(t, makePiBoot(base, boot, verity{}), "Raspberry Pi", "without %s", name)
 		require.NoError(t, put(filepath.Join(base, "root", name), []byte(name), 0o644))
 	}
-	require.NoError(t, makePiBoot(base, boot))
+	require.NoError(t, makePiBoot(base, boot, verity{}))
 
 	config, err := os.ReadFile(filepath.Join(boot, "config.txt"))
 	require.NoError(t, err)

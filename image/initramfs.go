@@ -13,7 +13,7 @@ import (
 // makeBoot writes vmlinuz, initrd.img and cmdline. The initrd holds a static init
 // (image/init) and the modules it loads: its only work is to find our
 // partitions and to hand over to systemd.
-func makeBoot(ctx context.Context, base, out string) error {
+func makeBoot(ctx context.Context, base, out string, hash verity) error {
 	root := filepath.Join(base, "root")
 	release, err := kernelRelease(root)
 	if err != nil {
@@ -26,13 +26,13 @@ func makeBoot(ctx context.Context, base, out string) error {
 	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), kernel, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(kernelArguments+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(arguments(hash)+"\n"), 0o644); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(out, "boot")); err != nil {
 		return err
 	}
-	if err := makePiBoot(base, filepath.Join(out, "boot")); err != nil {
+	if err := makePiBoot(base, filepath.Join(out, "boot"), hash); err != nil {
 		return err
 	}
 	init, err := buildInit(ctx, filepath.Join(out, "init"))

@@ -6,7 +6,8 @@
 //
 //	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
 //	              put there by whoever flashes the card (services/node/bootconfig)
-//	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go)
+//	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go),
+//	              and the hashes that the kernel checks it against (verity.go)
 //	antler-state  mounted on /var: everything a node may not forget. Blank in the
 //	              image; on the first boot it grows to the card and gets an ext4
 //
@@ -105,13 +106,17 @@ func (b build) run(ctx context.Context) error {
 	if err := (libraries.Tree{Root: root, Arch: "arm64"}).Check(); err != nil {
 		return fmt.Errorf("%w\nadd their packages or prune the programs (packages.go)", err)
 	}
-	step("initrd and kernel")
-	if err := makeBoot(ctx, base, b.out); err != nil {
-		return err
-	}
 	step("squash (" + b.compress + ")")
 	squash, err := makeSquash(ctx, root, b.out, b.compress)
 	if err != nil {
+		return err
+	}
+	hash, err := addVerity(squash)
+	if err != nil {
+		return err
+	}
+	step("initrd and kernel")
+	if err := makeBoot(ctx, base, b.out, hash); err != nil {
 		return err
 	}
 	step("disk")

@@ -30,13 +30,13 @@ disable_splash=1
 
 // piArguments are the kernel's on a Raspberry Pi: errors go to the serial pins
 // and, as the last console named, to the screen.
-func piArguments() string {
-	return strings.Replace(kernelArguments, "console=ttyAMA0", "console=ttyS1,115200 console=tty0", 1)
+func piArguments(root verity) string {
+	return strings.Replace(arguments(root), "console=ttyAMA0", "console=ttyS1,115200 console=tty0", 1)
 }
 
 // makePiBoot writes what a Raspberry Pi reads from the boot partition into the
 // directory boot.
-func makePiBoot(base, boot string) error {
+func makePiBoot(base, boot string, hash verity) error {
 	root := filepath.Join(base, "root")
 	trees, err := filepath.Glob(filepath.Join(root, "usr/lib/linux-image-*/broadcom/*.dtb"))
 	if err != nil {
@@ -61,5 +61,5 @@ func makePiBoot(base, boot string) error {
 	if err := put(filepath.Join(boot, "config.txt"), []byte(piConfig), 0o644); err != nil {
 		return err
 	}
-	return put(filepath.Join(boot, "cmdline.txt"), []byte(piArguments()+"\n"), 0o644)
+	return put(filepath.Join(boot, "cmdline.txt"), []byte(piArguments(hash)+"\n"), 0o644)
 }

@@ -160,9 +160,15 @@ func requireCard(t *testing.T, o Options, image string) {
 	require.NoError(t, err)
 	f, err := fat.OpenFile("/antler.yaml", os.O_RDONLY)
 	require.NoError(t, err)
-	text, err := io.ReadAll(f)
-	require.NoError(t, err)
 	given, err := os.ReadFile(o.Config)
+	require.NoError(t, err)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, int64(len(given)), info.Size())
+
+	// The library's Read doesn't stop at the file's end, so it is given no more room.
+	text := make([]byte, info.Size())
+	_, err = io.ReadFull(f, text)
 	require.NoError(t, err)
 	require.Equal(t, string(given), string(text))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io/fs"
 	"os"
@@ -69,6 +70,7 @@ func TestJudge(t *testing.T) {
 		"power cut":         {ext4(0), clean},
 		"errors noted":      {ext4(3), damaged},
 		"never written":     {make([]byte, 4096), blank},
+		"erased to ones":    {bytes.Repeat([]byte{0xff}, 4096), blank},
 		"something else's":  {foreignHead, foreign},
 		"a bit in the way":  {append(make([]byte, 4095), 1), foreign},
 	} {

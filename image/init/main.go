@@ -1,6 +1,6 @@
 // Command init is the first program the kernel runs, from the initrd. It loads
 // the modules the disk needs, finds Antler's partitions by their labels, mounts
-// the read-only root and the state on /var, and becomes systemd.
+// the read-only root, checked block by block, and the state on /var, and becomes systemd.
 //
 // It is a program and not a script because a shell, a udev and a mount(8)
 // started for four system calls cost seconds on a small board, and because
@@ -55,7 +55,7 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	if err := mount("/dev/"+parts[layout.Root], newRoot, "squashfs", unix.MS_RDONLY, ""); err != nil {
+	if err := mountRoot("/dev/" + parts[layout.Root]); err != nil {
 		return err
 	}
 	if err := growState("/sys/class/block", parts[layout.State]); err != nil {
@@ -82,6 +82,23 @@ func boot() error {
 		return err
 	}
 	return becomeSystemd()
+}
+
+// mountRoot mounts the system, of which every block is checked as it is read.
+func mountRoot(partition string) error {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	root, err := readRootArgument(string(cmdline))
+	if err != nil {
+		return err
+	}
+	device, err := openVerity(partition, root)
+	if err != nil {
+		return err
+	}
+	return mount(device, newRoot, "squashfs", unix.MS_RDONLY, "")
 }
 
 // isPi reads what the firmware says the machine is.

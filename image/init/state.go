@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"antler/image/layout"
 )
 
 // condition is what a look at the first MiB of the state partition tells.
@@ -44,7 +46,8 @@ func judge(head []byte) condition {
 		}
 		return clean
 	}
-	if len(bytes.Trim(head, "\x00")) == 0 {
+	// Some cards read as ones where they were erased.
+	if len(bytes.Trim(head, "\x00")) == 0 || len(bytes.Trim(head, "\xff")) == 0 {
 		return blank
 	}
 	return foreign
@@ -62,7 +65,9 @@ func mountState(device, where string) error {
 	case foreign:
 		return fmt.Errorf("%s (antler-state) holds something that is not ext4: erase its first MiB to have it formatted", device)
 	case blank:
-		err = inNewRoot("/usr/sbin/mkfs.ext4", "-q", "-L", "antler-state", "-m", "1", device)
+		// The card was written just now, and a power cut while all of it is being
+		// discarded would leave what is neither blank nor a file system.
+		err = inNewRoot("/usr/sbin/mkfs.ext4", "-q", "-E", "nodiscard", "-L", layout.State, "-m", "1", device)
 	case damaged:
 		err = inNewRoot("/usr/sbin/e2fsck", "-p", device)
 	}

@@ -142,7 +142,7 @@ func (a *app) genConfig(path, dir string, want genWanted) error {
 		}
 	}
 
-	give := "Give each node its own file as " + config.DefaultPath
+	give := "Give each node its own file, with the image by `antlerctl flash` or as " + config.DefaultPath
 	if want.talos {
 		give = "Patch each node's machine configuration with its own .talos-machine.yaml and .talos-service.yaml"
 	}

@@ -87,6 +87,18 @@ func TestWrittenFilesLoadAndValidate(t *testing.T) {
 	require.Empty(t, leftovers)
 }
 
+func TestNodesFilesSayWhatTheyAre(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, small)
+
+	text, err := os.ReadFile(filepath.Join(dir, "n2.yaml"))
+	require.NoError(t, err)
+
+	for _, want := range []string{"# n2 of cluster home.", "--node-config n2.yaml\n", "# On other systems: " + config.DefaultPath, "# This node's own"} {
+		require.Contains(t, string(text), want)
+	}
+}
+
 func TestAgainKeepsSecretsAndRenewsCertificates(t *testing.T) {
 	dir := t.TempDir()
 	first := write(t, dir, small)

@@ -27,7 +27,12 @@ func (f *Files) Write(dir string) ([]string, error) {
 	todo := []file{{SecretsFile, f.Secrets}}
 
 	for _, node := range f.Nodes {
-		todo = append(todo, file{node.Node.Name + ".yaml", node})
+		commented, err := explained(node)
+		if err != nil {
+			return nil, fmt.Errorf("encode the configuration of %s: %w", node.Node.Name, err)
+		}
+
+		todo = append(todo, file{node.Node.Name + ".yaml", commented})
 	}
 
 	todo = append(todo, file{"admin.yaml", f.Admin}, file{"reader.yaml", f.Reader})
@@ -46,6 +51,34 @@ func (f *Files) Write(dir string) ([]string, error) {
 	}
 
 	return written, nil
+}
+
+// explained is a node's configuration with comments for whoever opens the file.
+func explained(node *config.Config) (*yaml.Node, error) {
+	var doc yaml.Node
+
+	err := doc.Encode(node)
+	if err != nil {
+		return nil, err
+	}
+
+	doc.HeadComment = fmt.Sprintf(`%[1]s of cluster %[2]s. This file holds keys: whoever has it can be this node.
+
+On the image: antlerctl flash IMAGE DISK --node-config %[1]s.yaml
+or put it as antler.yaml on the partition ANTLER of a card that has the image.
+On other systems: %[3]s`, node.Node.Name, node.Cluster.Name, config.DefaultPath)
+
+	comments := map[string]string{
+		"cluster": "The same on every node: change it in the cluster file, and make all files again.",
+		"node":    "This node's own: its disks, by a path that stays the same, and its network.",
+		"pki":     "Who this node is. Certificates expire: make the files again to renew them.",
+	}
+
+	for i := 0; i < len(doc.Content); i += 2 {
+		doc.Content[i].HeadComment = comments[doc.Content[i].Value]
+	}
+
+	return &doc, nil
 }
 
 // WriteClient writes a client configuration that only its owner can read.
