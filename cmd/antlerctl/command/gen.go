@@ -64,7 +64,9 @@ well: NODE.talos-machine.yaml, to be applied once, and NODE.talos-service.yaml,
 the ExtensionServiceConfig, each time it is made anew:
 
   talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-machine.yaml
-  talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-service.yaml`
+  talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-service.yaml
+
+Antler doesn't serve on Talos yet: docs/talos says what is missing.`
 
 func (a *app) genConfigCommand() *cobra.Command {
 	var (
