@@ -85,7 +85,11 @@ test-failover: build image ## Every promise about failover, in VMs that boot the
 
 .PHONY: test-faults
 test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
-	SEED=$(SEED) DURATION=$(DURATION) $(GO) test -tags vm -count=1 -v -timeout 0 ./qemu-tests/faults/...
+	SEED=$(SEED) DURATION=$(DURATION) $(GO) test -tags vm -count=1 -v -timeout 0 -run 'TestRandomFaults' ./qemu-tests/faults/...
+
+.PHONY: test-recovery
+test-recovery: build image ## Lose hardware for good in VMs, and go the ways that docs/recovery.md describes
+	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestHardwareLost' ./qemu-tests/faults/...
 
 .PHONY: test-kubernetes
 test-kubernetes: build image ## The CSI driver against a real MooseFS, in VMs that boot the image: csi-sanity, a power cut under a published volume
@@ -105,7 +109,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-image test-extension test-talos-pack test-faults test-kubernetes bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-image test-extension test-talos-pack test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite, the long ones too
 
 
 

@@ -98,14 +98,33 @@ func (r *run) end() {
 		defer r.cluster.Close()
 	}
 
-	if r.Failed() && r.cluster != nil {
-		fmt.Printf("failed: seed %d\n", r.seed)
-		lab.PrintTimeline(os.Stdout, lab.Timeline(r.began, r.cluster.EventsSince(map[string]int{}, r.began)))
-		fmt.Print(r.cluster.Tails())
-	}
-
 	err := r.report.Write(root+"reports", os.Stdout)
 	if err != nil {
 		r.Errorf("%v", err)
 	}
+
+	if r.cluster != nil {
+		r.keepTimeline()
+	}
+
+	if r.Failed() && r.cluster != nil {
+		fmt.Printf("failed: seed %d\n", r.seed)
+		fmt.Print(r.cluster.Tails())
+	}
+}
+
+// keepTimeline writes down what every node told, and prints where that is.
+func (r *run) keepTimeline() {
+	path := root + "reports/" + r.report.Name + "-timeline.txt"
+
+	file, err := os.Create(path)
+	if err != nil {
+		r.Errorf("%v", err)
+
+		return
+	}
+	defer file.Close()
+
+	lab.PrintTimeline(file, lab.Timeline(r.began, r.cluster.EventsSince(map[string]int{}, r.began)))
+	fmt.Println("timeline of all nodes, from when the cluster was up:", path)
 }

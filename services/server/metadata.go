@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -33,8 +34,8 @@ type metadataService struct {
 	server *Server
 }
 
-// sourcesWait is what a node gets to read its changelogs.
-const sourcesWait = 20 * time.Second
+// sourcesWait is what a node gets to be reached and to read its changelogs.
+const sourcesWait = 15 * time.Second
 
 // ListSources implements antlerv1.MetadataServiceServer.
 func (m *metadataService) ListSources(ctx context.Context, request *antlerv1.ListSourcesRequest) (*antlerv1.ListSourcesResponse, error) {
@@ -109,7 +110,9 @@ func (s *Server) askSources(ctx context.Context, reply *antlerv1.ListSourcesResp
 				return
 			}
 
-			answer, err := antlerv1.NewMetadataServiceClient(conn).ListSources(onBehalf(ctx), &antlerv1.ListSourcesRequest{Local: true})
+			// A node that has just come back must not pass for one that has nothing:
+			// its connection may be waiting for the next attempt.
+			answer, err := antlerv1.NewMetadataServiceClient(conn).ListSources(onBehalf(ctx), &antlerv1.ListSourcesRequest{Local: true}, grpc.WaitForReady(true))
 			if err == nil {
 				answers[i] = answer
 			}

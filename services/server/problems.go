@@ -208,8 +208,8 @@ func (s snapshot) missingChunks(list *problemList, down bool) {
 	}
 
 	list.wrong("", what+", though all chunkservers are there",
-		"if mfsmaster was killed within the last hour, these are chunks that it had promised and nobody had written to: they go by themselves; "+
-			"if it was not, or they stay, a disk has lost them: bring it back")
+		"if mfsmaster was killed within the last hour, these are chunks that it was changing then, which can be read again a minute or two after its start, "+
+			"or had promised and nobody had written to, which go within the hour; if it was not, or they stay, a disk has lost them: bring it back")
 }
 
 // ownProblems are those that only the node itself knows of.

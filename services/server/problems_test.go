@@ -129,7 +129,7 @@ func TestProblems(t *testing.T) {
 		{"chunks that nobody has", func(s *snapshot) {
 			s.storage.Missing = 1
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
-			{"1 chunks have no copy, though all chunkservers are there", "if mfsmaster was killed within the last hour, these are chunks that it had promised and nobody had written to: they go by themselves; if it was not, or they stay, a disk has lost them: bring it back"},
+			{"1 chunks have no copy, though all chunkservers are there", "if mfsmaster was killed within the last hour, these are chunks that it was changing then, which can be read again a minute or two after its start, or had promised and nobody had written to, which go within the hour; if it was not, or they stay, a disk has lost them: bring it back"},
 		}},
 		{"what only the node knows", func(s *snapshot) {
 			s.stores = map[string]moosefs.ChunkStoreStatusSpec{"0": {Configured: "/dev/vdc", Error: "it holds ntfs: use a blank disk"}}

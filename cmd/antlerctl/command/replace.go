@@ -33,8 +33,8 @@ vote.
 
 Without --forget nothing is changed: it shows what would be given up, and the
 command that does it. All other voters must be there, since each of them has to
-write down that the old store is void. Meanwhile service goes on; a failover waits
-for the end of it, a second or so. If it is interrupted, repeat it.
+write down that the old store is void. Meanwhile service goes on; a failover would
+need all of them. If it is interrupted, repeat it.
 
 Your name (from your certificate) and the reason are kept in the cluster's record.`
 
