@@ -30,6 +30,7 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 		Members: authority.MembersOf(cfg.Cluster),
 		Self:    cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
 		Timing: timing, ServerTLS: serverTLS, ClientTLS: clientTLS, Now: time.Now, Logger: logger,
+		Memory: authority.LeaseFile(filepath.Join(config.RunDir, "lease")),
 	}
 
 	if cfg.Self().Voter() {

@@ -173,21 +173,18 @@ func (w *Workload) Ops() []history.Op {
 // AwaitAcknowledged waits until n operations that began after since were
 // acknowledged.
 func (w *Workload) AwaitAcknowledged(ctx context.Context, since time.Time, n int) error {
-	left := n
+	// The same record is looked at again whenever others have come.
+	acknowledged := map[int]bool{}
 
 	_, err := w.machine.records.wait(ctx, w.first, func(m received) bool {
 		if m.Op != nil && m.Op.Acknowledged() && m.Op.Start-int64(w.offset) > since.UnixNano() {
-			left--
+			acknowledged[m.Op.ID] = true
 		}
 
-		if left <= 0 {
-			return true
-		}
-
-		return false
+		return len(acknowledged) >= n
 	})
 	if err != nil {
-		return fmt.Errorf("wait for %d acknowledged operations on %s, %d to go: %w", n, w.machine.Name, left, err)
+		return fmt.Errorf("wait for %d acknowledged operations on %s, %d so far: %w", n, w.machine.Name, len(acknowledged), err)
 	}
 
 	return nil

@@ -46,6 +46,8 @@ type Config struct {
 	ServerTLS, ClientTLS *tls.Config
 	// Dial makes connections; that of a net.Dialer where it is nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Memory tells the next run of antlerd how long this one's lease lasts.
+	Memory LeaseMemory
 	// Now is the clock. Its times must have a monotonic reading, as time.Now's.
 	Now    func() time.Time
 	Logger *zap.Logger
@@ -57,8 +59,9 @@ type Authority struct {
 	config Config
 	self   Member
 	peers  *peers
-	// started is when this run of antlerd began.
-	started time.Time
+	// started is when this run of antlerd began, inherited when the lease of the
+	// last one ends at the latest.
+	started, inherited time.Time
 	// renewNow asks for a renewal before its time.
 	renewNow chan struct{}
 
@@ -127,11 +130,32 @@ func New(c Config) (*Authority, error) {
 		renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
 		nodes: map[string]NodeView{}, alive: map[string]bool{},
 	}
+	a.inherited = a.recall()
 	a.identity.Run = runAt(a.started)
 	a.sequence = NewSequence(a.identity.Run)
 	a.peers = newPeers(c)
 
 	return a, nil
+}
+
+// recall returns until when a lease of the last run may be valid.
+func (a *Authority) recall() time.Time {
+	longest := a.started.Add(a.config.Timing.LeaseTTL)
+
+	left, known, err := a.config.Memory.Recall()
+	if err != nil {
+		a.config.Logger.Warn("what serves is left alone for as long as a lease can last", zap.Error(err))
+	}
+
+	if err != nil || !known {
+		return longest
+	}
+
+	if end := a.started.Add(left); end.Before(longest) {
+		return end
+	}
+
+	return longest
 }
 
 // Run takes part until ctx ends. A store that can't be used is not an error of

@@ -80,7 +80,8 @@ func newClusterOf(t *testing.T, names ...string) *cluster {
 		server, client := c.pki.node(t, m.Name)
 		c.nodes[m.Name] = &node{config: authority.Config{
 			Self: m.Name, ClusterID: "k", Members: c.members, Dir: filepath.Join(dir, m.Name, "raft"), Timing: testTiming(),
-			ServerTLS: server, ClientTLS: client, Now: time.Now, Dial: c.network.dialer(m.Name, c.members),
+			ServerTLS: server, ClientTLS: client, Now: time.Now,
+			Memory: authority.LeaseFile(filepath.Join(dir, m.Name+".lease")), Dial: c.network.dialer(m.Name, c.members),
 			Logger: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(m.Name),
 		}}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -134,6 +135,7 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 
 	if answer.GetRenewed() {
 		a.lease.Answered(a.config.Timing, epoch, sent)
+		a.rememberLease()
 	}
 
 	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
@@ -148,6 +150,15 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 
 	a.learn(recordFromWire(answer.GetRecord()), answer.GetIndex())
 	a.notify()
+}
+
+// rememberLease tells the next run, and how much longer the leader waits for
+// a planned restart. The lock is held.
+func (a *Authority) rememberLease() {
+	err := a.config.Memory.Remember(a.lease.Until().Add(a.record.HoldFor()).Sub(a.config.Now()))
+	if err != nil {
+		a.config.Logger.Warn("the next run of antlerd won't know how long this one's lease lasts", zap.Error(err))
+	}
 }
 
 // answerRenew answers a renewal, as the leader or by naming it.

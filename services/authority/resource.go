@@ -70,9 +70,9 @@ type AuthorityStatusSpec struct {
 	// anything else changed).
 	LeaseValid bool      `yaml:"leaseValid"`
 	LeaseUntil time.Time `yaml:"leaseUntil,omitempty"`
-	// Starting: antlerd was started less than LeaseTTL ago and has had no answer
-	// yet. What serves on this node may have a lease, got by the last run of
-	// antlerd: it is left as it is, and nothing is started.
+	// Starting: antlerd was just started and has had no answer yet, and the lease
+	// that its last run got may be valid: what serves on this node is left as it
+	// is, and nothing is started. That ends with that lease.
 	Starting bool `yaml:"starting"`
 	// Leaving: this machine goes down.
 	Leaving bool `yaml:"leaving,omitempty"`

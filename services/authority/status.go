@@ -25,7 +25,7 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 		IsHolder:   a.holds(),
 		LeaseValid: a.holds() && a.lease.Valid(now, r.Epoch),
 		Leaving:    a.report.Leaving,
-		Starting:   a.answered.IsZero() && now.Before(a.started.Add(t.LeaseTTL)),
+		Starting:   a.answered.IsZero() && now.Before(a.inherited),
 
 		Leader:     a.leader,
 		HaveQuorum: !a.answered.IsZero() && now.Before(a.answered.Add(t.LeaseTTL)),
@@ -33,7 +33,7 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 		Reason:     a.reason,
 	}
 
-	ends := []time.Time{a.answered.Add(t.LeaseTTL), a.started.Add(t.LeaseTTL)}
+	ends := []time.Time{a.answered.Add(t.LeaseTTL), a.inherited}
 
 	if s.IsHolder {
 		// Without the monotonic reading: it is for people, and for YAML.
