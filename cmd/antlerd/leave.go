@@ -107,17 +107,28 @@ func (d *antlerd) serves(ctx context.Context) (bool, error) {
 
 // stopTime is what each process gets to end in order when the machine goes down.
 // systemd waits longer: antlerd.service.
-const stopTime = 5 * time.Second
+const (
+	stopTime    = 5 * time.Second
+	stopAllTime = 20 * time.Second
+)
 
 // standDown is the last that this run of antlerd does. On a machine that goes
 // down nothing outlives it. Where nothing is served the watchdog has nothing to
 // guard against, and must not turn a slow shutdown into a reset; elsewhere it
 // stays armed, and resets a node to which antlerd doesn't come back.
 func (d *antlerd) standDown(ctx context.Context) {
-	if node.GoesDown(config.RunDir) {
-		d.stopAll(ctx)
-	}
+	d.disarm(ctx)
 
+	if node.GoesDown(config.RunDir) {
+		ctx, cancel := context.WithTimeout(ctx, stopAllTime)
+		defer cancel()
+
+		d.stopAll(ctx)
+		d.disarm(ctx)
+	}
+}
+
+func (d *antlerd) disarm(ctx context.Context) {
 	serves, err := d.serves(ctx)
 	if err == nil && !serves && d.watchdog != nil {
 		err = d.watchdog.Disarm()

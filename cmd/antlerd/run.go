@@ -68,15 +68,15 @@ func run(ctx context.Context, cfg *config.Config) error {
 	d.events.Emit("node.started", 0, "antlerd "+version.Version+" started")
 
 	// Everything lives a little longer than ctx: the quorum is told first.
-	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 
 	context.AfterFunc(ctx, func() {
-		d.leave(inner)
+		d.leave(life)
 		stop()
 	})
 
-	group, inner := errgroup.WithContext(inner)
+	group, inner := errgroup.WithContext(life)
 	group.Go(func() error { return d.events.Print(inner, os.Stdout) })
 	group.Go(func() error { return d.authority.Run(inner) })
 	group.Go(func() error { return d.server.Run(inner, listeners...) })

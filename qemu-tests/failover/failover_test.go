@@ -64,6 +64,24 @@ func TestSwitchoverThereAndBack(t *testing.T) {
 	s.nothingLost()
 }
 
+func TestAntlerdRestarted(t *testing.T) {
+	s := begin(t, "a restart of antlerd leaves the master that serves alone, and its death loses nothing")
+	master := s.run(s.serving, "pidof mfsmaster")
+
+	restarted := s.harm(s.serving, "systemctl restart antlerd")
+	s.goesOn(restarted, gapSwitchover)
+	s.servedBy(s.serving)
+
+	if after := s.run(s.serving, "pidof mfsmaster"); after != master {
+		s.Errorf("mfsmaster was process %s and is %s now", master, after)
+	}
+
+	killed := s.harm(s.serving, "systemctl kill --signal=KILL antlerd")
+	s.goesOn(killed, gapPowerCut)
+	s.healthy()
+	s.nothingLost()
+}
+
 func TestServingNodeShutDown(t *testing.T) {
 	s := begin(t, "a serving node that is shut down in order hands over first")
 

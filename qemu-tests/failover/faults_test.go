@@ -4,6 +4,8 @@ package failover
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"antler/qemu-tests/lab"
@@ -20,6 +22,24 @@ func (s *scenario) harm(m *lab.Machine, command string) time.Time {
 	s.faults = append(s.faults, history.Window{From: at, To: time.Now()})
 
 	return at
+}
+
+// run a command on the machine and return the last line that it printed.
+func (s *scenario) run(m *lab.Machine, command string) string {
+	s.Helper()
+
+	// antlerd's events come on the same console.
+	output, err := m.Console().Run(s.ctx, command+" | sed 's/^/answer: /'")
+	s.must(err)
+
+	_, answer, found := strings.Cut(output, "answer: ")
+	if !found {
+		s.must(fmt.Errorf("%s on %s: no answer in %q", command, m.Name, output))
+	}
+
+	answer, _, _ = strings.Cut(answer, "\n")
+
+	return strings.TrimSpace(answer)
 }
 
 // shutDown asks the machine to power off, waits until it has, and returns when

@@ -137,7 +137,14 @@ func decide(record authority.AuthorityStatusSpec, master *metadata.MasterStatusS
 		if current && held {
 			return hold
 		}
-	case metadata.PhaseStopped, metadata.PhaseStopping, metadata.PhaseFailed, metadata.PhaseFormatting:
+	case metadata.PhaseStopped:
+		// Of an earlier epoch, or nothing was found yet of what runs.
+		if !current {
+			return orRelease(before)
+		}
+
+		return release
+	case metadata.PhaseStopping, metadata.PhaseFailed, metadata.PhaseFormatting:
 		return release
 	case metadata.PhaseMounting, metadata.PhaseRecovering, metadata.PhaseStarting:
 	}

@@ -66,6 +66,7 @@ func TestDecide(t *testing.T) {
 		{"antlerd restarts: the lease is not known yet", starting, serving, nil, undecided},
 		{"antlerd restarts: the master is not known yet", holder, nil, nil, undecided},
 		{"antlerd restarts: the master is being looked at", holder, master(metadata.PhaseStarting, epoch, false), nil, undecided},
+		{"antlerd restarts: what runs was not found yet", holder, master(metadata.PhaseStopped, 0, false), nil, undecided},
 		{"antlerd restarts: it is known that another node holds", noHolder, nil, nil, release},
 		{"the master's status is gone", holder, nil, held, release},
 	} {

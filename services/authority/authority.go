@@ -68,6 +68,12 @@ type Authority struct {
 	// writing is held while the identity's file is replaced.
 	writing sync.Mutex
 
+	// remembering is held while the end of the lease is written down, with the
+	// hold that this run has asked for; forgets says that it could not be.
+	remembering sync.Mutex
+	heldFor     time.Duration
+	forgets     bool
+
 	mu sync.Mutex
 	// changed is closed and replaced at each change of what is below.
 	changed chan struct{}

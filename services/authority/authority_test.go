@@ -216,6 +216,7 @@ func TestPlannedRestartKeepsTheEpoch(t *testing.T) {
 
 	<-timer.C
 	c.start(up, "n1")
+	c.mayServeUntilLease("n1")
 
 	s := c.serves("n1", 1)
 	require.Less(t, time.Since(before), testTiming().RestartHold)
@@ -233,6 +234,29 @@ func TestPlannedRestartKeepsTheEpoch(t *testing.T) {
 	require.ErrorIs(t, c.nodes["n2"].RecordVersion(c.ctx(), 8, 98), authority.ErrForeignMetadata)
 	require.NoError(t, c.nodes["n2"].AcceptVersion(c.ctx(), 6, 99, "ann", "restored from a metalogger"))
 	require.NoError(t, c.nodes["n2"].RecordVersion(c.ctx(), 6, 99))
+}
+
+// mayServeUntilLease holds that a node which was just started leaves what serves
+// on it alone until it has a lease of its own.
+func (c *cluster) mayServeUntilLease(name string) {
+	c.t.Helper()
+
+	for n := c.nodes[name]; ; {
+		changed := n.Changed()
+
+		s, _ := n.Status()
+		require.True(c.t, s.MayServe(), "%+v", s)
+
+		if s.LeaseValid {
+			return
+		}
+
+		select {
+		case <-changed:
+		case <-c.ctx().Done():
+			require.Fail(c.t, "no lease")
+		}
+	}
 }
 
 func TestNodeThatFailsIsNotTriedAgainAtOnce(t *testing.T) {

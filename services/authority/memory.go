@@ -38,7 +38,14 @@ func (f LeaseFile) Remember(left time.Duration) error {
 		return err
 	}
 
-	err = os.WriteFile(string(f), []byte(strconv.FormatInt(int64(now+left), 10)+"\n"), 0o600)
+	// The old one stays whole until the new one is.
+	next := string(f) + ".new"
+
+	err = os.WriteFile(next, []byte(strconv.FormatInt(int64(now+max(left, 0)), 10)+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(next, string(f))
+	}
+
 	if err != nil {
 		return fmt.Errorf("write down when the lease ends: %w", err)
 	}
@@ -57,8 +64,7 @@ func (f LeaseFile) Recall() (time.Duration, bool, error) {
 		return 0, false, fmt.Errorf("read when the lease of the last run ends: %w", err)
 	}
 
-	// A write that was interrupted leaves a part: that is no number, or it is a
-	// moment long ago. Neither makes the lease longer.
+	// What is damaged makes no lease longer.
 	var end time.Duration
 	if text, whole := strings.CutSuffix(string(content), "\n"); whole {
 		end = nanoseconds(text)
@@ -69,7 +75,11 @@ func (f LeaseFile) Recall() (time.Duration, bool, error) {
 		return 0, false, err
 	}
 
-	return max(end-now, 0), true, nil
+	if end <= now {
+		return 0, true, nil
+	}
+
+	return end - now, true, nil
 }
 
 // nanoseconds of a moment since the boot, 0 if it is none.

@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,12 +28,14 @@ func TestLeaseFile(t *testing.T) {
 	require.LessOrEqual(t, left, time.Hour)
 	require.Greater(t, left, 59*time.Minute)
 
-	require.NoError(t, memory.Remember(-time.Second))
+	for _, over := range []time.Duration{0, -time.Second, math.MinInt64} {
+		require.NoError(t, memory.Remember(over))
 
-	left, known, err = memory.Recall()
-	require.NoError(t, err)
-	require.True(t, known)
-	require.Zero(t, left, "a lease that is over")
+		left, known, err = memory.Recall()
+		require.NoError(t, err)
+		require.True(t, known)
+		require.Zero(t, left, "a lease that is over")
+	}
 }
 
 // What can't be read must not make a lease longer.

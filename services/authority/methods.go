@@ -134,6 +134,11 @@ func (a *Authority) Hold(ctx context.Context, d time.Duration) error {
 		return err
 	}
 
+	a.remembering.Lock()
+	a.heldFor = d
+	a.remembering.Unlock()
+	a.rememberLease()
+
 	// With a lease that is valid after the hold was recorded, no leader has
 	// decided on a grant before it, and each one knows of it from now on.
 	if d > 0 && !a.LeaseValid() {

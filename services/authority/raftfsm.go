@@ -47,7 +47,7 @@ func (r *replicated) apply(entry *raft.Log) outcome {
 	// A grant is proposed by a leader that knows, in its memory, that the last
 	// lease is over. If it lost the leadership and won it again before the
 	// proposal got into the log, others may have extended that lease between.
-	if decided := c.Kind == KindGrant || c.Kind == KindForceGrant; err == nil && decided && c.Term != entry.Term {
+	if err == nil && grants(c.Kind) && c.Term != entry.Term {
 		err = reject(ErrStaleTerm, "%s of epoch %d to %s was decided in Raft term %d, this is %d", c.Kind, c.Epoch, c.Node, c.Term, entry.Term)
 	}
 
@@ -57,6 +57,9 @@ func (r *replicated) apply(entry *raft.Log) outcome {
 
 	return outcome{state: r.state, index: r.index, err: err}
 }
+
+// grants reports whether a command of the kind makes somebody the holder.
+func grants(k Kind) bool { return k == KindGrant || k == KindForceGrant || k == KindRestore }
 
 // read returns the record and the index of the last command in it.
 func (r *replicated) read() (State, uint64) {

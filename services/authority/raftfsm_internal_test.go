@@ -21,6 +21,14 @@ func entry(t *testing.T, index, term uint64, c Command) *raft.Log {
 // A leader that lost its term and won another one before its grant got into the
 // log decided with a memory that is out of date.
 func TestGrantCountsOnlyInTheTermInWhichItWasDecided(t *testing.T) {
+	for _, kind := range []Kind{KindForceGrant, KindRestore} {
+		r := &replicated{changed: func() {}}
+
+		out, ok := r.Apply(entry(t, 1, 5, Command{Kind: kind, Epoch: 1, Node: "n1", Term: 4, Who: "ann", Why: "fire"})).(outcome)
+		require.True(t, ok)
+		require.ErrorIs(t, out.err, ErrStaleTerm, kind)
+	}
+
 	r := &replicated{changed: func() {}}
 	r.Apply(entry(t, 1, 4, Command{Kind: KindConsent, ConsentID: "c", Replicas: []string{"n1"}}))
 

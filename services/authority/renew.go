@@ -48,6 +48,10 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 	}
 
 	a.renewed(to, request.GetEpoch(), sent, answer)
+
+	if answer.GetRenewed() {
+		a.rememberLease()
+	}
 }
 
 // request is this node's renewal now.
@@ -135,7 +139,6 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 
 	if answer.GetRenewed() {
 		a.lease.Answered(a.config.Timing, epoch, sent)
-		a.rememberLease()
 	}
 
 	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
@@ -152,13 +155,23 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 	a.notify()
 }
 
-// rememberLease tells the next run, and how much longer the leader waits for
-// a planned restart. The lock is held.
+// rememberLease tells the next run of antlerd how long this one's lease lasts,
+// and the hold after it that this run has asked for.
 func (a *Authority) rememberLease() {
-	err := a.config.Memory.Remember(a.lease.Until().Add(a.record.HoldFor()).Sub(a.config.Now()))
-	if err != nil {
+	a.remembering.Lock()
+	defer a.remembering.Unlock()
+
+	a.mu.Lock()
+	left := a.lease.Until().Sub(a.config.Now())
+	a.mu.Unlock()
+
+	// Not under the lock that the lease's end is told under.
+	err := a.config.Memory.Remember(max(left, 0) + a.heldFor)
+	if err != nil && !a.forgets {
 		a.config.Logger.Warn("the next run of antlerd won't know how long this one's lease lasts", zap.Error(err))
 	}
+
+	a.forgets = err != nil
 }
 
 // answerRenew answers a renewal, as the leader or by naming it.

@@ -70,9 +70,10 @@ type AuthorityStatusSpec struct {
 	// anything else changed).
 	LeaseValid bool      `yaml:"leaseValid"`
 	LeaseUntil time.Time `yaml:"leaseUntil,omitempty"`
-	// Starting: antlerd was just started and has had no answer yet, and the lease
-	// that its last run got may be valid: what serves on this node is left as it
-	// is, and nothing is started. That ends with that lease.
+	// Starting: antlerd was just started and has had no lease of its own yet, and
+	// the one that its last run got may be valid: what serves on this node is left
+	// as it is, and nothing is started. That ends with that lease, or as soon as
+	// somebody else is seen to be the holder.
 	Starting bool `yaml:"starting"`
 	// Leaving: this machine goes down.
 	Leaving bool `yaml:"leaving,omitempty"`

@@ -25,7 +25,7 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 		IsHolder:   a.holds(),
 		LeaseValid: a.holds() && a.lease.Valid(now, r.Epoch),
 		Leaving:    a.report.Leaving,
-		Starting:   a.answered.IsZero() && now.Before(a.inherited),
+		Starting:   a.mayInherit() && now.Before(a.inherited),
 
 		Leader:     a.leader,
 		HaveQuorum: !a.answered.IsZero() && now.Before(a.answered.Add(t.LeaseTTL)),
@@ -48,6 +48,13 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 	}
 
 	return s, next(now, ends)
+}
+
+// mayInherit reports whether a lease that the last run got may be the one that
+// counts: nothing is known yet, or this node is the holder and has not asked for a
+// lease of its own before. The lock is held.
+func (a *Authority) mayInherit() bool {
+	return a.answered.IsZero() || a.holds() && a.lease.Until().IsZero()
 }
 
 // explain says what is wrong. The lock is held.

@@ -48,7 +48,8 @@ func (*KillController) Outputs() []controller.Output { return nil }
 
 // Run implements controller.Controller.
 func (c *KillController) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
-	might := false
+	// An earlier run of antlerd may have left a master, and no lease.
+	might := true
 
 	for {
 		select {

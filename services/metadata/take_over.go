@@ -308,9 +308,14 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return startingProbe, nil
 	}
 
-	m.emit("master-killed", "mfsmaster did not answer %d times in a row: %s", m.failures, m.activity.Since(m.silent))
+	why := fmt.Sprintf("mfsmaster did not answer %d times in a row: %s", m.failures, m.activity.Since(m.silent))
 
-	return m.restart(ctx, "mfsmaster runs and doesn't answer")
+	wait, err := m.restart(ctx, "mfsmaster runs and doesn't answer")
+	if err == nil {
+		m.emit("master-killed", "%s", why)
+	}
+
+	return wait, err
 }
 
 // restart in place, as often as MaxRestarts.
