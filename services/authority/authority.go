@@ -144,24 +144,19 @@ func New(c Config) (*Authority, error) {
 	return a, nil
 }
 
-// recall returns until when a lease of the last run may be valid.
+// recall returns until when a lease of the last run may be valid, with the hold
+// that it asked for before a planned restart.
 func (a *Authority) recall() time.Time {
-	longest := a.started.Add(a.config.Timing.LeaseTTL)
-
 	left, known, err := a.config.Memory.Recall()
 	if err != nil {
 		a.config.Logger.Warn("what serves is left alone for as long as a lease can last", zap.Error(err))
 	}
 
 	if err != nil || !known {
-		return longest
+		return a.started.Add(a.config.Timing.LeaseTTL)
 	}
 
-	if end := a.started.Add(left); end.Before(longest) {
-		return end
-	}
-
-	return longest
+	return a.started.Add(min(left, a.config.Timing.LeaseTTL+MaxHold))
 }
 
 // Run takes part until ctx ends. A store that can't be used is not an error of

@@ -69,10 +69,11 @@ func TestALaterRunInheritsTheLease(t *testing.T) {
 		remembered *time.Duration
 		lasts      time.Duration
 	}{
-		"nothing is known":      {nil, config.Timing.LeaseTTL},
-		"a lease is left":       {new(config.Timing.LeaseTTL / 4), config.Timing.LeaseTTL / 4},
-		"it is over":            {new(time.Duration), 0},
-		"held by a later clock": {new(time.Hour), config.Timing.LeaseTTL},
+		"nothing is known":     {nil, config.Timing.LeaseTTL},
+		"a lease is left":      {new(config.Timing.LeaseTTL / 4), config.Timing.LeaseTTL / 4},
+		"a hold is left":       {new(3 * config.Timing.LeaseTTL), 3 * config.Timing.LeaseTTL},
+		"it is over":           {new(time.Duration), 0},
+		"more than ever lasts": {new(time.Hour), config.Timing.LeaseTTL + authority.MaxHold},
 	} {
 		config.Memory = remembered{tc.remembered}
 
