@@ -22,9 +22,9 @@ import (
 // Sockets ends TCP connections of this host, whoever owns them.
 type Sockets interface {
 	// Destroy ends the connections to remote, at any of the ports, over which
-	// nothing was acknowledged for at least silence. Their owners get an error
-	// at once. It returns how many there were.
-	Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error)
+	// nothing was acknowledged from since on. Their owners get an error at once.
+	// It returns how many there were.
+	Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error)
 }
 
 // Neighbours tells when an address of the local network moved to another
@@ -40,13 +40,16 @@ type Neighbours interface {
 var masterPorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort, config.MasterClientPort}
 
 // freshly is how old a connection may be that was made to the new master
-// already when this node learns of its own address.
+// already when this node learns where the address is. An old master has been
+// silent for longer by then: its successor had to be granted the epoch, to mount
+// and to start.
 const freshly = 150 * time.Millisecond
 
-// settling is for how long after its start antlerd takes the epochs it learns of
-// for those in which everybody is connected already: the record of the past
-// arrives in that time, and ending good connections would make every restart of
-// antlerd a small outage.
+// settling is for how long after the first epoch that antlerd hears of it takes
+// epochs for those in which everybody is connected already: the record of the
+// past arrives in that time, and ending good connections would make every restart
+// of antlerd a small outage. It is also how long the signs of one move take to
+// arrive.
 const settling = 5 * time.Second
 
 // Reconnector ends this node's connections to a master that is gone, as soon as
@@ -61,16 +64,24 @@ const settling = 5 * time.Second
 // what has been silent since that epoch began then has no other end any more.
 // A connection that is being made is left alone: its next SYN finds the new
 // machine.
+//
+// The signs of one move arrive within moments of each other, and those after the
+// first find connections to the new master. Ending one of these would lose the
+// answer to a request that was carried out, and its client, asking again, would
+// be told that the file exists. What was acknowledged since the first sign is
+// therefore left alone.
 type Reconnector struct {
 	Sockets    Sockets
 	Neighbours Neighbours
 	Events     Events
 
-	// started is when this run of the controller began.
-	started time.Time
+	// heard is when this run of the controller heard of an epoch for the first time.
+	heard time.Time
 	// began is when this node first saw the current epoch.
 	epoch uint64
 	began time.Time
+	// looked is when connections to an old master were last ended.
+	looked time.Time
 	// done is the epoch for which the third sign was acted upon, held that of
 	// the second.
 	done, held uint64
@@ -102,8 +113,6 @@ func (*Reconnector) Outputs() []controller.Output { return nil }
 func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
 	var moves <-chan struct{}
 
-	c.started = time.Now()
-
 	for {
 		moved := false
 
@@ -134,48 +143,72 @@ func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap
 			}
 		}
 
-		silence, sign, err := c.sign(ctx, r, moved)
+		since, sign, err := c.sign(ctx, r, moved)
 		if err != nil {
 			return err
 		}
 
 		if sign != "" {
-			c.reconnect(floating, silence, sign, logger)
+			c.reconnect(floating, since, sign, logger)
 		}
 
 		r.ResetRestartBackoff()
 	}
 }
 
-// sign says what speaks for a new master, if anything does, and for how long a
+// sign says what speaks for a new master, if anything does, and since when a
 // connection must have been silent to be one to the old.
-func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool) (time.Duration, string, error) {
-	err := c.noteEpoch(ctx, r)
+func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool) (time.Time, string, error) {
+	now := time.Now()
+
+	err := c.noteEpoch(ctx, r, now)
 	if err != nil {
-		return 0, "", err
+		return now, "", err
 	}
 
-	if moved {
-		return 0, "the address moved", nil
-	}
+	since, text := now.Add(-freshly), "the address moved"
 
-	local, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return 0, "", fmt.Errorf("read the address: %w", err)
-	}
-
-	if err == nil && local.TypedSpec().Announced && local.TypedSpec().Epoch > c.held {
-		c.held = local.TypedSpec().Epoch
-
-		if !c.settling() {
-			return freshly, "the address came to this node", nil
+	if !moved {
+		since, text, err = c.silentSign(ctx, r, since)
+		if err != nil || text == "" {
+			return now, "", err
 		}
 	}
 
-	return c.report(ctx, r)
+	// A sign of the same move, and not of a later one.
+	if c.looked.After(c.began) && now.Sub(c.looked) < settling {
+		since = c.looked
+	}
+
+	c.looked = now
+
+	return since, text, nil
 }
 
-func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader) error {
+// silentSign is one that this node has to find for itself.
+func (c *Reconnector) silentSign(ctx context.Context, r controller.Reader, fresh time.Time) (time.Time, string, error) {
+	local, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil && !state.IsNotFoundError(err) {
+		return fresh, "", fmt.Errorf("read the address: %w", err)
+	}
+
+	if err == nil && c.epoch > 0 && local.TypedSpec().Announced && local.TypedSpec().Epoch > c.held {
+		c.held = local.TypedSpec().Epoch
+
+		return fresh, "the address came to this node", nil
+	}
+
+	text, err := c.report(ctx, r)
+	if c.began.Before(fresh) {
+		fresh = c.began
+	}
+
+	return fresh, text, err
+}
+
+// noteEpoch keeps the current epoch. Those that are heard of while settling are
+// of the past.
+func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now time.Time) error {
 	record, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
 	if state.IsNotFoundError(err) {
 		return nil
@@ -185,28 +218,32 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader) error 
 		return fmt.Errorf("read the authority's record: %w", err)
 	}
 
-	if record.TypedSpec().Epoch > c.epoch {
-		c.epoch, c.began = record.TypedSpec().Epoch, time.Now()
+	if record.TypedSpec().Epoch <= c.epoch {
+		return nil
+	}
 
-		if c.settling() {
-			c.done = c.epoch
-		}
+	if c.epoch == 0 {
+		c.heard = now
+	}
+
+	c.epoch, c.began = record.TypedSpec().Epoch, now
+
+	if now.Sub(c.heard) < settling {
+		c.done, c.held = c.epoch, c.epoch
 	}
 
 	return nil
 }
 
-func (c *Reconnector) settling() bool { return time.Since(c.started) < settling }
-
 // report is the third sign.
-func (c *Reconnector) report(ctx context.Context, r controller.Reader) (time.Duration, string, error) {
+func (c *Reconnector) report(ctx context.Context, r controller.Reader) (string, error) {
 	if c.epoch == 0 || c.done == c.epoch {
-		return 0, "", nil
+		return "", nil
 	}
 
 	reports, err := safe.ReaderListAll[*authority.NodeReport](ctx, r)
 	if err != nil {
-		return 0, "", fmt.Errorf("list the nodes' reports: %w", err)
+		return "", fmt.Errorf("list the nodes' reports: %w", err)
 	}
 
 	for report := range reports.All() {
@@ -217,21 +254,21 @@ func (c *Reconnector) report(ctx context.Context, r controller.Reader) (time.Dur
 
 		c.done = c.epoch
 
-		return time.Since(c.began), "node " + report.Metadata().ID() + " serves", nil
+		return "node " + report.Metadata().ID() + " serves", nil
 	}
 
-	return 0, "", nil
+	return "", nil
 }
 
-func (c *Reconnector) reconnect(floating netip.Addr, silence time.Duration, sign string, logger *zap.Logger) {
-	count, err := c.Sockets.Destroy(floating, masterPorts, silence)
+func (c *Reconnector) reconnect(floating netip.Addr, since time.Time, sign string, logger *zap.Logger) {
+	count, err := c.Sockets.Destroy(floating, masterPorts, since)
 	if err != nil {
 		// They come back by themselves, later.
 		logger.Warn("end connections to the old master", zap.Error(err))
 	}
 
 	logger.Info("looked for connections to an old master",
-		zap.String("sign", sign), zap.Duration("silence", silence), zap.Int("ended", count))
+		zap.String("sign", sign), zap.Duration("silence", time.Since(since)), zap.Int("ended", count))
 
 	if count > 0 {
 		c.Events.Emit("clients.reconnect", c.epoch, fmt.Sprintf("%s: ended %d connections to the old master", sign, count))

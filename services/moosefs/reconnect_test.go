@@ -21,18 +21,18 @@ import (
 )
 
 type destroyed struct {
-	remote  netip.Addr
-	silence time.Duration
+	remote netip.Addr
+	since  time.Time
 }
 
 type fakeSockets chan destroyed
 
-func (f fakeSockets) Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error) {
+func (f fakeSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
 	if len(ports) != 3 {
 		return 0, errors.New("three ports are the master's")
 	}
 
-	f <- destroyed{remote, silence}
+	f <- destroyed{remote, since}
 
 	return 2, nil
 }
@@ -56,44 +56,66 @@ func TestReconnectorFollowsTheSigns(t *testing.T) {
 	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: 4}
 	require.NoError(t, st.Create(ctx, report))
 
-	// The network says so: everything to the floating address is stale.
+	// The network says so: what is to the floating address is stale.
+	before := time.Now()
 	moves <- struct{}{}
 	got := <-sockets
-	assert.Equal(t, destroyed{netip.MustParseAddr("10.0.0.100"), 0}, got)
+	assert.Equal(t, netip.MustParseAddr("10.0.0.100"), got.remote)
+	assert.WithinRange(t, got.since, before.Add(-freshly), time.Now().Add(-freshly))
 
 	// Nothing came before it.
 	assert.Empty(t, sockets)
 }
 
-// sign is tested without waiting for settling to be over.
+func answering(epoch uint64) *authority.NodeReport {
+	report := authority.NewNodeReport("n2")
+	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: epoch}
+
+	return report
+}
+
 func TestReconnectorSigns(t *testing.T) {
 	ctx, st := startControllers(t)
-	c := &Reconnector{started: time.Now().Add(-time.Hour)}
+	c := &Reconnector{}
 
-	sign := func() (time.Duration, string) {
+	sign := func(moved bool) (time.Time, string) {
 		t.Helper()
 
-		silence, text, err := c.sign(ctx, reader{st}, false)
+		since, text, err := c.sign(ctx, reader{st}, moved)
 		require.NoError(t, err)
 
-		return silence, text
+		return since, text
 	}
 
-	_, text := sign()
+	_, text := sign(false)
 	assert.Empty(t, text)
 
 	record := authority.NewAuthorityStatus()
-	record.TypedSpec().Epoch = 5
+	record.TypedSpec().Epoch = 4
 	require.NoError(t, st.Create(ctx, record))
 
-	report := authority.NewNodeReport("n2")
-	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: 4}
+	report := answering(4)
 	require.NoError(t, st.Create(ctx, report))
 
-	_, text = sign()
+	local := address.NewAddressStatus()
+	local.TypedSpec().Announced, local.TypedSpec().Epoch = true, 4
+	require.NoError(t, st.Create(ctx, local))
+
+	_, text = sign(false)
+	assert.Empty(t, text, "an antlerd that was restarted finds everybody connected")
+
+	c.heard = time.Now().Add(-time.Hour)
+	_, err := safe.StateUpdateWithConflicts(ctx, st, record.Metadata(), func(r *authority.AuthorityStatus) error {
+		r.TypedSpec().Epoch = 5
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	_, text = sign(false)
 	assert.Empty(t, text, "granted, but it is the old master that answered")
 
-	_, err := safe.StateUpdateWithConflicts(ctx, st, report.Metadata(), func(r *authority.NodeReport) error {
+	_, err = safe.StateUpdateWithConflicts(ctx, st, report.Metadata(), func(r *authority.NodeReport) error {
 		r.TypedSpec().Report.Master.Epoch = 5
 
 		return nil
@@ -101,22 +123,32 @@ func TestReconnectorSigns(t *testing.T) {
 	require.NoError(t, err)
 
 	c.began = time.Now().Add(-3 * time.Second)
-	silence, text := sign()
-	assert.Equal(t, "node n2 serves", text)
-	assert.InDelta(t, 3, silence.Seconds(), 1, "silent since the epoch began")
+	since, text := sign(false)
+	first := c.looked
 
-	_, text = sign()
+	assert.Equal(t, "node n2 serves", text)
+	assert.Equal(t, c.began, since, "silent since the epoch began")
+
+	_, text = sign(false)
 	assert.Empty(t, text, "once is enough")
 
-	local := address.NewAddressStatus()
-	local.TypedSpec().Announced, local.TypedSpec().Epoch = true, 6
-	require.NoError(t, st.Create(ctx, local))
+	since, text = sign(true)
+	assert.Equal(t, "the address moved", text)
+	assert.Equal(t, first, since, "connections made since the first sign are the new master's")
 
-	silence, text = sign()
+	_, err = safe.StateUpdateWithConflicts(ctx, st, local.Metadata(), func(r *address.AddressStatus) error {
+		r.TypedSpec().Epoch = 6
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	c.looked = time.Now().Add(-time.Hour)
+	since, text = sign(false)
 	assert.Equal(t, "the address came to this node", text)
-	assert.Equal(t, freshly, silence)
+	assert.Equal(t, freshly, c.looked.Sub(since))
 
-	_, text = sign()
+	_, text = sign(false)
 	assert.Empty(t, text)
 }
 
@@ -167,24 +199,24 @@ func TestDestroyEndsRealConnections(t *testing.T) {
 
 	loopback := netip.MustParseAddr("127.0.0.1")
 
-	count, err := HostSockets{}.Destroy(loopback, []uint16{port}, time.Hour)
+	count, err := HostSockets{}.Destroy(loopback, []uint16{port}, time.Now().Add(-time.Hour))
 	if err != nil {
 		t.Skipf("no sock_diag here: %v", err)
 	}
 
 	assert.Zero(t, count, "it was not silent for an hour")
 
-	count, err = HostSockets{}.Destroy(loopback, []uint16{port + 1}, 0)
+	count, err = HostSockets{}.Destroy(loopback, []uint16{port + 1}, time.Now().Add(time.Hour))
 	require.NoError(t, err)
 	assert.Zero(t, count, "another port")
 
-	count, err = HostSockets{}.Destroy(loopback, []uint16{port}, 0)
+	count, err = HostSockets{}.Destroy(loopback, []uint16{port}, time.Now().Add(time.Hour))
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
 		t.Skipf("no SOCK_DESTROY here: %v", err)
 	}
 
 	require.NoError(t, err)
-	assert.Equal(t, 1, count)
+	require.Equal(t, 1, count)
 
 	_, err = conn.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, unix.ECONNABORTED)

@@ -23,12 +23,14 @@ type HostSockets struct{}
 var endedStates = []uint8{1, 4, 5, 8, 9, 11}
 
 // Destroy implements Sockets.
-func (HostSockets) Destroy(remote netip.Addr, ports []uint16, silence time.Duration) (int, error) {
+func (HostSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
 	all, err := netlink.SocketDiagTCPInfo(unix.AF_INET)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return 0, fmt.Errorf("list TCP connections: %w", err)
 	}
 
+	// After the kernel told, so that what errs, errs towards leaving one alone.
+	silence := time.Since(since)
 	count := 0
 
 	var failed error
