@@ -281,6 +281,11 @@ func (s *scenario) end() {
 
 	fmt.Print(s.cluster.Tails())
 	s.recover()
+
+	// Last, where whoever reads the end of a log finds it.
+	for _, failure := range s.result.Failures {
+		fmt.Printf("%s: %s\n", s.Name(), failure)
+	}
 }
 
 // recover ends all faults, so that the next test says something of its own. A
