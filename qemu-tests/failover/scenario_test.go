@@ -246,8 +246,8 @@ func (s *scenario) nothingLost() {
 	s.cluster.Say("%d acknowledged, %d errors, %d interrupted, %d never answered; lost %d, altered %d, undone %d",
 		result.Acknowledged, result.Errors, result.Interrupted, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
-	if result.Errors > 0 {
-		s.Errorf("the client got %d errors", result.Errors)
+	for _, op := range result.Failed {
+		s.Errorf("the client was told %q of its %s of %s, from %s to %s", op.Err, op.Kind, op.Path, s.since(op.Start), s.since(op.End))
 	}
 
 	if !result.OK() {
@@ -257,6 +257,11 @@ func (s *scenario) nothingLost() {
 	for _, problem := range s.cluster.TwoMasters() {
 		s.Errorf("two masters: %s", problem)
 	}
+}
+
+// since is a time of the record as the timeline has it.
+func (s *scenario) since(at int64) string {
+	return fmt.Sprintf("%+.3f s", time.Unix(0, at).Sub(s.faultAt).Seconds())
 }
 
 // end puts the case into the report and says everything about a failure.

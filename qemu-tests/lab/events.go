@@ -3,7 +3,6 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -169,8 +168,13 @@ func sortEvents(events []Event) {
 	sort.SliceStable(events, func(i, j int) bool { return events[i].Time.Before(events[j].Time) })
 }
 
-// masterDied are the events of a master that ended without a hand-over.
-var masterDied = []string{"metadata.master-killed", "metadata.master-stopped"}
+// masterDied are the events of a master that ended without a hand-over, and how
+// long after them it may have ended. A node that lost its lease and is reset
+// because its master wouldn't die tells of no more than the first: it has as long
+// as its watchdog waits.
+var masterDied = map[string]time.Duration{
+	"metadata.master-killed": 0, "metadata.master-stopped": 0, "authority.lease-lost": 15 * time.Second,
+}
 
 // MasterDeaths returns when masters died since the marks, for whatever reason: a
 // machine that gets too little time loses its lease without a fault of ours.
@@ -179,8 +183,8 @@ func (c *Cluster) MasterDeaths(marks map[string]int) []history.Window {
 
 	for _, m := range c.Machines {
 		for _, event := range m.console.Events(marks[m.Name]) {
-			if slices.Contains(masterDied, event.Kind) {
-				deaths = append(deaths, history.Window{From: event.Time, To: event.Time})
+			if within, died := masterDied[event.Kind]; died {
+				deaths = append(deaths, history.Window{From: event.Time, To: event.Time.Add(within)})
 			}
 		}
 	}

@@ -95,6 +95,8 @@ type Result struct {
 	// and is told that the file exists. And a chunk that the master had promised
 	// and no chunkserver made is lost, with the write that was to fill it.
 	Interrupted int
+	// Failed are the operations that are counted as Errors.
+	Failed []Op
 	// Lost, Altered and Undone say what is wrong, one line each.
 	Lost, Altered, Undone []string
 }
@@ -131,6 +133,7 @@ func Check(ops []Op, found []Entry, faults ...Window) Result {
 			doubt(expected, op)
 		case op.Done:
 			result.Errors++
+			result.Failed = append(result.Failed, op)
 			doubt(expected, op)
 		default:
 			result.Open++
