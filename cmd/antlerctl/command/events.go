@@ -1,7 +1,7 @@
 package command
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -65,45 +65,16 @@ func (a *app) parseSince(text string) (time.Time, error) {
 }
 
 func (a *app) watchEvents(cmd *cobra.Command, request *antlerv1.WatchEventsRequest) error {
-	wait := callWait
-	if request.Follow {
-		wait = 0
+	call := func(ctx context.Context, conn *session) (antlerv1.ClusterService_WatchEventsClient, error) {
+		return antlerv1.NewClusterServiceClient(conn).WatchEvents(ctx, request)
 	}
 
-	ctx, cancel := a.deadline(cmd.Context(), wait)
-	defer cancel()
+	return stream(a, cmd, request.Follow, call, func(w io.Writer, reply *antlerv1.WatchEventsResponse) error {
+		event := reply.GetEvent()
+		_, err := fmt.Fprintf(w, "%s  %s\n", event.GetTime().AsTime().Format("2006-01-02 15:04:05.000"), eventLine(event))
 
-	ctx, conn, err := a.connect(ctx)
-	if err != nil {
 		return err
-	}
-	defer conn.end()
-
-	stream, err := antlerv1.NewClusterServiceClient(conn).WatchEvents(ctx, request)
-	if err != nil {
-		return err
-	}
-
-	for {
-		reply, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-
-		if err != nil {
-			return err
-		}
-
-		err = a.showItem(reply, func(w io.Writer) error {
-			event := reply.GetEvent()
-			_, err := fmt.Fprintf(w, "%s  %s\n", event.GetTime().AsTime().Format("2006-01-02 15:04:05.000"), eventLine(event))
-
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // eventLine is an event without its time.

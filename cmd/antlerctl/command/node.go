@@ -1,7 +1,7 @@
 package command
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -64,44 +64,15 @@ func (a *app) logsCommand() *cobra.Command {
 }
 
 func (a *app) streamLogs(cmd *cobra.Command, request *antlerv1.StreamLogsRequest) error {
-	wait := callWait
-	if request.Follow {
-		wait = 0
+	call := func(ctx context.Context, conn *session) (antlerv1.NodeService_StreamLogsClient, error) {
+		return antlerv1.NewNodeServiceClient(conn).StreamLogs(ctx, request)
 	}
 
-	ctx, cancel := a.deadline(cmd.Context(), wait)
-	defer cancel()
+	return stream(a, cmd, request.Follow, call, func(w io.Writer, reply *antlerv1.StreamLogsResponse) error {
+		_, err := fmt.Fprintln(w, strings.Join(reply.GetLines(), "\n"))
 
-	ctx, conn, err := a.connect(ctx)
-	if err != nil {
 		return err
-	}
-	defer conn.end()
-
-	stream, err := antlerv1.NewNodeServiceClient(conn).StreamLogs(ctx, request)
-	if err != nil {
-		return err
-	}
-
-	for {
-		reply, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-
-		if err != nil {
-			return err
-		}
-
-		err = a.showItem(reply, func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, strings.Join(reply.GetLines(), "\n"))
-
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
+	})
 }
 
 func (a *app) getCommand() *cobra.Command {
