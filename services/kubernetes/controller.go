@@ -333,3 +333,20 @@ func (c *Controller) DeleteVolume(ctx context.Context, r *csi.DeleteVolumeReques
 
 	return &csi.DeleteVolumeResponse{}, gone(failed(err))
 }
+
+// HandleOf returns the handle of the volume that CreateVolume made for a name,
+// empty if there is none.
+func (c *Controller) HandleOf(ctx context.Context, name string) (string, error) {
+	all, err := c.Volumes.List(ctx)
+	if err != nil {
+		return "", failed(err)
+	}
+
+	for _, v := range all {
+		if v.Labels[labelName] == name {
+			return Handle{v.Name, v.ID}.String(), nil
+		}
+	}
+
+	return "", nil
+}
