@@ -38,11 +38,11 @@ func (ProvisionerStatusExtension) ResourceDefinition() meta.ResourceDefinitionSp
 type ProvisionerPhase string
 
 const (
-	// ProvisionerIdle: another node serves, or none does.
+	// ProvisionerIdle means that another node serves, or none does.
 	ProvisionerIdle ProvisionerPhase = "idle"
-	// ProvisionerConnecting: there is no answer from the API server that will do.
+	// ProvisionerConnecting means that the API server gives no answer that will do.
 	ProvisionerConnecting ProvisionerPhase = "connecting"
-	// ProvisionerWorking: claims are watched.
+	// ProvisionerWorking means that claims are watched.
 	ProvisionerWorking ProvisionerPhase = "working"
 )
 

@@ -59,6 +59,9 @@ func TestProvisioningAgainFindsWhatIsThere(t *testing.T) {
 	require.NoError(t, b.syncClaim(t.Context(), claim))
 	require.Len(t, b.volumes(t), 1)
 	require.Len(t, b.driver.volumes, 1)
+	require.Empty(t, b.claim(t).Finalizers)
+	require.EqualValues(t, 1, b.Counts.Provisioned.Load())
+	require.Len(t, b.events.Events, 1)
 }
 
 func TestWhatIsNotOursIsLeftAlone(t *testing.T) {

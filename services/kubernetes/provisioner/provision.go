@@ -63,20 +63,18 @@ func (p *Provisioner) provision(ctx context.Context, claim *corev1.PersistentVol
 		return err
 	}
 
-	err = p.announce(ctx, persistentVolume(claim, class, made.GetVolume(), request))
+	isNew, err := p.announce(ctx, persistentVolume(claim, class, made.GetVolume(), request))
 	if err != nil {
 		return err
 	}
 
-	err = p.dropClaimFinalizer(ctx, claim)
-	if err != nil {
-		return err
+	// Until it is bound a claim may be looked at more than once.
+	if isNew {
+		p.Counts.Provisioned.Add(1)
+		p.Recorder.Eventf(claim, corev1.EventTypeNormal, "ProvisioningSucceeded", "made volume %s", made.GetVolume().GetVolumeId())
 	}
 
-	p.Counts.Provisioned.Add(1)
-	p.Recorder.Eventf(claim, corev1.EventTypeNormal, "ProvisioningSucceeded", "made volume %s", made.GetVolume().GetVolumeId())
-
-	return nil
+	return p.dropClaimFinalizer(ctx, claim)
 }
 
 // final reports whether the driver surely has not done what it was asked for, nor
@@ -231,24 +229,24 @@ func (p *Provisioner) mutable(ctx context.Context, claim *corev1.PersistentVolum
 	return class.Parameters, nil
 }
 
-// announce creates the persistent volume. One that is there already must be the
-// same claim's, and of the same volume.
-func (p *Provisioner) announce(ctx context.Context, pv *corev1.PersistentVolume) error {
+// announce creates the persistent volume and reports whether it is new. One that
+// is there already must be the same claim's, and of the same volume.
+func (p *Provisioner) announce(ctx context.Context, pv *corev1.PersistentVolume) (bool, error) {
 	_, err := p.Volumes.Create(ctx, pv, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
-		return described(err, "create persistent volume", pv.Name)
+		return err == nil, described(err, "create persistent volume", pv.Name)
 	}
 
 	have, err := p.Volumes.Get(ctx, pv.Name, metav1.GetOptions{})
 	if err != nil {
-		return described(err, "get persistent volume", pv.Name)
+		return false, described(err, "get persistent volume", pv.Name)
 	}
 
 	if !sameClaim(have, pv.Spec.ClaimRef.UID) || have.Spec.CSI == nil || have.Spec.CSI.VolumeHandle != pv.Spec.CSI.VolumeHandle {
-		return fmt.Errorf("persistent volume %s: somebody else has made it, and not for this claim: delete it", pv.Name)
+		return false, fmt.Errorf("persistent volume %s: somebody else has made it, and not for this claim: delete it", pv.Name)
 	}
 
-	return nil
+	return false, nil
 }
 
 func sameClaim(pv *corev1.PersistentVolume, uid types.UID) bool {
