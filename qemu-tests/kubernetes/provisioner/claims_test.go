@@ -117,7 +117,7 @@ func (k *trial) at(pv *corev1.PersistentVolume) string {
 	v, err := k.volumeOf(pv)
 	require.NoError(k, err)
 
-	return filepath.Join(k.suite.volumes, v.Path)
+	return filepath.Join(k.volumes, v.Path)
 }
 
 // class makes a StorageClass.

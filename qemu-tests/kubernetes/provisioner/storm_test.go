@@ -63,7 +63,7 @@ func (k *trial) storm() {
 
 	byFirst := k.n1.counts.Provisioned.Load() - before
 
-	n2 := serve(k.T, k.suite.volumes, k.kubeconfig, "n2", 2)
+	n2 := serve(k.T, k.volumes, k.kubeconfig, "n2", 2)
 	took := bound()
 	k.result.Figures["all_bound_ms"] = time.Since(begin).Milliseconds()
 
