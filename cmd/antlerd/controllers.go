@@ -38,7 +38,7 @@ func (d *antlerd) newRuntime() (*runtime.Runtime, error) {
 
 	list := append(d.everywhere(), d.storage()...)
 	if d.config.Self().Has(config.RoleMetadata) {
-		list = append(list, d.serving()...)
+		list = append(append(list, d.serving()...), d.provisioning()...)
 	}
 
 	for _, c := range list {

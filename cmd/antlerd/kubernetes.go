@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"antler/services/kubernetes"
+	"antler/services/kubernetes/provisioner"
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/volume"
@@ -26,10 +29,7 @@ func (d *antlerd) registerCSI(registrar grpc.ServiceRegistrar) {
 	cluster := d.config.Cluster
 
 	csi.RegisterIdentityServer(registrar, &kubernetes.Identity{Version: version.Version})
-	csi.RegisterControllerServer(registrar, &kubernetes.Controller{
-		Volumes: d.newStore(), Cluster: cluster.ID, Nodes: clientNodes(cluster), Serving: d.mayChange,
-		Copies: cluster.Storage.Copies, MaxVolumes: cluster.Kubernetes.MaxVolumes,
-	})
+	csi.RegisterControllerServer(registrar, d.csiController())
 
 	if !d.servesKubelet() {
 		return
@@ -53,6 +53,39 @@ func (d *antlerd) registerCSI(registrar grpc.ServiceRegistrar) {
 	d.orphans = &kubernetes.Orphans{Node: node, Volumes: remote, Logger: d.logger}
 
 	csi.RegisterNodeServer(registrar, node)
+}
+
+func (d *antlerd) csiController() *kubernetes.Controller {
+	cluster := d.config.Cluster
+
+	return &kubernetes.Controller{
+		Volumes: d.newStore(), Cluster: cluster.ID, Nodes: clientNodes(cluster), Serving: d.mayChange,
+		Copies: cluster.Storage.Copies, MaxVolumes: cluster.Kubernetes.MaxVolumes,
+	}
+}
+
+// provisioning are the controllers that make claims into volumes, where the
+// configuration says how to reach the API server.
+func (d *antlerd) provisioning() []controller.Controller {
+	settings := d.config.Cluster.Kubernetes
+	if !settings.Enabled || settings.Kubeconfig == "" {
+		return nil
+	}
+
+	counts := &provisioner.Counts{}
+	logger := d.logger.With(zap.String("component", "provisioner"))
+
+	return []controller.Controller{&provisioner.Controller{
+		Kubeconfig: settings.Kubeconfig, Counts: counts, Now: time.Now,
+		Start: func(ctx context.Context, epoch uint64) provisioner.Running {
+			return provisioner.Start(ctx, &provisioner.Work{
+				Driver: d.csiController(), Serving: d.mayChange, Cluster: d.config.Cluster.ID,
+				Node: d.config.Node.Name, Version: version.Version, Epoch: epoch,
+				Kubeconfig: settings.Kubeconfig, Counts: counts, Backoff: provisioner.DefaultBackoff(),
+				Interval: provisioner.Interval, Now: time.Now, Logger: logger,
+			})
+		},
+	}}
 }
 
 // servesKubelet reports whether pods of this node may have volumes.

@@ -252,13 +252,13 @@ func (c *Controller) sizeLike(ctx context.Context, source volume.Source, r *csi.
 	return size, nil
 }
 
-// topologyKey tells the nodes of this cluster from others.
-const topologyKey = DriverName + "/cluster"
+// TopologyKey is the label that tells the nodes of this cluster from others.
+const TopologyKey = DriverName + "/cluster"
 
 func (c *Controller) topology() *csi.Topology { return topologyOf(c.Cluster) }
 
 func topologyOf(cluster string) *csi.Topology {
-	return &csi.Topology{Segments: map[string]string{topologyKey: cluster}}
+	return &csi.Topology{Segments: map[string]string{TopologyKey: cluster}}
 }
 
 // reachable refuses a requirement that no node of this cluster meets.
@@ -268,7 +268,7 @@ func (c *Controller) reachable(r *csi.TopologyRequirement) error {
 	}
 
 	for _, t := range r.GetRequisite() {
-		if cluster, named := t.GetSegments()[topologyKey]; !named || cluster == c.Cluster {
+		if cluster, named := t.GetSegments()[TopologyKey]; !named || cluster == c.Cluster {
 			return nil
 		}
 	}
@@ -332,4 +332,21 @@ func (c *Controller) DeleteVolume(ctx context.Context, r *csi.DeleteVolumeReques
 	}
 
 	return &csi.DeleteVolumeResponse{}, gone(failed(err))
+}
+
+// HandleOf returns the handle of the volume that CreateVolume made for a name,
+// empty if there is none.
+func (c *Controller) HandleOf(ctx context.Context, name string) (string, error) {
+	all, err := c.Volumes.List(ctx)
+	if err != nil {
+		return "", failed(err)
+	}
+
+	for _, v := range all {
+		if v.Labels[labelName] == name {
+			return Handle{v.Name, v.ID}.String(), nil
+		}
+	}
+
+	return "", nil
 }

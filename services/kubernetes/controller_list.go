@@ -86,7 +86,7 @@ func (c *Controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest)
 		}
 	}
 
-	if cluster, named := r.GetAccessibleTopology().GetSegments()[topologyKey]; named && cluster != c.Cluster {
+	if cluster, named := r.GetAccessibleTopology().GetSegments()[TopologyKey]; named && cluster != c.Cluster {
 		return &csi.GetCapacityResponse{}, nil
 	}
 

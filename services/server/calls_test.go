@@ -18,6 +18,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/kubernetes"
 	"antler/services/node/config"
 )
 
@@ -239,11 +240,16 @@ func TestMetrics(t *testing.T) {
 	c.serve("n1", 5)
 	c.node("n1").events.Emit("node.started", 0, "")
 
+	provisioner := kubernetes.NewProvisionerStatus()
+	*provisioner.TypedSpec() = kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerWorking, Done: kubernetes.ProvisionerCounts{Provisioned: 3}}
+	require.NoError(t, c.node("n1").state.Create(t.Context(), provisioner))
+
 	recorder := httptest.NewRecorder()
 	c.node("n1").server.Metrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 
 	for _, want := range []string{
 		"antler_serving 1\n", "antler_epoch 5\n", "antler_quorum 1\n", "antler_lease_valid 1\n", "antler_events_total 1\n",
+		"antler_provisioner_working 1\n", `antler_provisioner_operations_total{operation="provision"} 3`,
 		`antler_node_alive{node="n3"} 1`, `antler_replica_up_to_date{disk="UpToDate",node="n2"} 1`,
 	} {
 		require.Contains(t, recorder.Body.String(), want)

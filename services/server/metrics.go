@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"antler/services/kubernetes"
 	"antler/services/node/config"
 )
 
@@ -70,6 +71,8 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(prometheus.NewDesc("antler_events_total", "Events since antlerd's start.", nil, nil),
 		prometheus.CounterValue, float64(m.server.options.Events.Total()))
 
+	collectProvisioner(out, known)
+
 	alive := prometheus.NewDesc("antler_node_alive", "1 if the node was heard of lately.", []string{"node"}, nil)
 	upToDate := prometheus.NewDesc("antler_replica_up_to_date", "1 if the quorum counts on the node's replica.", []string{"node", "disk"}, nil)
 
@@ -80,6 +83,25 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			replica := known.nodeStatus(member).Replica
 			out <- prometheus.MustNewConstMetric(upToDate, prometheus.GaugeValue, truth(replica.UpToDate), member.Name, replica.Disk)
 		}
+	}
+}
+
+// collectProvisioner says nothing where none is configured.
+func collectProvisioner(out chan<- prometheus.Metric, known snapshot) {
+	if known.provisioner == nil {
+		return
+	}
+
+	working := prometheus.NewDesc("antler_provisioner_working", "1 if this node provisions Kubernetes's claims and the API server answers.", nil, nil)
+	done := prometheus.NewDesc("antler_provisioner_operations_total", "What was done for claims since antlerd's start; each that failed is tried again.", []string{"operation"}, nil)
+
+	p := known.provisioner
+	out <- prometheus.MustNewConstMetric(working, prometheus.GaugeValue, truth(p.Phase == kubernetes.ProvisionerWorking && p.Error == ""))
+
+	for operation, count := range map[string]uint64{
+		"provision": p.Done.Provisioned, "delete": p.Done.Deleted, "expand": p.Done.Expanded, "failed": p.Done.Failed,
+	} {
+		out <- prometheus.MustNewConstMetric(done, prometheus.CounterValue, float64(count), operation)
 	}
 }
 

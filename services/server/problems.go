@@ -50,6 +50,7 @@ func (s snapshot) problems() []*antlerv1.Problem {
 
 	s.storageProblems(&list)
 	s.ownProblems(&list)
+	s.provisionerProblem(&list)
 	s.settingProblems(&list)
 
 	list.sort()
@@ -224,6 +225,14 @@ func (s snapshot) ownProblems(list *problemList) {
 		if module := s.modules[name]; !module.Loaded {
 			list.wrong(s.self, fmt.Sprintf("the kernel module %s is missing on %s: %s", name, s.self, module.Error), "install the kernel's modules there")
 		}
+	}
+}
+
+// provisionerProblem is no failure of the storage: what is mounted goes on.
+func (s snapshot) provisionerProblem(list *problemList) {
+	if s.provisioner != nil && s.provisioner.Error != "" {
+		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error,
+			"it is tried again by itself; `antlerctl get provisioner -n "+s.self+"` shows how far it is")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
+	"antler/services/kubernetes"
 	"antler/services/moosefs"
 	"antler/services/node"
 	"antler/services/node/config"
@@ -54,6 +55,12 @@ func TestProblems(t *testing.T) {
 			s.change("n3", func(r *authority.NodeReportSpec) { r.Alive = false })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"n3 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
+		}},
+		{"no answer from Kubernetes", func(s *snapshot) {
+			s.provisioner = &kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerConnecting, Error: "kubeconfig /k: is not there"}
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"Kubernetes's claims are not provisioned: kubeconfig /k: is not there",
+				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
 		}},
 		{"resynchronising", func(s *snapshot) {
 			s.authority.UpToDate = []string{"n1"}

@@ -19,6 +19,7 @@ import (
 	"antler/services/address"
 	"antler/services/authority"
 	"antler/services/containers"
+	"antler/services/kubernetes"
 	"antler/services/metadata"
 	"antler/services/moosefs"
 	"antler/services/node"
@@ -39,6 +40,7 @@ func RegisterResources(ctx context.Context, st state.State) error {
 		&containers.ContainerSpec{}, &containers.ContainerStatus{},
 		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{},
 		&node.NodeConfig{}, &node.ModuleStatus{},
+		&kubernetes.ProvisionerStatus{},
 	} {
 		err := types.Register(ctx, r)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"antler/services/address"
 	"antler/services/authority"
 	"antler/services/authority/report"
+	"antler/services/kubernetes"
 	"antler/services/metadata"
 	"antler/services/moosefs"
 	"antler/services/node"
@@ -35,6 +36,8 @@ type snapshot struct {
 	// stores and modules are this node's own.
 	stores  map[string]moosefs.ChunkStoreStatusSpec
 	modules map[string]node.ModuleStatusSpec
+	// provisioner is this node's own; nil where none is configured.
+	provisioner *kubernetes.ProvisionerStatusSpec
 	// since when this node's master answers in the current epoch; zero when it
 	// doesn't or isn't known.
 	since time.Time
@@ -108,6 +111,15 @@ func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
 
 	if storage != nil {
 		out.storage = *storage.TypedSpec()
+	}
+
+	provisioner, err := specOf[*kubernetes.ProvisionerStatus](ctx, s.options.State, kubernetes.ProvisionerStatusID)
+	if err != nil {
+		return err
+	}
+
+	if provisioner != nil {
+		out.provisioner = provisioner.TypedSpec()
 	}
 
 	stores, err := safe.StateListAll[*moosefs.ChunkStoreStatus](ctx, s.options.State)

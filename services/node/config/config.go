@@ -107,6 +107,11 @@ type Kubernetes struct {
 	KubeletDir string `yaml:"kubeletDir,omitempty"`
 	// MaxVolumes that one node may use at once; 0 is any number.
 	MaxVolumes int `yaml:"maxVolumes,omitempty"`
+	// Kubeconfig is where each metadata node has the address of the API server
+	// and the credentials with which claims are provisioned. Empty: no claims
+	// are. What is in the file is looked at when it is used, so that one that is
+	// missing or wrong keeps no node from starting.
+	Kubeconfig string `yaml:"kubeconfig,omitempty"`
 }
 
 // DefaultKubeletDir is kubelet's own default, and that of k3s.

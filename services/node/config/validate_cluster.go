@@ -85,6 +85,11 @@ func (c Cluster) validateKubernetes(p *Problems) {
 	if k.MaxVolumes < 0 {
 		p.add(path+".maxVolumes", fmt.Sprintf("%d is negative", k.MaxVolumes), "write 0 for any number")
 	}
+
+	if k.Kubeconfig != "" && !isPath(k.Kubeconfig) {
+		p.add(path+".kubeconfig", fmt.Sprintf("%q is not a clean absolute path", k.Kubeconfig),
+			"write where each metadata node has the file, for example /etc/rancher/k3s/k3s.yaml, or leave it out to provision no claims")
+	}
 }
 
 func (c Cluster) validateMembers(p *Problems) {

@@ -72,10 +72,12 @@ func TestRefusesBadConfigurations(t *testing.T) {
 			"cluster.kubernetes: has settings and is not enabled: write enabled: true, or remove them",
 		}},
 		{"kubernetes", func(c *config.Config) {
-			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/var/lib/../kubelet", MaxVolumes: -1}
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/var/lib/../kubelet", MaxVolumes: -1, Kubeconfig: "admin.conf"}
 		}, []string{
 			`cluster.kubernetes.kubeletDir: "/var/lib/../kubelet" is not a clean absolute path: write kubelet's --root-dir, for example /var/lib/kubelet`,
 			"cluster.kubernetes.maxVolumes: -1 is negative: write 0 for any number",
+			`cluster.kubernetes.kubeconfig: "admin.conf" is not a clean absolute path: write where each metadata node has the file, ` +
+				"for example /etc/rancher/k3s/k3s.yaml, or leave it out to provision no claims",
 		}},
 		{"kubelet in antlerd's own directory", func(c *config.Config) {
 			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, KubeletDir: "/var/lib/antler/mnt"}

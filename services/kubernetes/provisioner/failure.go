@@ -1,0 +1,59 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// Reasons of events about what did not work.
+const (
+	reasonProvision = "ProvisioningFailed"
+	reasonDelete    = "VolumeFailedDelete"
+	reasonExpand    = "VolumeResizeFailed"
+)
+
+// failure is an error with another reason than its queue's.
+type failure struct {
+	reason string
+	err    error
+}
+
+func (f failure) Error() string { return f.err.Error() }
+
+func (f failure) Unwrap() error { return f.err }
+
+// both returns err, which is not nil, with what else went wrong if anything did.
+func both(err, then error) error {
+	if then == nil {
+		return err
+	}
+
+	return fmt.Errorf("%w (and then: %w)", err, then)
+}
+
+func described(err error, doing, what string) error {
+	if err == nil {
+		return nil
+	}
+
+	return fmt.Errorf("%s %s: %w", doing, what, err)
+}
+
+// text is an error as people should read it: of a call's the message alone.
+func text(err error) string {
+	if s, is := status.FromError(err); is {
+		return s.Message()
+	}
+
+	return err.Error()
+}
+
+// passing reports whether an error is no news to anybody: somebody else has
+// changed the object, or this node's time is over.
+func passing(err error) bool {
+	return apierrors.IsConflict(err) || errors.Is(err, context.Canceled)
+}
