@@ -106,11 +106,10 @@ func (r *run) bothReplicasLost() {
 	})
 }
 
-// bestSource waits until every node has told what it has.
+// bestSource is what a person would pick who waits until every node has told what
+// it has.
 func (r *run) bestSource() *antlerv1.MetadataSource {
-	reply, err := antlerv1.NewMetadataServiceClient(r.dial()).ListSources(r.ctx, &antlerv1.ListSourcesRequest{})
-	require.NoError(r, err)
-	require.Empty(r, reply.GetSilent())
+	reply := r.sources()
 
 	for _, s := range reply.GetSources() {
 		r.cluster.Say("source %s: version %d, lacks %d: %s", s.GetName(), s.GetVersion(), s.GetLostChanges(), s.GetProblem())
@@ -121,6 +120,26 @@ func (r *run) bestSource() *antlerv1.MetadataSource {
 	require.NotZero(r, best.GetVersion())
 
 	return best
+}
+
+// sources asks until no node is silent any more: they may have just come back.
+func (r *run) sources() *antlerv1.ListSourcesResponse {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	client := antlerv1.NewMetadataServiceClient(r.dial())
+
+	for {
+		reply, err := client.ListSources(ctx, &antlerv1.ListSourcesRequest{})
+		require.NoError(r, err)
+
+		if len(reply.GetSilent()) == 0 {
+			return reply
+		}
+
+		r.cluster.Say("sources: %v are silent", reply.GetSilent())
+		r.pass(time.Second)
+	}
 }
 
 func (r *run) restore(request *antlerv1.RestoreRequest) (last *antlerv1.RestoreResponse) {

@@ -67,7 +67,8 @@ func (p *peers) to(node string) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
-			MinConnectTimeout: time.Second,
+			// Two small machines that are busy booting take seconds for a TLS handshake.
+			MinConnectTimeout: 5 * time.Second,
 		}),
 	}, p.options...)
 
