@@ -207,6 +207,8 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 		return err
 	}
 
+	var why error
+
 	for {
 		err := a.drbd.Primary(ctx)
 		if err == nil {
@@ -226,9 +228,15 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 			return nil
 		}
 
+		// The last attempt is killed when the time is up: the kernel's reason is
+		// that of the one before.
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
+
 		select {
 		case <-ctx.Done():
-			return explain(err)
+			return explain(why)
 		case <-patience.C:
 			part = true
 		case <-time.After(promoteRetry):
