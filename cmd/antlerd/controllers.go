@@ -39,6 +39,10 @@ func (d *antlerd) newRuntime() (*runtime.Runtime, error) {
 	list := append(d.everywhere(), d.storage()...)
 	if d.config.Self().Has(config.RoleMetadata) {
 		list = append(list, d.serving()...)
+
+		if d.config.Cluster.Metadata.Backup.Enabled() {
+			list = append(list, d.backups())
+		}
 	}
 
 	for _, c := range list {
@@ -140,6 +144,16 @@ func (d *antlerd) serving() []controller.Controller {
 			Runner: replication.Programs{}, Events: d.events,
 		},
 		&volume.PurgeController{Store: d.newStore(), Events: d.events},
+	}
+}
+
+// backups makes copies of the metadata while this node serves.
+func (d *antlerd) backups() controller.Controller {
+	settings := d.config.Cluster.Metadata.Backup
+
+	return &metadata.BackupController{
+		Backups: metadata.HostBackups{Config: settings, Places: d.places(), Master: &localMaster{}, Now: time.Now},
+		Every:   settings.Every, Events: d.events, Now: time.Now,
 	}
 }
 
@@ -266,6 +280,10 @@ func nodeAddresses(cluster config.Cluster) []netip.Addr {
 	}
 
 	return out
+}
+
+func (d *antlerd) places() files.Places {
+	return metadata.HostPlaces(d.config.Node.Name, d.config.Cluster.Metadata.Backup)
 }
 
 // hostMetadata is what this node keeps of the metadata.

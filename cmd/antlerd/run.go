@@ -166,7 +166,7 @@ func (d *antlerd) newServer() (*server.Server, error) {
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
-		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{metadata.HostPlaces(d.config.Node.Name)}, StagePath: metadata.StagePath,
+		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{d.places()}, StagePath: metadata.StagePath,
 		Volumes: d.newStore(),
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)

@@ -15,11 +15,17 @@ import (
 const StagePath = config.StateDir + "/restore"
 
 // HostPlaces are the places of this node that may hold metadata.
-func HostPlaces(node string) files.Places {
-	return files.Places{
+func HostPlaces(node string, backup config.Backup) files.Places {
+	places := files.Places{
 		Node: node, Data: DataPath, SavedIn: config.MetadataPath,
-		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: filepath.Join(config.StateDir, "backups"),
+		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: []string{config.DefaultBackupDir},
 	}
+
+	if dir := backup.Dir(); dir != config.DefaultBackupDir {
+		places.Backups = append(places.Backups, dir)
+	}
+
+	return places
 }
 
 // Install implements Disk.

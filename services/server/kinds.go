@@ -49,6 +49,8 @@ func Kinds() []KindInfo {
 		{"metadata.master-stopped", "mfsmaster has ended"},
 		{"metadata.master-killed", "mfsmaster was killed"},
 		{"metadata.failed", "this node cannot serve"},
+		{"metadata.backed-up", "a backup of the metadata was made, as configured"},
+		{"metadata.backup-failed", "a backup of the metadata could not be made"},
 
 		{"address.added", "the floating address is on an interface"},
 		{"address.announced", "the neighbours were told where the floating address is"},

@@ -55,6 +55,14 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"n3 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
 		}},
+		{"the first backup failed", func(s *snapshot) { s.backup.Error = "the disk is full" }, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"no backup of the metadata is being made on n1: the disk is full", "there is none on this node yet; it is tried again by itself within minutes"},
+		}},
+		{"a later backup failed", func(s *snapshot) {
+			s.backup.Error, s.backup.Last = "the disk is full", testTime().Add(-time.Hour)
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"no backup of the metadata is being made on n1: the disk is full", "the last one there is of 2026-03-01T11:00:00Z; it is tried again by itself within minutes"},
+		}},
 		{"resynchronising", func(s *snapshot) {
 			s.authority.UpToDate = []string{"n1"}
 			s.change("n2", func(r *authority.NodeReportSpec) {

@@ -35,6 +35,8 @@ type snapshot struct {
 	// stores and modules are this node's own.
 	stores  map[string]moosefs.ChunkStoreStatusSpec
 	modules map[string]node.ModuleStatusSpec
+	// backup is what has come of this node's backups.
+	backup metadata.BackupStatusSpec
 	// since when this node's master answers in the current epoch; zero when it
 	// doesn't or isn't known.
 	since time.Time
@@ -108,6 +110,15 @@ func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
 
 	if storage != nil {
 		out.storage = *storage.TypedSpec()
+	}
+
+	backup, err := specOf[*metadata.BackupStatus](ctx, s.options.State, metadata.BackupStatusID)
+	if err != nil {
+		return err
+	}
+
+	if backup != nil {
+		out.backup = *backup.TypedSpec()
 	}
 
 	stores, err := safe.StateListAll[*moosefs.ChunkStoreStatus](ctx, s.options.State)

@@ -19,24 +19,34 @@ type Places struct {
 	// mounted. SavedIn is where restores put aside what was there before, in
 	// directories beginning with "saved-".
 	Data, SavedIn string
-	// Metalogger is the metalogger's directory. Backups is where a person puts
-	// directories that "antlerctl metadata backup" made.
-	Metalogger, Backups string
+	// Metalogger is the metalogger's directory.
+	Metalogger string
+	// Backups are where a person puts directories that "antlerctl metadata backup"
+	// made, and where antlerd puts its own (Backups).
+	Backups []string
 }
 
 // savedPrefix of the directories that a restore puts aside.
 const savedPrefix = "saved-"
 
+// backupPrefix of a source that is a backup, kindReplica the one that serves.
+const (
+	backupPrefix = "backup-"
+	kindReplica  = "replica"
+)
+
 // Sources are all places of this node that exist, with what is in them.
 func (p Places) Sources() []Source {
-	dirs := [][2]string{{"replica", p.Data}, {"metalogger", p.Metalogger}}
+	dirs := [][2]string{{kindReplica, p.Data}, {"metalogger", p.Metalogger}}
 
 	for _, dir := range below(p.SavedIn, savedPrefix) {
 		dirs = append(dirs, [2]string{filepath.Base(dir), dir})
 	}
 
-	for _, dir := range below(p.Backups, "") {
-		dirs = append(dirs, [2]string{"backup-" + filepath.Base(dir), dir})
+	for _, backups := range p.Backups {
+		for _, dir := range below(backups, "") {
+			dirs = append(dirs, [2]string{backupPrefix + filepath.Base(dir), dir})
+		}
 	}
 
 	var sources []Source
@@ -58,13 +68,14 @@ func (p Places) Sources() []Source {
 	return sources
 }
 
-// below are the directories in dir whose names begin with prefix, in order.
+// below are the directories in dir whose names begin with prefix, in order, but
+// for those that are being made or removed.
 func below(dir, prefix string) []string {
 	var found []string
 
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) && !strings.HasPrefix(entry.Name(), ".") {
 			found = append(found, filepath.Join(dir, entry.Name()))
 		}
 	}

@@ -1,0 +1,218 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Backups are the copies that a node makes of what it serves, each in a directory
+// of its own below Dir, called TIME-NODE. Others may keep theirs beside them.
+type Backups struct {
+	Dir string
+	// Places of the node that makes them.
+	Places Places
+}
+
+// backupTime is the part of a backup's name that says when it was made, in UTC.
+const backupTime = "20060102T150405Z"
+
+// unfinished is where a backup is gathered, and from where one is removed. It
+// begins with a dot: it is no source.
+func (b Backups) unfinished() string { return filepath.Join(b.Dir, ".unfinished-"+b.Places.Node) }
+
+// made returns this node's backups, the newest first.
+func (b Backups) made() ([]string, error) {
+	entries, err := os.ReadDir(b.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	var names []string
+
+	for _, entry := range entries {
+		if _, ours := b.timeOf(entry.Name()); ours && entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+
+	slices.Sort(names)
+	slices.Reverse(names)
+
+	return names, nil
+}
+
+// timeOf a backup of this node. Anything else is not touched.
+func (b Backups) timeOf(name string) (time.Time, bool) {
+	text, ours := strings.CutSuffix(name, "-"+b.Places.Node)
+	if !ours {
+		return time.Time{}, false
+	}
+
+	at, err := time.Parse(backupTime, text)
+
+	return at, err == nil
+}
+
+// Newest says when the last backup was made; zero if there is none.
+func (b Backups) Newest() (time.Time, error) {
+	names, err := b.made()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look for backups of the metadata: %w", err)
+	}
+
+	if len(names) == 0 {
+		return time.Time{}, nil
+	}
+
+	at, _ := b.timeOf(names[0])
+
+	return at, nil
+}
+
+// Make a backup of what the replica on this node holds. It must reach the version.
+//
+// When ctx ends nothing of the replica is held open any longer, so that it can be
+// unmounted, even if Dir hangs: only then does this wait for Dir.
+func (b Backups) Make(ctx context.Context, now time.Time, version uint64) (Source, error) {
+	source, err := b.make(ctx, now, version)
+	if err != nil {
+		return source, fmt.Errorf("back up the metadata to %s: %w", b.Dir, err)
+	}
+
+	return source, nil
+}
+
+func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Source, error) {
+	// It is not made here: it may be the mount point of what isn't mounted.
+	_, err := os.ReadDir(b.Dir)
+	if err != nil {
+		return Source{}, err
+	}
+
+	path := filepath.Join(b.Dir, now.UTC().Format(backupTime)+"-"+b.Places.Node)
+
+	_, err = os.Lstat(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return Source{}, fmt.Errorf("%s is there already", path)
+	}
+
+	source, err := b.gather(ctx)
+
+	switch {
+	case err != nil:
+	case source.Problem != "":
+		err = errors.New(source.Problem)
+	case source.Version < version:
+		err = fmt.Errorf("it reaches version %d, and version %d was served before it began", source.Version, version)
+	default:
+		err = os.Rename(b.unfinished(), path)
+	}
+
+	if err != nil {
+		return Source{}, errors.Join(err, os.RemoveAll(b.unfinished()))
+	}
+
+	source.Name, source.Path = b.Places.Node+"/"+backupPrefix+filepath.Base(path), path
+
+	return source, syncDirectory(b.Dir)
+}
+
+// piece of a file.
+type piece struct {
+	file  string
+	chunk []byte
+}
+
+// gather copies the replica's files. Reading and writing go on beside each other:
+// see Make.
+func (b Backups) gather(ctx context.Context) (Source, error) {
+	pieces, stopped := make(chan piece), make(chan struct{})
+
+	var (
+		source   Source
+		writeErr error
+	)
+
+	go func() {
+		defer close(stopped)
+
+		source, writeErr = b.write(pieces)
+	}()
+
+	readErr := b.Places.Fetch(b.Places.Node+"/"+kindReplica, func(file string, chunk []byte) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+
+		select {
+		case pieces <- piece{file, slices.Clone(chunk)}:
+			return nil
+		case <-stopped:
+			return errNotWritten
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+
+	close(pieces)
+	<-stopped
+
+	// What wasn't read is missing to the writer: that is no reason of its own.
+	if readErr != nil && !errors.Is(readErr, errNotWritten) {
+		return source, readErr
+	}
+
+	return source, writeErr
+}
+
+// errNotWritten ends the reading when there is nobody to write.
+var errNotWritten = errors.New("it can't be written")
+
+// write stages the pieces, and ends early where that can't be.
+func (b Backups) write(pieces <-chan piece) (Source, error) {
+	stage, err := NewStage(b.unfinished())
+	if err != nil {
+		return Source{}, err
+	}
+
+	for p := range pieces {
+		err = stage.Add(p.file, p.chunk)
+		if err != nil {
+			return Source{}, errors.Join(err, stage.finish())
+		}
+	}
+
+	return stage.Close()
+}
+
+// Prune removes all but the newest of this node's backups, as many as keep.
+func (b Backups) Prune(keep int) error {
+	names, err := b.made()
+	if err != nil {
+		return fmt.Errorf("remove old backups of the metadata: %w", err)
+	}
+
+	for _, name := range names[min(max(keep, 1), len(names)):] {
+		// What is half removed must not pass for a backup.
+		err = os.RemoveAll(b.unfinished())
+		if err == nil {
+			err = os.Rename(filepath.Join(b.Dir, name), b.unfinished())
+		}
+
+		if err == nil {
+			err = os.RemoveAll(b.unfinished())
+		}
+
+		if err != nil {
+			return fmt.Errorf("remove the old backup %s of the metadata: %w", name, err)
+		}
+	}
+
+	return nil
+}
