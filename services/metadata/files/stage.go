@@ -26,7 +26,7 @@ func NewStage(dir string) (*Stage, error) {
 	}
 
 	if err != nil {
-		return nil, fmt.Errorf("prepare the restore: %w", err)
+		return nil, fmt.Errorf("stage metadata: %w", err)
 	}
 
 	return &Stage{dir: dir}, nil
