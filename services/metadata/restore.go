@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"antler/services/containers"
 	"antler/services/metadata/files"
@@ -26,6 +27,14 @@ func HostPlaces(node string, backup config.Backup) files.Places {
 	}
 
 	return places
+}
+
+// HostAside saves the metadata of this node's replica where it can't be mounted.
+func HostAside(node, device string) *Aside {
+	return &Aside{
+		Device: device, Data: strings.TrimPrefix(DataPath, config.MetadataPath),
+		Scratch: filepath.Join(config.StateDir, "aside"), Backups: config.DefaultBackupDir, Node: node,
+	}
 }
 
 // Install implements Disk.
