@@ -126,7 +126,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&replication.SpecController{},
 		&replication.ReplicaController{
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
-			Fencer: d.authority, Events: d.events, Timing: d.timing,
+			Fencer: d.authority, Saver: d.aside, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
 			Module: d.drbd,
 		},
@@ -287,7 +287,14 @@ func (d *antlerd) places() files.Places {
 }
 
 // hostMetadata is what this node keeps of the metadata.
-type hostMetadata struct{ files.Places }
+type hostMetadata struct {
+	files.Places
+
+	aside *metadata.Aside
+}
+
+// SaveAside implements server.Metadata.
+func (m hostMetadata) SaveAside(ctx context.Context) (files.Source, error) { return m.aside.Save(ctx) }
 
 // Save implements server.Metadata.
 func (hostMetadata) Save(ctx context.Context) error { return (&localMaster{}).Save(ctx) }

@@ -28,6 +28,9 @@ type Metadata interface {
 	Fetch(name string, each func(file string, chunk []byte) error) error
 	// Save has the master on this node save all it has.
 	Save(ctx context.Context) error
+	// SaveAside copies what the replica on this node holds, while it is mounted
+	// nowhere, to another place of this node.
+	SaveAside(ctx context.Context) (files.Source, error)
 }
 
 type metadataService struct {

@@ -23,7 +23,12 @@ type fakeMetadata struct {
 	files.Places
 
 	saved int
+	// aside is what the replica that is mounted nowhere holds.
+	aside    files.Source
+	asideErr error
 }
+
+func (f *fakeMetadata) SaveAside(context.Context) (files.Source, error) { return f.aside, f.asideErr }
 
 func (f *fakeMetadata) Save(context.Context) error {
 	f.saved++
