@@ -106,20 +106,12 @@ func (a *Aside) keep(data string) (files.Source, error) {
 
 	unfinished := filepath.Join(a.Backups, ".split-brain")
 
-	stage, err := files.NewStage(unfinished)
+	source, err := files.Places{Node: a.Node, Data: data}.CopyReplica(unfinished)
 	if err != nil {
+		// What stays is removed by the next attempt.
+		_ = os.RemoveAll(unfinished)
+
 		return files.Source{}, err
-	}
-
-	err = files.Places{Node: a.Node, Data: data}.Fetch(a.Node+"/replica", stage.Add)
-
-	source, closeErr := stage.Close()
-	if err == nil {
-		err = closeErr
-	}
-
-	if err != nil {
-		return files.Source{}, errors.Join(err, os.RemoveAll(unfinished))
 	}
 
 	name := fmt.Sprintf("split-brain-%016x-%d", source.ID, source.Version)

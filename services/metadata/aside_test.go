@@ -10,8 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"antler/services/metadata/files"
 )
 
 // replicaDisk makes a file system with metadata up to the version in a file, marked
@@ -34,12 +37,19 @@ func replicaDisk(t *testing.T, version uint64) string {
 
 	require.NoError(t, os.WriteFile(filepath.Join(data, "changelog.0.mfs"), []byte(changes.String()), 0o600))
 
+	for _, name := range []string{"metadata.mfs", "changelog.0.mfs"} {
+		require.NoError(t, os.Chtimes(filepath.Join(data, name), lastChange(), lastChange()))
+	}
+
 	disk := filepath.Join(t.TempDir(), "disk")
 	run(t, "mke2fs", "-q", "-t", "ext4", "-d", root, disk, "32M")
 	run(t, "debugfs", "-w", "-R", "feature needs_recovery", disk)
 
 	return disk
 }
+
+// lastChange is when the metadata on it was last written to.
+func lastChange() time.Time { return time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC) }
 
 func run(t *testing.T, command ...string) {
 	t.Helper()
@@ -75,6 +85,11 @@ func TestAsideSavesWhatIsOnADisk(t *testing.T) {
 		require.Equal(t, "n1/backup-split-brain-0000000000000007-21", source.Name)
 		require.FileExists(t, filepath.Join(source.Path, "metadata.mfs.back"))
 		require.NoDirExists(t, a.Scratch)
+		require.Equal(t, lastChange(), source.Time.UTC())
+
+		saved, err := files.ReadSource(source.Path)
+		require.NoError(t, err)
+		require.Equal(t, lastChange(), saved.Time.UTC(), "how old it is is seen in the copy, too")
 
 		entries, err := os.ReadDir(a.Backups)
 		require.NoError(t, err)

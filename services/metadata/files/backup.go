@@ -102,7 +102,15 @@ func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Sourc
 		return Source{}, fmt.Errorf("%s is there already", path)
 	}
 
+	original, err := ReadSource(b.Places.Data)
+	if err != nil {
+		return Source{}, err
+	}
+
 	source, err := b.gather(ctx)
+	if err == nil {
+		source.Time, err = original.Time, date(b.unfinished(), original.Time)
+	}
 
 	switch {
 	case err != nil:
@@ -115,7 +123,10 @@ func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Sourc
 	}
 
 	if err != nil {
-		return Source{}, errors.Join(err, os.RemoveAll(b.unfinished()))
+		// What stays is removed by the next attempt.
+		_ = os.RemoveAll(b.unfinished())
+
+		return Source{}, err
 	}
 
 	source.Name, source.Path = b.Places.Node+"/"+backupPrefix+filepath.Base(path), path
