@@ -94,11 +94,11 @@ func (a *Aside) save(ctx context.Context) (files.Source, error) {
 		return files.Source{}, err
 	}
 
-	return a.keep(filepath.Join(a.Scratch, filepath.Base(a.Data)))
+	return a.keep(ctx, filepath.Join(a.Scratch, filepath.Base(a.Data)))
 }
 
 // keep puts what a restore needs among the backups.
-func (a *Aside) keep(data string) (files.Source, error) {
+func (a *Aside) keep(ctx context.Context, data string) (files.Source, error) {
 	err := os.MkdirAll(a.Backups, 0o700)
 	if err != nil {
 		return files.Source{}, err
@@ -106,7 +106,7 @@ func (a *Aside) keep(data string) (files.Source, error) {
 
 	unfinished := filepath.Join(a.Backups, ".split-brain")
 
-	source, err := files.Places{Node: a.Node, Data: data}.CopyReplica(unfinished)
+	source, err := files.Places{Node: a.Node, Data: data}.CopyReplica(ctx, unfinished)
 	if err != nil {
 		// What stays is removed by the next attempt.
 		_ = os.RemoveAll(unfinished)

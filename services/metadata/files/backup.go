@@ -77,8 +77,8 @@ func (b Backups) Newest() (time.Time, error) {
 
 // Make a backup of what the replica on this node holds. It must reach the version.
 //
-// When ctx ends nothing of the replica is held open any longer, so that it can be
-// unmounted, even if Dir hangs: only then does this wait for Dir.
+// While it writes to Dir, which may hang, nothing of the replica is open (readFile),
+// so that this can be unmounted.
 func (b Backups) Make(ctx context.Context, now time.Time, version uint64) (Source, error) {
 	source, err := b.make(ctx, now, version)
 	if err != nil {
@@ -102,15 +102,7 @@ func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Sourc
 		return Source{}, fmt.Errorf("%s is there already", path)
 	}
 
-	original, err := ReadSource(b.Places.Data)
-	if err != nil {
-		return Source{}, err
-	}
-
-	source, err := b.gather(ctx)
-	if err == nil {
-		source.Time, err = original.Time, date(b.unfinished(), original.Time)
-	}
+	source, err := b.Places.CopyReplica(ctx, b.unfinished())
 
 	switch {
 	case err != nil:
@@ -132,74 +124,6 @@ func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Sourc
 	source.Name, source.Path = b.Places.Node+"/"+backupPrefix+filepath.Base(path), path
 
 	return source, syncDirectory(b.Dir)
-}
-
-// piece of a file.
-type piece struct {
-	file  string
-	chunk []byte
-}
-
-// gather copies the replica's files. Reading and writing go on beside each other:
-// see Make.
-func (b Backups) gather(ctx context.Context) (Source, error) {
-	pieces, stopped := make(chan piece), make(chan struct{})
-
-	var (
-		source   Source
-		writeErr error
-	)
-
-	go func() {
-		defer close(stopped)
-
-		source, writeErr = b.write(pieces)
-	}()
-
-	readErr := b.Places.Fetch(b.Places.Node+"/"+kindReplica, func(file string, chunk []byte) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-
-		select {
-		case pieces <- piece{file, slices.Clone(chunk)}:
-			return nil
-		case <-stopped:
-			return errNotWritten
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-
-	close(pieces)
-	<-stopped
-
-	// What wasn't read is missing to the writer: that is no reason of its own.
-	if readErr != nil && !errors.Is(readErr, errNotWritten) {
-		return source, readErr
-	}
-
-	return source, writeErr
-}
-
-// errNotWritten ends the reading when there is nobody to write.
-var errNotWritten = errors.New("it can't be written")
-
-// write stages the pieces, and ends early where that can't be.
-func (b Backups) write(pieces <-chan piece) (Source, error) {
-	stage, err := NewStage(b.unfinished())
-	if err != nil {
-		return Source{}, err
-	}
-
-	for p := range pieces {
-		err = stage.Add(p.file, p.chunk)
-		if err != nil {
-			return Source{}, errors.Join(err, stage.finish())
-		}
-	}
-
-	return stage.Close()
 }
 
 // Prune removes all but the newest of this node's backups, as many as keep.

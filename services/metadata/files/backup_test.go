@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +98,37 @@ func TestABackupEndsWithItsContext(t *testing.T) {
 	_, err := b.Make(ctx, at(12), 21)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, below(b.Dir, ""))
+}
+
+// Nothing is open while what was read is being handed on, and another file under
+// the same name is noticed.
+func TestFetchHoldsNothingOpen(t *testing.T) {
+	b := servingNode(t)
+	path := filepath.Join(b.Places.Data, "metadata.mfs")
+	require.NoError(t, os.WriteFile(path, []byte(metadataFile(10, 7)[:24]+strings.Repeat("x", 3*chunkSize)+eofMark), 0o600))
+
+	seen := 0
+
+	err := b.Places.Fetch("n1/replica", func(string, []byte) error {
+		seen++
+
+		open, err := filepath.Glob("/proc/self/fd/*")
+		require.NoError(t, err)
+
+		for _, fd := range open {
+			target, _ := os.Readlink(fd)
+			require.NotEqual(t, path, target)
+		}
+
+		if seen == 2 {
+			require.NoError(t, os.WriteFile(path+".new", []byte(metadataFile(12, 7)), 0o600))
+			require.NoError(t, os.Rename(path+".new", path))
+		}
+
+		return nil
+	})
+	require.ErrorContains(t, err, "was replaced while it was being read")
+	require.Equal(t, 2, seen)
 }
 
 func TestPruneRemovesTheOldestOfThisNodeOnly(t *testing.T) {

@@ -134,32 +134,54 @@ func (s *Source) fetchBase(each func(file string, chunk []byte) error) error {
 	return readFile(s.base, name, each)
 }
 
+// readFile hands on a file. It is not open while each works, however long that
+// takes: a file system on which one is open can't be unmounted.
 func readFile(path, name string, each func(file string, chunk []byte) error) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+	var first os.FileInfo
 
 	buffer := make([]byte, chunkSize)
 
-	for {
-		n, err := file.Read(buffer)
-		if n > 0 {
-			sendErr := each(name, buffer[:n])
-			if sendErr != nil {
-				return sendErr
-			}
+	for at := int64(0); ; {
+		n, info, err := readPiece(path, buffer, at)
+		if err != nil {
+			return err
 		}
 
-		if errors.Is(err, io.EOF) {
+		if first != nil && !os.SameFile(first, info) {
+			return fmt.Errorf("%s was replaced while it was being read: try again", path)
+		}
+
+		if n == 0 {
 			return nil
 		}
 
+		first, at = info, at+int64(n)
+
+		err = each(name, buffer[:n])
 		if err != nil {
 			return err
 		}
 	}
+}
+
+func readPiece(path string, buffer []byte, at int64) (int, os.FileInfo, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer file.Close()
+
+	info, err := file.Stat()
+	if err != nil {
+		return 0, nil, err
+	}
+
+	n, err := file.ReadAt(buffer, at)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+
+	return n, info, err
 }
 
 // NodeOf is the node on which the source is: the part before the slash.

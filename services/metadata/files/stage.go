@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,7 +124,7 @@ func date(dir string, when time.Time) error {
 }
 
 // CopyReplica stages what a replica of the node holds, as old as it is.
-func (p Places) CopyReplica(dir string) (Source, error) {
+func (p Places) CopyReplica(ctx context.Context, dir string) (Source, error) {
 	stage, err := NewStage(dir)
 	if err != nil {
 		return Source{}, err
@@ -134,7 +135,9 @@ func (p Places) CopyReplica(dir string) (Source, error) {
 		return Source{}, err
 	}
 
-	err = p.Fetch(p.Node+"/"+kindReplica, stage.Add)
+	err = p.Fetch(p.Node+"/"+kindReplica, func(file string, chunk []byte) error {
+		return errors.Join(ctx.Err(), stage.Add(file, chunk))
+	})
 
 	source, closeErr := stage.Close()
 	if err == nil {
