@@ -22,7 +22,8 @@ import (
 //     serve without the writes that were acknowledged after the link was cut.
 //  4. A former holder says nothing: each of its commands names its epoch.
 //  5. Only a person breaks 2 (ForceGrant), starts older metadata (AcceptVersion)
-//     or both (Restore), and signs for it.
+//     or both (Restore), and signs for it. Discard breaks none: what is given up
+//     is on a replica that isn't in UpToDate.
 
 // MaxHold is the longest hold the record accepts. It isn't in Timing because
 // all voters must agree on it.
