@@ -89,7 +89,7 @@ test-faults: build image ## Random faults in VMs under load: SEED= chooses the p
 
 .PHONY: test-recovery
 test-recovery: build image ## Lose hardware for good in VMs, and go the ways that docs/recovery.md describes
-	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestHardwareLost' ./qemu-tests/faults/...
+	$(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestHardwareLost' ./qemu-tests/faults/...
 
 .PHONY: test-kubernetes
 test-kubernetes: build image ## The CSI driver against a real MooseFS, in VMs that boot the image: csi-sanity, a power cut under a published volume

@@ -39,6 +39,10 @@ func (d *antlerd) newRuntime() (*runtime.Runtime, error) {
 	list := append(d.everywhere(), d.storage()...)
 	if d.config.Self().Has(config.RoleMetadata) {
 		list = append(append(list, d.serving()...), d.provisioning()...)
+
+		if d.config.Cluster.Metadata.Backup.Enabled() {
+			list = append(list, d.backups())
+		}
 	}
 
 	for _, c := range list {
@@ -122,7 +126,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&replication.SpecController{},
 		&replication.ReplicaController{
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
-			Fencer: d.authority, Events: d.events, Timing: d.timing,
+			Fencer: d.authority, Saver: d.aside, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
 			Module: d.drbd,
 		},
@@ -140,6 +144,16 @@ func (d *antlerd) serving() []controller.Controller {
 			Runner: replication.Programs{}, Events: d.events,
 		},
 		&volume.PurgeController{Store: d.newStore(), Events: d.events},
+	}
+}
+
+// backups makes copies of the metadata while this node serves.
+func (d *antlerd) backups() controller.Controller {
+	settings := d.config.Cluster.Metadata.Backup
+
+	return &metadata.BackupController{
+		Backups: metadata.HostBackups{Config: settings, Places: d.places(), Master: &localMaster{}, Now: time.Now},
+		Every:   settings.Every, Events: d.events, Now: time.Now,
 	}
 }
 
@@ -268,8 +282,19 @@ func nodeAddresses(cluster config.Cluster) []netip.Addr {
 	return out
 }
 
+func (d *antlerd) places() files.Places {
+	return metadata.HostPlaces(d.config.Node.Name, d.config.Cluster.Metadata.Backup)
+}
+
 // hostMetadata is what this node keeps of the metadata.
-type hostMetadata struct{ files.Places }
+type hostMetadata struct {
+	files.Places
+
+	aside *metadata.Aside
+}
+
+// SaveAside implements server.Metadata.
+func (m hostMetadata) SaveAside(ctx context.Context) (files.Source, error) { return m.aside.Save(ctx) }
 
 // Save implements server.Metadata.
 func (hostMetadata) Save(ctx context.Context) error { return (&localMaster{}).Save(ctx) }

@@ -44,6 +44,8 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	// aside saves what a replica holds that is given up.
+	aside *metadata.Aside
 	// drbd is the kernel's.
 	drbd *replication.Module
 	// orphans is nil where no pod can have volumes.
@@ -109,6 +111,7 @@ func run(ctx context.Context, cfg *config.Config) error {
 
 func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
 	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbd: replication.NewModule(replication.ProcDRBD)}
+	d.aside = metadata.HostAside(cfg.Node.Name, cfg.Node.Replica.Device)
 
 	var err error
 
@@ -166,7 +169,7 @@ func (d *antlerd) newServer() (*server.Server, error) {
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,
-		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{metadata.HostPlaces(d.config.Node.Name)}, StagePath: metadata.StagePath,
+		Authority: d.authority, Voters: d.authority, Metadata: hostMetadata{d.places(), d.aside}, StagePath: metadata.StagePath,
 		Volumes: d.newStore(),
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)

@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -18,18 +19,29 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/qemu-tests/lab"
 	"antler/qemu-tests/lab/history"
+	"antler/services/node/config"
 )
 
 // TestHardwareLost takes hardware away for good, and goes the ways that
 // docs/recovery.md describes.
 func TestHardwareLost(t *testing.T) {
-	for name, way := range map[string]func(*run){"node": (*run).nodeReplaced, "replicas": (*run).bothReplicasLost} {
+	backup := config.Backup{Every: time.Minute, Keep: 1}
+
+	for name, way := range map[string]struct {
+		backup config.Backup
+		goes   func(*run)
+	}{
+		"node":     {goes: (*run).nodeReplaced},
+		"replicas": {goes: (*run).bothReplicasLost},
+		"backup":   {backup, (*run).backToABackup},
+		"apart":    {goes: (*run).splitBrain},
+	} {
 		t.Run(name, func(t *testing.T) {
-			r := &run{T: t, ctx: t.Context(), seed: 1, report: &lab.Report{Name: "recovery-" + name}}
+			r := &run{T: t, ctx: t.Context(), seed: 1, backup: way.backup, report: &lab.Report{Name: "recovery-" + name}}
 			defer r.end()
 
 			r.boot()
-			way(r)
+			way.goes(r)
 		})
 	}
 }
@@ -74,28 +86,10 @@ func (r *run) bothReplicasLost() {
 		require.NoError(r, w.Stop(r.ctx))
 	}
 
-	serving := r.roles()[Serving]
-	status, err := r.cluster.Status(r.ctx)
-	require.NoError(r, err)
-
-	before := status.GetServing().GetMetaVersion()
-
-	for _, name := range []string{"n1", "n2"} {
-		r.cluster.PowerCut(r.cluster.Machine(name))
-		require.NoError(r, r.cluster.ReplaceDisk(r.cluster.Machine(name), "replica", lab.ReplicaSize))
-	}
-
-	r.powerOn()
-	r.awaitProblem(serving, "nobody can serve")
+	before := r.loseReplicas()
 
 	source := r.bestSource()
-	last := r.restore(&antlerv1.RestoreRequest{Source: source.GetName()})
-	require.Equal(r, source.GetVersion(), last.GetPlan().GetSource().GetVersion())
-
-	last = r.restore(&antlerv1.RestoreRequest{Source: source.GetName(), LoseAfter: source.GetVersion(), Reason: "a test"})
-	require.True(r, last.GetProgress().GetDone())
-
-	r.awaitSettled()
+	r.restoreFrom(source)
 
 	// The status may be a moment older than the source.
 	missing := max(before, source.GetVersion()) - source.GetVersion()
@@ -106,11 +100,102 @@ func (r *run) bothReplicasLost() {
 	})
 }
 
-// bestSource waits until every node has told what it has.
-func (r *run) bestSource() *antlerv1.MetadataSource {
-	reply, err := antlerv1.NewMetadataServiceClient(r.dial()).ListSources(r.ctx, &antlerv1.ListSourcesRequest{})
+// loseReplicas puts blank disks in the place of both replicas, and returns the
+// version that was served at last.
+func (r *run) loseReplicas() uint64 {
+	serving := r.roles()[Serving]
+	status, err := r.cluster.Status(r.ctx)
 	require.NoError(r, err)
-	require.Empty(r, reply.GetSilent())
+
+	for _, name := range []string{"n1", "n2"} {
+		r.cluster.PowerCut(r.cluster.Machine(name))
+		require.NoError(r, r.cluster.ReplaceDisk(r.cluster.Machine(name), "replica", lab.ReplicaSize))
+	}
+
+	r.powerOn()
+	r.awaitProblem(serving, "nobody can serve")
+
+	return status.GetServing().GetMetaVersion()
+}
+
+// restoreFrom goes the way of a person who has picked a source, and returns what
+// the plan said is given up.
+func (r *run) restoreFrom(source *antlerv1.MetadataSource) []string {
+	last := r.restore(&antlerv1.RestoreRequest{Source: source.GetName()})
+	require.Equal(r, source.GetVersion(), last.GetPlan().GetSource().GetVersion())
+
+	givenUp := last.GetPlan().GetGivenUp()
+
+	last = r.restore(&antlerv1.RestoreRequest{Source: source.GetName(), LoseAfter: source.GetVersion(), Reason: "a test"})
+	require.True(r, last.GetProgress().GetDone())
+
+	r.awaitSettled()
+
+	return givenUp
+}
+
+// backToABackup: the serving node has backed its metadata up on schedule, and both
+// replicas are lost a while later.
+func (r *run) backToABackup() {
+	serving := r.roles()[Serving]
+
+	first := r.awaitBackup(serving, 0)
+	// A directory that can't be written to is a problem, until it can.
+	r.harm(serving, "mount -t tmpfs -o ro none "+config.DefaultBackupDir)
+	r.awaitProblem(serving, "no backup of the metadata is being made on "+serving.Name)
+	r.harm(serving, "umount "+config.DefaultBackupDir)
+	r.awaitSettled()
+
+	second := r.awaitBackup(serving, first.GetVersion())
+	require.NotEqual(r, first.GetName(), second.GetName())
+	r.cluster.Say("%s reaches %d, %s reaches %d", first.GetName(), first.GetVersion(), second.GetName(), second.GetVersion())
+
+	for name, w := range r.working {
+		require.NoError(r, w.AwaitAcknowledged(r.ctx, time.Now(), 20), name)
+		require.NoError(r, w.Stop(r.ctx))
+	}
+
+	before := r.loseReplicas()
+	kept := r.backups(serving)
+	require.Len(r, kept, r.backup.Keep)
+	require.GreaterOrEqual(r, kept[0].GetVersion(), second.GetVersion())
+
+	givenUp := r.restoreFrom(kept[0])
+	require.Contains(r, givenUp[0], fmt.Sprintf("the changes %d to ", kept[0].GetVersion()))
+
+	missing, lost := before-kept[0].GetVersion(), r.lostAfterRestore()
+	require.NotZero(r, lost, "with so much done since the backup")
+	require.LessOrEqual(r, uint64(lost), missing, "more was lost than it said")
+	r.part("BackToABackup", "the cluster comes back with what the last scheduled backup had, and says what is missing", map[string]any{
+		"served": before, "restored": kept[0].GetVersion(), "said_missing": missing, "lost_operations": lost,
+	})
+}
+
+// awaitBackup waits for one of the machine that reaches further than the version.
+func (r *run) awaitBackup(m *lab.Machine, version uint64) *antlerv1.MetadataSource {
+	for began := time.Now(); time.Since(began) < bootTime; r.pass(5 * time.Second) {
+		found := r.backups(m)
+		if len(found) > 0 && found[0].GetVersion() > version {
+			return found[0]
+		}
+	}
+
+	r.Fatalf("%s makes no backup", m.Name)
+
+	return nil
+}
+
+// backups of the machine, the best first.
+func (r *run) backups(m *lab.Machine) []*antlerv1.MetadataSource {
+	return slices.DeleteFunc(r.sources().GetSources(), func(s *antlerv1.MetadataSource) bool {
+		return !strings.HasPrefix(s.GetName(), m.Name+"/backup-")
+	})
+}
+
+// bestSource is what a person would pick who waits until every node has told what
+// it has.
+func (r *run) bestSource() *antlerv1.MetadataSource {
+	reply := r.sources()
 
 	for _, s := range reply.GetSources() {
 		r.cluster.Say("source %s: version %d, lacks %d: %s", s.GetName(), s.GetVersion(), s.GetLostChanges(), s.GetProblem())
@@ -121,6 +206,26 @@ func (r *run) bestSource() *antlerv1.MetadataSource {
 	require.NotZero(r, best.GetVersion())
 
 	return best
+}
+
+// sources asks until no node is silent any more: they may have just come back.
+func (r *run) sources() *antlerv1.ListSourcesResponse {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	client := antlerv1.NewMetadataServiceClient(r.dial())
+
+	for {
+		reply, err := client.ListSources(ctx, &antlerv1.ListSourcesRequest{})
+		require.NoError(r, err)
+
+		if len(reply.GetSilent()) == 0 {
+			return reply
+		}
+
+		r.cluster.Say("sources: %v are silent", reply.GetSilent())
+		r.pass(time.Second)
+	}
 }
 
 func (r *run) restore(request *antlerv1.RestoreRequest) (last *antlerv1.RestoreResponse) {

@@ -12,14 +12,17 @@ import (
 
 	"antler/qemu-tests/lab"
 	"antler/qemu-tests/lab/history"
+	"antler/services/node/config"
 )
 
 // run is one sequence of faults on one cluster.
 type run struct {
 	*testing.T
 
-	ctx     context.Context
-	seed    uint64
+	ctx  context.Context
+	seed uint64
+	// backup of the metadata; none if it is empty.
+	backup  config.Backup
 	cluster *lab.Booted
 	report  *lab.Report
 	began   time.Time

@@ -80,7 +80,7 @@ func (r *run) boot() {
 	require.NoError(r, err)
 
 	booted, err := lab.Boot(ctx, lab.Options{
-		Dir: root + "lab/faults", Image: image, Agent: root + "lab/agent", Seed: r.seed, Progress: os.Stdout,
+		Dir: root + "lab/faults", Image: image, Agent: root + "lab/agent", Seed: r.seed, Backup: r.backup, Progress: os.Stdout,
 	})
 	if booted != nil {
 		r.cluster = booted

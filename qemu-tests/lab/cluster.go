@@ -30,6 +30,8 @@ type Options struct {
 	Programs []string
 	// Durability of the cluster's metadata; the default if it is empty.
 	Durability config.Durability
+	// Backup of the cluster's metadata; off if it is empty.
+	Backup config.Backup
 	// Kubernetes is the cluster's setting; off if it is empty.
 	Kubernetes config.Kubernetes
 	// Seed of the workloads and of the switch's losses.

@@ -57,6 +57,7 @@ func clusterFile(options Options) *gen.ClusterFile {
 	file := &gen.ClusterFile{
 		Name:       "lab",
 		Storage:    gen.Storage{Durability: options.Durability},
+		Metadata:   config.Metadata{Backup: options.Backup},
 		Kubernetes: options.Kubernetes,
 		Floating: []netip.Prefix{
 			netip.MustParsePrefix(Floating + "/24"), netip.MustParsePrefix("fd77::10/64"),

@@ -21,7 +21,7 @@ type Kind string
 // The kinds of commands and who says them: the leader (Consent, Grant,
 // ClearTarget), the holder about itself and its peer (Formatted, Release, Hold,
 // Outdate, MarkUpToDate, RecordVersion), or a person (SetTarget, ForceGrant,
-// AcceptVersion, Restore, ReplaceStore).
+// AcceptVersion, Restore, ReplaceStore, Discard).
 const (
 	KindConsent       Kind = "consent"
 	KindFormatted     Kind = "formatted"
@@ -37,6 +37,7 @@ const (
 	KindForceGrant    Kind = "force-grant"
 	KindRestore       Kind = "restore"
 	KindReplaceStore  Kind = "replace-store"
+	KindDiscard       Kind = "discard"
 )
 
 // Command is one entry of the log. Which fields a kind uses is said where it is

@@ -48,6 +48,7 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 	}
 
 	add(leads && is.Target != "" && is.Target != was.Target, "authority.switchover", "%s is asked to hand over to %s", is.Holder, is.Target)
+	add(leads && is.Discard != "" && is.Discard != was.Discard, "authority.discard", "what only %s has is given up for what %s serves", is.Discard, is.Holder)
 	add(leads && forced(is) > forced(was), "authority.failover", "epoch %d was forced on %s", is.Epoch, is.Holder)
 
 	return out

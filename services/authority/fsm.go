@@ -22,7 +22,8 @@ import (
 //     serve without the writes that were acknowledged after the link was cut.
 //  4. A former holder says nothing: each of its commands names its epoch.
 //  5. Only a person breaks 2 (ForceGrant), starts older metadata (AcceptVersion)
-//     or both (Restore), and signs for it.
+//     or both (Restore), and signs for it. Discard breaks none: what is given up
+//     is on a replica that isn't in UpToDate.
 
 // MaxHold is the longest hold the record accepts. It isn't in Timing because
 // all voters must agree on it.
@@ -73,6 +74,8 @@ func (s *State) apply(c Command) error {
 		return s.forceGrant(c)
 	case KindRestore:
 		return s.restore(c)
+	case KindDiscard:
+		return s.discard(c)
 	case KindReplaceStore:
 		// Only a record of who decided it: who votes is Raft's own configuration.
 		return s.sign(c)
@@ -198,6 +201,11 @@ func (s *State) markUpToDate(c Command) error {
 	}
 
 	s.Observed = with(s.Observed, c.Peer, c.Seq)
+
+	if s.Discard == c.Peer {
+		s.Discard = ""
+	}
+
 	s.UpToDate = slices.Compact(slices.Sorted(slices.Values(append(s.UpToDate, c.Peer))))
 
 	return nil
@@ -307,6 +315,32 @@ func (s *State) restore(c Command) error {
 	}
 
 	s.Phase, s.MetaVersion, s.MetadataID = PhaseForming, c.MetaVersion, c.MetadataID
+
+	return nil
+}
+
+// discard is a person's word that what only this replica has is given up, while
+// another node serves: it is to be filled from that one. The word is good for
+// this epoch only, in which the node can't write anything new that is its own.
+func (s *State) discard(c Command) error {
+	switch {
+	case c.Epoch != s.Epoch:
+		return s.stale(c)
+	case !s.IsReplica(c.Node):
+		return reject(ErrNotReplica, "discard what %s has: it holds no replica; replicas are on %q", c.Node, s.Replicas)
+	case s.Holder == "":
+		return reject(ErrNotHolder, "discard what %s has: nobody holds epoch %d, so there is nothing to fill it from", c.Node, s.Epoch)
+	case c.Node == s.LastHolder || c.Node == s.Holder:
+		return reject(ErrHolder, "discard what %s has: it holds epoch %d", c.Node, s.Epoch)
+	case s.IsUpToDate(c.Node):
+		return reject(ErrUpToDate, "discard what %s has: it has every acknowledged write", c.Node)
+	}
+
+	if err := s.sign(c); err != nil {
+		return err
+	}
+
+	s.Discard = c.Node
 
 	return nil
 }

@@ -55,7 +55,7 @@ func (s *State) stale(c Command) error {
 // earlier epochs is rejected for its epoch.
 func (s *State) begin(c Command) {
 	s.Epoch, s.Holder, s.LastHolder = c.Epoch, c.Node, c.Node
-	s.Target, s.HoldMS, s.HoldSeq, s.Observed = "", 0, 0, nil
+	s.Target, s.HoldMS, s.HoldSeq, s.Observed, s.Discard = "", 0, 0, nil, ""
 }
 
 // sign keeps who gave a person's command, and why.

@@ -79,6 +79,8 @@ func checkStep(t *rapid.T, s step) {
 	require.True(t, s.after.LastHolder == "" || s.after.IsUpToDate(s.after.LastHolder), "the holder itself was outdated")
 	require.True(t, slices.IsSorted(s.after.UpToDate))
 	require.Subset(t, s.after.Replicas, s.after.UpToDate)
+	require.True(t, s.after.Discard == "" || s.after.Discard != s.after.LastHolder && !s.after.IsUpToDate(s.after.Discard), "what counts is given up")
+	require.True(t, s.after.Discard == "" || s.after.Discard == s.before.Discard || s.command.Kind == authority.KindDiscard, "given up by nobody's word")
 }
 
 // checkOutdated: between Outdate(peer, seq) and MarkUpToDate(peer, later seq)
@@ -179,7 +181,7 @@ func drawKind(t *rapid.T) authority.Kind {
 		authority.KindConsent, authority.KindFormatted, authority.KindGrant, authority.KindGrant, authority.KindRelease,
 		authority.KindHold, authority.KindOutdate, authority.KindOutdate, authority.KindMarkUpToDate,
 		authority.KindMarkUpToDate, authority.KindSetTarget, authority.KindClearTarget, authority.KindRecordVersion,
-		authority.KindAcceptVersion, authority.KindForceGrant, authority.KindRestore, authority.KindReplaceStore, "", "make-coffee",
+		authority.KindAcceptVersion, authority.KindForceGrant, authority.KindRestore, authority.KindReplaceStore, authority.KindDiscard, "", "make-coffee",
 	}).Draw(t, "kind")
 }
 
@@ -247,6 +249,16 @@ func TestRejections(t *testing.T) {
 			formed(t, authority.Command{Kind: authority.KindHold, Epoch: 1, Node: "n1", HoldMS: 9, Seq: 2}),
 			authority.Command{Kind: authority.KindRelease, Epoch: 1, Node: "n1", Seq: 1}, authority.ErrStaleObservation,
 		},
+		"discard what counts":        {formed(t), discard("n2", 1), authority.ErrUpToDate},
+		"discard what is served":     {formed(t, outdated), discard("n1", 1), authority.ErrHolder},
+		"discard a witness":          {formed(t, outdated), discard("n3", 1), authority.ErrNotReplica},
+		"discard in an epoch before": {formed(t, outdated), discard("n2", 0), authority.ErrStaleEpoch},
+		"discard with nothing to fill it from": {
+			formed(t, outdated, authority.Command{Kind: authority.KindRelease, Epoch: 1, Node: "n1"}), discard("n2", 1), authority.ErrNotHolder,
+		},
+		"discard without a name": {
+			formed(t, outdated), authority.Command{Kind: authority.KindDiscard, Epoch: 1, Node: "n2", Why: "fire"}, authority.ErrNobodySigned,
+		},
 		"hold for an hour": {formed(t), authority.Command{Kind: authority.KindHold, Epoch: 1, Node: "n1", HoldMS: 3_600_000}, authority.ErrHoldTooLong},
 		"unknown":          {formed(t), authority.Command{Kind: "make-coffee"}, authority.ErrUnknownCommand},
 		"version goes backward": {
@@ -264,6 +276,25 @@ func TestRejections(t *testing.T) {
 			require.Equal(t, tc.state, after)
 		})
 	}
+}
+
+func discard(node string, epoch uint64) authority.Command {
+	return authority.Command{Kind: authority.KindDiscard, Epoch: epoch, Node: node, Who: "ann", Why: "n1 burnt"}
+}
+
+func TestDiscardIsGoodForItsEpochOnly(t *testing.T) {
+	forced := formed(t,
+		authority.Command{Kind: authority.KindOutdate, Epoch: 1, Node: "n1", Peer: "n2", Seq: 1},
+		authority.Command{Kind: authority.KindForceGrant, Epoch: 2, Node: "n2", Who: "ann", Why: "n1 burnt"},
+		discard("n1", 2))
+	require.Equal(t, "n1", forced.Discard)
+	require.Len(t, forced.Audit, 2)
+
+	filled := apply(t, forced, authority.Command{Kind: authority.KindMarkUpToDate, Epoch: 2, Node: "n2", Peer: "n1", Seq: 1})
+	require.Empty(t, filled.Discard)
+
+	next := apply(t, forced, authority.Command{Kind: authority.KindGrant, Epoch: 3, Node: "n2"})
+	require.Empty(t, next.Discard)
 }
 
 func TestForceGrantMakesTheNodeTheOnlyCurrentOne(t *testing.T) {

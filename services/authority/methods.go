@@ -180,6 +180,15 @@ func (a *Authority) Restore(ctx context.Context, node string, metaVersion, metad
 	return a.propose(ctx, c, func(s State) bool { return s.Epoch == epoch && s.Holder == node })
 }
 
+// Discard gives up what only the node's replica has, so that it is filled from the
+// holder's. who and why are recorded.
+func (a *Authority) Discard(ctx context.Context, node, who, why string) error {
+	epoch := a.known().Epoch
+	c := Command{Kind: KindDiscard, Epoch: epoch, Node: node, Who: who, Why: why, At: a.config.Now().Unix()}
+
+	return a.propose(ctx, c, func(s State) bool { return s.Epoch == epoch && s.Discard == node })
+}
+
 // RecordVersion records the meta version and the metadata's id that this node
 // serves. ErrOldVersion and ErrForeignMetadata mean that it must stop serving.
 func (a *Authority) RecordVersion(ctx context.Context, metaVersion, metadataID uint64) error {

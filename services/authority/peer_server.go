@@ -185,7 +185,7 @@ func (l *leadership) admit(from string, c Command) error {
 		l.lease.Close(c.Epoch - 1)
 
 		return nil
-	case KindSetTarget, KindAcceptVersion:
+	case KindSetTarget, KindAcceptVersion, KindDiscard:
 		return nil
 	}
 

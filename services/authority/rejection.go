@@ -29,6 +29,8 @@ const (
 	ErrNotReplica Code = "not-replica"
 	// ErrNotUpToDate: the replica lacks acknowledged writes.
 	ErrNotUpToDate Code = "not-up-to-date"
+	// ErrUpToDate: the replica has every acknowledged write.
+	ErrUpToDate Code = "up-to-date"
 	// ErrStaleObservation: a later observation of the peer is on record.
 	ErrStaleObservation Code = "stale-observation"
 	// ErrOldVersion: lower than a meta version that was served.

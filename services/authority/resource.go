@@ -45,6 +45,9 @@ type AuthorityStatusSpec struct {
 	Holder     string `yaml:"holder,omitempty"`
 	LastHolder string `yaml:"lastHolder,omitempty"`
 	Target     string `yaml:"target,omitempty"`
+	// Discard is the replica whose own writes a person has given up in this epoch:
+	// it is to be filled from the holder's.
+	Discard string `yaml:"discard,omitempty"`
 	// Hold is how much longer than usual the next grant waits, for a planned
 	// restart of antlerd on the holder.
 	Hold time.Duration `yaml:"hold,omitempty"`
@@ -181,6 +184,7 @@ type ReplicaReport struct {
 	PeerDisk    string  `yaml:"peerDisk,omitempty"`
 	Suspended   string  `yaml:"suspended,omitempty"`
 	SyncPercent float64 `yaml:"syncPercent,omitempty"`
+	SplitBrain  bool    `yaml:"splitBrain,omitempty"`
 	Error       string  `yaml:"error,omitempty"`
 }
 

@@ -54,6 +54,9 @@ type State struct {
 	// that changed or confirmed its place in UpToDate.
 	Observed map[string]uint64 `json:"observed,omitempty"`
 
+	// Discard is the replica whose own writes a person has given up in this epoch.
+	Discard string `json:"discard,omitempty"`
+
 	// MetaVersion is the highest ever served, MetadataID that of the metadata.
 	MetaVersion uint64 `json:"metaVersion,omitempty"`
 	MetadataID  uint64 `json:"metadataID,omitempty"`

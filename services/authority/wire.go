@@ -16,7 +16,7 @@ func recordToWire(s State) *antlerv1.Record {
 		Epoch: s.Epoch, Holder: s.Holder, LastHolder: s.LastHolder, Target: s.Target,
 		Hold: durationpb.New(s.HoldFor()), HoldSeq: s.HoldSeq,
 		UpToDate: s.UpToDate, Observed: s.Observed, MetaVersion: s.MetaVersion, MetadataId: s.MetadataID,
-		GiveUps: map[string]*antlerv1.GiveUp{},
+		GiveUps: map[string]*antlerv1.GiveUp{}, Discard: s.Discard,
 	}
 
 	for n, g := range s.GiveUps {
@@ -36,6 +36,7 @@ func recordFromWire(r *antlerv1.Record) State {
 		Epoch: r.GetEpoch(), Holder: r.GetHolder(), LastHolder: r.GetLastHolder(), Target: r.GetTarget(),
 		HoldMS: r.GetHold().AsDuration().Milliseconds(), HoldSeq: r.GetHoldSeq(),
 		UpToDate: r.GetUpToDate(), Observed: r.GetObserved(), MetaVersion: r.GetMetaVersion(), MetadataID: r.GetMetadataId(),
+		Discard: r.GetDiscard(),
 	}
 
 	for n, g := range r.GetGiveUps() {
@@ -58,6 +59,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
+			SplitBrain: r.Replica.SplitBrain,
 		},
 		Master: &antlerv1.MasterReport{
 			Phase: r.Master.Phase, Epoch: r.Master.Epoch, Answering: r.Master.Answering,
@@ -79,6 +81,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),
+			SplitBrain: replica.GetSplitBrain(),
 		},
 		Master: MasterReport{
 			Phase: master.GetPhase(), Epoch: master.GetEpoch(), Answering: master.GetAnswering(),

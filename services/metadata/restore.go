@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"antler/services/containers"
 	"antler/services/metadata/files"
@@ -15,10 +16,24 @@ import (
 const StagePath = config.StateDir + "/restore"
 
 // HostPlaces are the places of this node that may hold metadata.
-func HostPlaces(node string) files.Places {
-	return files.Places{
+func HostPlaces(node string, backup config.Backup) files.Places {
+	places := files.Places{
 		Node: node, Data: DataPath, SavedIn: config.MetadataPath,
-		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: filepath.Join(config.StateDir, "backups"),
+		Metalogger: filepath.Join(config.StateDir, "metalogger"), Backups: []string{config.DefaultBackupDir},
+	}
+
+	if dir := backup.Dir(); dir != config.DefaultBackupDir {
+		places.Backups = append(places.Backups, dir)
+	}
+
+	return places
+}
+
+// HostAside saves the metadata of this node's replica where it can't be mounted.
+func HostAside(node, device string) *Aside {
+	return &Aside{
+		Device: device, Data: strings.TrimPrefix(DataPath, config.MetadataPath),
+		Scratch: filepath.Join(config.StateDir, "aside"), Backups: config.DefaultBackupDir, Node: node,
 	}
 }
 

@@ -18,8 +18,9 @@
 //     so that a crash in the middle is no mystery afterwards (create.go).
 //   - The replicas are declared equal without a resync only while both are
 //     zeroed and nothing was ever served.
-//   - A split brain is never resolved here: DRBD stays StandAlone, and the
-//     status says so.
+//   - A split brain is never resolved without a person's word, which the quorum
+//     has recorded: DRBD stays StandAlone, and the status says so. With it the
+//     side that is given up is saved first.
 //   - A primary that runs is never taken down because antlerd restarts.
 //   - The handler never answers with an exit code by which DRBD would let writes
 //     go on without the quorum's word. 5 ("unreachable") and 7 ("fenced") are such

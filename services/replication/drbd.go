@@ -114,6 +114,12 @@ func (d DRBD) Adjust(ctx context.Context, alone bool) error {
 // brain DRBD refuses and goes back to StandAlone.
 func (d DRBD) Connect(ctx context.Context) error { return d.admin(ctx, "connect", resourceName) }
 
+// ConnectDiscarding tries to reach the peer again. In a split brain this side's
+// changes since then are undone, and it becomes the target of a resync.
+func (d DRBD) ConnectDiscarding(ctx context.Context) error {
+	return d.admin(ctx, "connect", "--discard-my-data", resourceName)
+}
+
 // Disconnect lets go of the peer without waiting for its consent.
 func (d DRBD) Disconnect(ctx context.Context, self, peer string) error {
 	return d.setup(ctx, "disconnect", self, peer, "--force")

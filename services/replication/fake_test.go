@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -85,7 +86,7 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 		defer f.mu.Unlock()
 
 		return f.wipefs, nil
-	case "create-md --force meta", "connect meta":
+	case "create-md --force meta", "connect meta", "connect --discard-my-data meta":
 	case "adjust meta":
 		if f.was(true) {
 			break
@@ -233,6 +234,25 @@ func (f fencer) Outdate(ctx context.Context, _ string) error {
 	case err := <-f.answers:
 		return err
 	}
+}
+
+// saver is asked to save, and fails as often as it is told to.
+type saver struct {
+	mu    sync.Mutex
+	asked int
+	fails int
+}
+
+func (s *saver) SaveAside(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.asked++
+	if s.asked <= s.fails {
+		return errors.New("save the replica: no room")
+	}
+
+	return nil
 }
 
 // eventLog remembers the kinds of events.

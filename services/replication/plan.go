@@ -22,6 +22,7 @@ const (
 	stepPromote step = "promote"
 	stepFence   step = "have the peer outdated"
 	stepConnect step = "connect to the peer again"
+	stepDiscard step = "save and discard what only this replica has"
 	stepMeasure step = "measure the resync"
 )
 
@@ -115,9 +116,13 @@ func (s situation) ascend() step {
 
 // tend looks after what is neither wanted nor dangerous.
 func (s situation) tend() step {
+	apart := s.kernel.splitBrain && !s.spec.PeerDiscards
+
 	switch {
+	case s.spec.Discard && s.kernel.splitBrain && s.kernel.alone() && s.kernel.role == RoleSecondary && !s.broken:
+		return stepDiscard
 	// Without its disk it must not: see recycle.
-	case s.spec.Peer != "" && s.kernel.alone() && !s.kernel.splitBrain && !s.broken:
+	case s.spec.Peer != "" && s.kernel.alone() && !apart && !s.broken:
 		return stepConnect
 	case s.kernel.syncing():
 		return stepMeasure
@@ -158,6 +163,8 @@ func (s step) stillWanted(begun, now *ReplicaSpecSpec) bool {
 	switch s {
 	case stepPromote, stepFence, stepEqual, stepFirst:
 		return now != nil && now.Role == RolePrimary && now.Epoch == begun.Epoch
+	case stepDiscard:
+		return now != nil && now.Discard && now.Epoch == begun.Epoch
 	}
 
 	return true

@@ -43,6 +43,14 @@ func TestNext(t *testing.T) {
 	keep := rest
 	keep.Role = ""
 
+	apart := with(up, func(k *kernel) { k.connection, k.splitBrain = standAlone, true })
+	discard := rest
+	discard.Discard = true
+	discardAndServe := serve
+	discardAndServe.Discard = true
+	winner := serve
+	winner.PeerDiscards = true
+
 	for _, c := range []struct {
 		name string
 		s    situation
@@ -100,6 +108,12 @@ func TestNext(t *testing.T) {
 
 		{"standing alone", situation{spec: &serve, kernel: with(primary, func(k *kernel) { k.connection = standAlone })}, stepConnect},
 		{"split brain waits for a person", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.connection, k.splitBrain = standAlone, true })}, stepNone},
+		{"split brain: this side is given up", situation{spec: &discard, kernel: apart}, stepDiscard},
+		{"but not while it is primary", situation{spec: &discard, kernel: with(apart, func(k *kernel) { k.role = RolePrimary })}, stepDemote},
+		{"nor while it is asked to be", situation{spec: &discardAndServe, failedEpoch: epoch, kernel: with(apart, func(k *kernel) { k.role = RolePrimary })}, stepNone},
+		{"nor while the peer is looked for", situation{spec: &discard, kernel: with(apart, func(k *kernel) { k.connection = "Connecting" })}, stepNone},
+		{"given up, but there is no split brain (any more)", situation{spec: &discard, kernel: with(apart, func(k *kernel) { k.splitBrain = false })}, stepConnect},
+		{"split brain: the other side is given up", situation{spec: &winner, kernel: with(apart, func(k *kernel) { k.role = RolePrimary })}, stepConnect},
 		{"a cluster of one has nobody to connect to", situation{spec: &alone, kernel: with(primary, func(k *kernel) { k.connection = standAlone })}, stepNone},
 		{"resync", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.replication = "SyncTarget" })}, stepMeasure},
 	} {
@@ -116,5 +130,8 @@ func TestAStepEndsWithItsReason(t *testing.T) {
 	assert.False(t, stepPromote.stillWanted(begun, &ReplicaSpecSpec{Role: RoleSecondary, Epoch: 3}))
 	assert.False(t, stepPromote.stillWanted(begun, &ReplicaSpecSpec{Role: RolePrimary, Epoch: 4}))
 	assert.False(t, stepFence.stillWanted(begun, nil))
+	assert.True(t, stepDiscard.stillWanted(begun, &ReplicaSpecSpec{Discard: true, Epoch: 3}))
+	assert.False(t, stepDiscard.stillWanted(begun, &ReplicaSpecSpec{Discard: true, Epoch: 4}), "a person's word is good for its epoch")
+	assert.False(t, stepDiscard.stillWanted(begun, &ReplicaSpecSpec{Epoch: 3}))
 	assert.True(t, stepDemote.stillWanted(begun, nil), "a demotion is finished")
 }

@@ -29,6 +29,8 @@ type ReplicaController struct {
 	Runner Runner
 	Device Device
 	Fencer Fencer
+	// Saver saves the metadata of a replica that is given up.
+	Saver  Saver
 	Events Events
 	Timing authority.Timing
 	// Config and Marker are ConfigPath and MarkerPath but in tests.
@@ -73,6 +75,7 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
 		fencer:    c.Fencer,
+		saver:     c.Saver,
 		timing:    c.Timing,
 	}
 
@@ -316,7 +319,7 @@ func (k *keeping) finish(out outcome) {
 	case stepMeasure:
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))
-	case stepConnect, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence:
+	case stepConnect, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
 		// The kernel's word for it is on its way. Until it is here the same step
 		// would be chosen again.
 		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))

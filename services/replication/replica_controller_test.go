@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type bench struct {
 	drbd   *fakeDRBD
 	device *fakeDevice
 	fencer fencer
+	saver  *saver
 	events *eventLog
 	marker markerFile
 }
@@ -51,7 +53,7 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 	dir := t.TempDir()
 	b := &bench{
 		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
-		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)},
+		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)}, saver: &saver{},
 		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")},
 	}
 
@@ -72,7 +74,7 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 	rt, err := runtime.NewRuntime(b.state, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&ReplicaController{
-		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Events: b.events, Timing: timing,
+		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Saver: b.saver, Events: b.events, Timing: timing,
 		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
 		Module: moduleOf(version),
 	}))
@@ -335,4 +337,31 @@ func TestSplitBrainIsLeftToAPerson(t *testing.T) {
 		a.Contains(s.Error, "split brain")
 	})
 	assert.NotContains(t, b.drbd.commands(), "connect meta")
+}
+
+func TestASplitBrainEndsByAPersonsWord(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+	b.saver.fails = 1
+
+	b.want(func(s *ReplicaSpecSpec) { s.Formatted = true })
+	b.drbd.tell("call helper name:meta peer-node-id:0 conn-name:peer helper:split-brain",
+		"destroy connection name:meta peer-node-id:0 conn-name:peer")
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.True(s.SplitBrain)
+		a.Contains(s.Error, "antlerctl replication resolve")
+	})
+	require.Zero(t, b.saver.asked)
+
+	// Nothing is discarded that could not be saved.
+	b.want(func(s *ReplicaSpecSpec) { s.Formatted, s.Discard = true, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Contains(s.Error, "nothing was discarded") })
+	assert.NotContains(t, b.drbd.commands(), "connect --discard-my-data meta")
+
+	require.Eventually(t, func() bool { return slices.Contains(b.drbd.commands(), "connect --discard-my-data meta") }, 10*time.Second, 10*time.Millisecond)
+	b.drbd.tell("create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Primary")
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.False(s.SplitBrain)
+		a.Empty(s.Error)
+	})
+	assert.NotContains(t, b.drbd.commands(), "connect meta", "never without giving up its own")
 }

@@ -36,6 +36,7 @@ func (k *keeping) status() ReplicaStatusSpec {
 		SyncPercent: 100,
 		Epoch:       k.epoch,
 		FailedEpoch: k.failedEpoch,
+		SplitBrain:  k.kernel.splitBrain,
 		Error:       k.errorText(),
 	}
 
@@ -98,7 +99,7 @@ func (k *keeping) errorText() string {
 	case k.kernel.failures > 0 && !k.broken:
 		return fmt.Sprintf("the disk under %s failed and was detached: replace it", drbdDevice)
 	case k.kernel.splitBrain:
-		return "split brain: both replicas were written apart from each other, and stay apart until a person decides which one to keep"
+		return k.splitBrainText()
 	case !k.kernel.exists && k.found.problem != "":
 		return k.found.problem
 	case k.problem != nil:
@@ -106,6 +107,19 @@ func (k *keeping) errorText() string {
 	}
 
 	return ""
+}
+
+// splitBrainText says what a person has to do, or what is being done.
+func (k *keeping) splitBrainText() string {
+	switch {
+	case k.spec == nil || !k.spec.Discard && !k.spec.PeerDiscards:
+		return "split brain: both replicas were written apart from each other, and stay apart until a person decides which one to keep: " +
+			"`antlerctl replication resolve --keep NODE` shows what each side has"
+	case k.problem != nil && k.problemStep == stepDiscard:
+		return k.problem.Error()
+	}
+
+	return "split brain: it is being ended by a person's word"
 }
 
 // tell records what changed.

@@ -68,6 +68,10 @@ type ReplicaSpecSpec struct {
 	// Force breaks off frozen I/O with errors to get out of the primary role:
 	// the lease is lost and nothing that is still unwritten may be kept.
 	Force bool `yaml:"force"`
+	// Discard gives up what only this replica has, by a person's word, once its
+	// metadata is saved; PeerDiscards says that the peer's is.
+	Discard      bool `yaml:"discard,omitempty"`
+	PeerDiscards bool `yaml:"peerDiscards,omitempty"`
 }
 
 // DeepCopy implements typed.DeepCopyable.
@@ -135,6 +139,9 @@ type ReplicaStatusSpec struct {
 	Epoch uint64 `yaml:"epoch"`
 	// FailedEpoch is the epoch in which promoting was given up; Error says why.
 	FailedEpoch uint64 `yaml:"failedEpoch,omitempty"`
+	// SplitBrain: this replica and its peer were written apart from each other, and
+	// stay apart.
+	SplitBrain bool `yaml:"splitBrain,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`

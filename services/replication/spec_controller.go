@@ -128,6 +128,10 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 
 	out.ConsentID, out.Formatted = f.record.ConsentID, f.record.Formatted
 
+	// Both are a person's word, and good for this epoch.
+	out.Discard = f.record.Discard == f.record.Self && !f.record.IsHolder && f.record.Discard != ""
+	out.PeerDiscards = f.record.Discard == out.Peer && f.record.Discard != ""
+
 	if f.record.Starting || f.use == nil {
 		if f.before != nil {
 			out.Role, out.Epoch = f.before.Role, f.before.Epoch

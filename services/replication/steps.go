@@ -15,11 +15,22 @@ type Fencer interface {
 	Outdate(ctx context.Context, peer string) error
 }
 
+// Saver saves what is on a replica that is not mounted, before it is given up.
+type Saver interface {
+	// SaveAside returns nil only when all metadata that the replica holds is saved
+	// outside of it. The replica itself stays as it is.
+	SaveAside(ctx context.Context) error
+}
+
+// saveDeadline is for reading a whole replica.
+const saveDeadline = 15 * time.Minute
+
 // actions carries out steps. It keeps no state of its own.
 type actions struct {
 	drbd      DRBD
 	inspector inspector
 	fencer    Fencer
+	saver     Saver
 	timing    authority.Timing
 }
 
@@ -38,8 +49,12 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 	out := outcome{step: s, begun: spec}
 
 	limit := commandTimeout
-	if s == stepPromote {
+
+	switch s {
+	case stepPromote:
 		limit = a.timing.PromoteDeadline
+	case stepDiscard:
+		limit = saveDeadline
 	}
 
 	if s != stepCreate {
@@ -72,6 +87,8 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 		out.err = a.fence(ctx, spec, look)
 	case stepConnect:
 		out.err = a.drbd.Connect(ctx)
+	case stepDiscard:
+		out.err = a.discard(ctx)
 	case stepMeasure:
 		out.measured, out.err = a.measure(ctx)
 	}
@@ -207,6 +224,8 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 		return err
 	}
 
+	var why error
+
 	for {
 		err := a.drbd.Primary(ctx)
 		if err == nil {
@@ -226,9 +245,15 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 			return nil
 		}
 
+		// The last attempt is killed when the time is up: the kernel's reason is
+		// that of the one before.
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
+
 		select {
 		case <-ctx.Done():
-			return explain(err)
+			return explain(why)
 		case <-patience.C:
 			part = true
 		case <-time.After(promoteRetry):
@@ -290,6 +315,17 @@ func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() ke
 	}
 
 	return a.drbd.GoOnAlone(ctx, question)
+}
+
+// discard ends a split brain to the loss of this side. Nothing is given up before
+// it is saved, and nothing by DRBD before it is connected to the other side.
+func (a actions) discard(ctx context.Context) error {
+	err := a.saver.SaveAside(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: nothing was discarded: if its metadata is not needed, put a blank disk in the place of this replica's", err)
+	}
+
+	return a.drbd.ConnectDiscarding(ctx)
 }
 
 func (a actions) measure(ctx context.Context) (kernel, error) {

@@ -297,6 +297,11 @@ func (a *fakeAuthority) Restore(_ context.Context, target string, metaVersion, m
 	return nil
 }
 
+// Discard implements Authority.
+func (a *fakeAuthority) Discard(_ context.Context, node, who, why string) error {
+	return a.record("discard " + node + " by " + who + " because " + why)
+}
+
 // Replacement implements Voters.
 func (a *fakeAuthority) Replacement(_ context.Context, node string) (authority.Replacement, error) {
 	return authority.Replacement{Node: node, Old: "OLD", New: "NEW"}, a.record("look at " + node)

@@ -25,6 +25,7 @@ func Kinds() []KindInfo {
 		{"authority.up-to-date", "the quorum put a replica back on that list"},
 		{"authority.switchover", "a person asked for a switchover"},
 		{"authority.failover", "a person forced a grant"},
+		{"authority.discard", "a person gave up what only one replica had, in a split brain"},
 		{"authority.store-replaced", "a person gave a voter its vote back with a new store"},
 
 		{"replication.created", "DRBD's metadata was created on the device"},
@@ -49,6 +50,8 @@ func Kinds() []KindInfo {
 		{"metadata.master-stopped", "mfsmaster has ended"},
 		{"metadata.master-killed", "mfsmaster was killed"},
 		{"metadata.failed", "this node cannot serve"},
+		{"metadata.backed-up", "a backup of the metadata was made, as configured"},
+		{"metadata.backup-failed", "a backup of the metadata could not be made"},
 
 		{"address.added", "the floating address is on an interface"},
 		{"address.announced", "the neighbours were told where the floating address is"},

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	antlerv1 "antler/api/antler/v1"
@@ -27,6 +28,9 @@ type Metadata interface {
 	Fetch(name string, each func(file string, chunk []byte) error) error
 	// Save has the master on this node save all it has.
 	Save(ctx context.Context) error
+	// SaveAside copies what the replica on this node holds, while it is mounted
+	// nowhere, to another place of this node.
+	SaveAside(ctx context.Context) (files.Source, error)
 }
 
 type metadataService struct {
@@ -34,8 +38,12 @@ type metadataService struct {
 	server *Server
 }
 
-// sourcesWait is what a node gets to be reached and to read its changelogs.
-const sourcesWait = 15 * time.Second
+const (
+	// sourcesWait is what a node gets to be reached and to read its changelogs.
+	sourcesWait = 15 * time.Second
+	// sourcesRetry is the pause before a node is asked again.
+	sourcesRetry = 200 * time.Millisecond
+)
 
 // ListSources implements antlerv1.MetadataServiceServer.
 func (m *metadataService) ListSources(ctx context.Context, request *antlerv1.ListSourcesRequest) (*antlerv1.ListSourcesResponse, error) {
@@ -105,17 +113,7 @@ func (s *Server) askSources(ctx context.Context, reply *antlerv1.ListSourcesResp
 		}
 
 		wait.Go(func() {
-			conn, err := s.peers.to(member.Name)
-			if err != nil {
-				return
-			}
-
-			// A node that has just come back must not pass for one that has nothing:
-			// its connection may be waiting for the next attempt.
-			answer, err := antlerv1.NewMetadataServiceClient(conn).ListSources(onBehalf(ctx), &antlerv1.ListSourcesRequest{Local: true}, grpc.WaitForReady(true))
-			if err == nil {
-				answers[i] = answer
-			}
+			answers[i] = s.askSourcesOf(ctx, member.Name)
 		})
 	}
 
@@ -127,6 +125,34 @@ func (s *Server) askSources(ctx context.Context, reply *antlerv1.ListSourcesResp
 			reply.Sources = append(reply.Sources, answers[i].Sources...)
 		case member.Name != s.options.Config.Node.Name:
 			reply.Silent = append(reply.Silent, member.Name)
+		}
+	}
+}
+
+// askSourcesOf returns what another node has, or nil if it doesn't say in time. A
+// node that has just come back must not pass for one that has nothing: its
+// connection may be waiting for the next attempt, or be from before its power cut
+// and end with the question.
+func (s *Server) askSourcesOf(ctx context.Context, node string) *antlerv1.ListSourcesResponse {
+	conn, err := s.peers.to(node)
+	if err != nil {
+		return nil
+	}
+
+	for {
+		answer, err := antlerv1.NewMetadataServiceClient(conn).ListSources(onBehalf(ctx), &antlerv1.ListSourcesRequest{Local: true}, grpc.WaitForReady(true))
+		if err == nil {
+			return answer
+		}
+
+		if status.Code(err) != codes.Unavailable {
+			return nil
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sourcesRetry):
 		}
 	}
 }
@@ -143,12 +169,24 @@ func (s snapshot) addClosedReplicas(reply *antlerv1.ListSourcesResponse) {
 		replica := s.reports[member.Name].Report.Replica
 		what := fmt.Sprintf("it can be read only where it serves; DRBD says %s", orNone(replica.Disk))
 
-		if slices.Contains(s.authority.UpToDate, member.Name) {
+		switch {
+		case s.replaced(member.Name):
+			what = "its disk is a blank one, though the quorum counts on the one before: should that still exist, put it back, before anything else"
+		case slices.Contains(s.authority.UpToDate, member.Name):
 			what += ", and the quorum counts on it: let this node serve, before anything else"
 		}
 
 		reply.Sources = append(reply.Sources, &antlerv1.MetadataSource{Name: name, Problem: what})
 	}
+}
+
+// replaced reports whether the replica that the quorum counts on is not the one
+// that the node has now: DRBD calls a replica Inconsistent that was just created,
+// and one that is being filled is not counted on.
+func (s snapshot) replaced(node string) bool {
+	report := s.reports[node]
+
+	return report.Alive && s.authority.Formatted && report.Report.Replica.Disk == "Inconsistent" && slices.Contains(s.authority.UpToDate, node)
 }
 
 // Fetch implements antlerv1.MetadataServiceServer.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/services/authority"
 	"antler/services/metadata/files"
 )
 
@@ -22,7 +23,12 @@ type fakeMetadata struct {
 	files.Places
 
 	saved int
+	// aside is what the replica that is mounted nowhere holds.
+	aside    files.Source
+	asideErr error
 }
+
+func (f *fakeMetadata) SaveAside(context.Context) (files.Source, error) { return f.aside, f.asideErr }
 
 func (f *fakeMetadata) Save(context.Context) error {
 	f.saved++
@@ -196,4 +202,17 @@ func TestRestoreIsRefused(t *testing.T) {
 			require.Empty(t, c.node("n1").authority.asked)
 		})
 	}
+}
+
+// A blank disk in the place of a replica is nothing to wait for.
+func TestAReplacedReplicaIsNotTheOneThatCounts(t *testing.T) {
+	known := healthySnapshot(t)
+	known.change("n2", func(r *authority.NodeReportSpec) { r.Report.Replica.Disk = "Inconsistent" })
+
+	reply := &antlerv1.ListSourcesResponse{}
+	known.addClosedReplicas(reply)
+
+	require.Len(t, reply.Sources, 2)
+	require.Contains(t, reply.Sources[0].Problem, "let this node serve, before anything else")
+	require.Contains(t, reply.Sources[1].Problem, "its disk is a blank one")
 }

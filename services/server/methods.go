@@ -31,11 +31,12 @@ type method struct {
 // denied, so that a new method without a row can't be called.
 func methods() map[string]method {
 	return map[string]method{
-		antlerv1.ClusterService_GetStatus_FullMethodName:   {RoleReader, here},
-		antlerv1.ClusterService_WatchEvents_FullMethodName: {RoleReader, here},
-		antlerv1.ClusterService_Switchover_FullMethodName:  {RoleAdmin, here},
-		antlerv1.ClusterService_Failover_FullMethodName:    {RoleAdmin, here},
-		antlerv1.ClusterService_ReplaceNode_FullMethodName: {RoleAdmin, here},
+		antlerv1.ClusterService_GetStatus_FullMethodName:         {RoleReader, here},
+		antlerv1.ClusterService_WatchEvents_FullMethodName:       {RoleReader, here},
+		antlerv1.ClusterService_Switchover_FullMethodName:        {RoleAdmin, here},
+		antlerv1.ClusterService_Failover_FullMethodName:          {RoleAdmin, here},
+		antlerv1.ClusterService_ReplaceNode_FullMethodName:       {RoleAdmin, here},
+		antlerv1.ClusterService_ResolveSplitBrain_FullMethodName: {RoleAdmin, here},
 
 		antlerv1.VolumeService_Get_FullMethodName:          {RoleReader, serving},
 		antlerv1.VolumeService_List_FullMethodName:         {RoleReader, serving},

@@ -58,8 +58,11 @@ func (s snapshot) switchoverTarget(asked string) (string, error) {
 	return target, nil
 }
 
-func (s snapshot) checkTarget(target string) error {
-	member, known := s.cluster.Member(target)
+func (s snapshot) checkTarget(target string) error { return s.checkMetadataNode("target", target) }
+
+// checkMetadataNode is about a field of a request.
+func (s snapshot) checkMetadataNode(field, name string) error {
+	member, known := s.cluster.Member(name)
 	if known && member.Has(config.RoleMetadata) {
 		return nil
 	}
@@ -70,7 +73,7 @@ func (s snapshot) checkTarget(target string) error {
 		names = append(names, m.Name)
 	}
 
-	return badField("target", fmt.Sprintf("%q is not a metadata node: name one of %s", target, strings.Join(names, ", ")))
+	return badField(field, fmt.Sprintf("%q is not a metadata node: name one of %s", name, strings.Join(names, ", ")))
 }
 
 func (s snapshot) checkFailover(target, reason string, force bool) error {

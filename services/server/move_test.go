@@ -135,6 +135,8 @@ func (f failing) SetTarget(context.Context, string) error {
 
 func (failing) Restore(context.Context, string, uint64, uint64, string, string) error { return nil }
 
+func (failing) Discard(context.Context, string, string, string) error { return nil }
+
 func (failing) ForceGrant(context.Context, string, string, string) error { return nil }
 
 func failover(ctx context.Context, conn grpc.ClientConnInterface, request *antlerv1.FailoverRequest) (*antlerv1.Progress, error) {

@@ -66,8 +66,9 @@ func (p *peers) to(node string) (*grpc.ClientConn, error) {
 		// A node that lost its power answers no packet: notice within seconds.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
-			MinConnectTimeout: time.Second,
+			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			// Two small machines that are busy booting take seconds for a TLS handshake.
+			MinConnectTimeout: 5 * time.Second,
 		}),
 	}, p.options...)
 

@@ -226,6 +226,23 @@ func (s snapshot) ownProblems(list *problemList) {
 			list.wrong(s.self, fmt.Sprintf("the kernel module %s is missing on %s: %s", name, s.self, module.Error), "install the kernel's modules there")
 		}
 	}
+
+	s.backupProblem(list)
+}
+
+// backupProblem is that of the node that makes the backups, if any.
+func (s snapshot) backupProblem(list *problemList) {
+	if s.backup.Error == "" {
+		return
+	}
+
+	last := "there is none on this node yet"
+	if !s.backup.Last.IsZero() {
+		last = "the last one there is of " + s.backup.Last.UTC().Format(time.RFC3339)
+	}
+
+	list.warn(s.self, fmt.Sprintf("no backup of the metadata is being made on %s: %s", s.self, s.backup.Error),
+		last+"; it is tried again by itself within minutes")
 }
 
 // provisionerProblem is no failure of the storage: what is mounted goes on.

@@ -62,6 +62,14 @@ func TestProblems(t *testing.T) {
 			{"Kubernetes's claims are not provisioned: kubeconfig /k: is not there",
 				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
 		}},
+		{"the first backup failed", func(s *snapshot) { s.backup.Error = "the disk is full" }, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"no backup of the metadata is being made on n1: the disk is full", "there is none on this node yet; it is tried again by itself within minutes"},
+		}},
+		{"a later backup failed", func(s *snapshot) {
+			s.backup.Error, s.backup.Last = "the disk is full", testTime().Add(-time.Hour)
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"no backup of the metadata is being made on n1: the disk is full", "the last one there is of 2026-03-01T11:00:00Z; it is tried again by itself within minutes"},
+		}},
 		{"resynchronising", func(s *snapshot) {
 			s.authority.UpToDate = []string{"n1"}
 			s.change("n2", func(r *authority.NodeReportSpec) {

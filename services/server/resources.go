@@ -35,7 +35,7 @@ func RegisterResources(ctx context.Context, st state.State) error {
 	for _, r := range []meta.ResourceWithRD{
 		&authority.AuthorityStatus{}, &authority.NodeReport{},
 		&replication.ReplicaSpec{}, &replication.ReplicaStatus{}, &replication.DeviceUse{},
-		&metadata.MasterSpec{}, &metadata.MasterStatus{},
+		&metadata.MasterSpec{}, &metadata.MasterStatus{}, &metadata.BackupStatus{},
 		&address.AddressSpec{}, &address.AddressStatus{},
 		&containers.ContainerSpec{}, &containers.ContainerStatus{},
 		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{},

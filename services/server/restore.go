@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -187,12 +188,16 @@ func withoutVia(ctx context.Context) context.Context {
 
 // plan says what the restore would come to.
 func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.RestorePlan {
+	list, err := (&metadataService{server: r.server}).ListSources(withoutVia(ctx), &antlerv1.ListSourcesRequest{})
+	if err == nil {
+		source.Time = timeOf(source, list)
+	}
+
 	plan := &antlerv1.RestorePlan{
 		Source: r.known.sourceToAPI(source), Target: r.known.self, ServedVersion: r.known.authority.MetaVersion,
 		GivenUp: r.known.restoreGivesUp(source),
 	}
 
-	list, err := (&metadataService{server: r.server}).ListSources(withoutVia(ctx), &antlerv1.ListSourcesRequest{})
 	if err != nil {
 		return plan
 	}
@@ -211,6 +216,18 @@ func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.Resto
 	}
 
 	return plan
+}
+
+// timeOf the last change in a source: the copy that was staged is as new as its
+// files are, and the source itself may have grown since.
+func timeOf(staged files.Source, list *antlerv1.ListSourcesResponse) time.Time {
+	for _, source := range list.GetSources() {
+		if source.GetName() == staged.Name && source.Time != nil {
+			return source.GetTime().AsTime()
+		}
+	}
+
+	return staged.Time
 }
 
 // restoreGivesUp is what is lost for good.

@@ -31,6 +31,8 @@ type Authority interface {
 	// Restore grants an epoch to the node to form the cluster anew from metadata
 	// that it has at hand.
 	Restore(ctx context.Context, node string, metaVersion, metadataID uint64, who, why string) error
+	// Discard gives up what only the node's replica has.
+	Discard(ctx context.Context, node, who, why string) error
 }
 
 // Voters is what people may ask of the quorum about its members.

@@ -38,6 +38,8 @@ type snapshot struct {
 	modules map[string]node.ModuleStatusSpec
 	// provisioner is this node's own; nil where none is configured.
 	provisioner *kubernetes.ProvisionerStatusSpec
+	// backup is what has come of this node's backups.
+	backup metadata.BackupStatusSpec
 	// since when this node's master answers in the current epoch; zero when it
 	// doesn't or isn't known.
 	since time.Time
@@ -120,6 +122,15 @@ func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
 
 	if provisioner != nil {
 		out.provisioner = provisioner.TypedSpec()
+	}
+
+	backup, err := specOf[*metadata.BackupStatus](ctx, s.options.State, metadata.BackupStatusID)
+	if err != nil {
+		return err
+	}
+
+	if backup != nil {
+		out.backup = *backup.TypedSpec()
 	}
 
 	stores, err := safe.StateListAll[*moosefs.ChunkStoreStatus](ctx, s.options.State)

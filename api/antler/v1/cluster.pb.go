@@ -1593,6 +1593,224 @@ func (x *ReplaceNodeResponse) GetDone() bool {
 	return false
 }
 
+// ResolveSplitBrainRequest carries a person's decision.
+type ResolveSplitBrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keep is the node whose replica stays as it is: the one that serves.
+	Keep string `protobuf:"bytes,1,opt,name=keep,proto3" json:"keep,omitempty"`
+	// discard is the other one, whose own writes are given up; empty: only say what
+	// would be.
+	Discard string `protobuf:"bytes,2,opt,name=discard,proto3" json:"discard,omitempty"`
+	// reason, kept in the cluster's record; needed with `discard`.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveSplitBrainRequest) Reset() {
+	*x = ResolveSplitBrainRequest{}
+	mi := &file_antler_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveSplitBrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveSplitBrainRequest) ProtoMessage() {}
+
+func (x *ResolveSplitBrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveSplitBrainRequest.ProtoReflect.Descriptor instead.
+func (*ResolveSplitBrainRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ResolveSplitBrainRequest) GetKeep() string {
+	if x != nil {
+		return x.Keep
+	}
+	return ""
+}
+
+func (x *ResolveSplitBrainRequest) GetDiscard() string {
+	if x != nil {
+		return x.Discard
+	}
+	return ""
+}
+
+func (x *ResolveSplitBrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ResolveSplitBrainResponse is both sides, and whether the decision is recorded.
+type ResolveSplitBrainResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Keep    *SplitBrainSide        `protobuf:"bytes,1,opt,name=keep,proto3" json:"keep,omitempty"`
+	Discard *SplitBrainSide        `protobuf:"bytes,2,opt,name=discard,proto3" json:"discard,omitempty"`
+	// saved is the source that now holds the metadata of the side to discard
+	// (see MetadataService.ListSources).
+	Saved string `protobuf:"bytes,3,opt,name=saved,proto3" json:"saved,omitempty"`
+	// given_up says, line by line, what is lost for good by it.
+	GivenUp []string `protobuf:"bytes,4,rep,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// recorded: the replica is being filled from the other one.
+	Recorded      bool `protobuf:"varint,5,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveSplitBrainResponse) Reset() {
+	*x = ResolveSplitBrainResponse{}
+	mi := &file_antler_v1_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveSplitBrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveSplitBrainResponse) ProtoMessage() {}
+
+func (x *ResolveSplitBrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveSplitBrainResponse.ProtoReflect.Descriptor instead.
+func (*ResolveSplitBrainResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ResolveSplitBrainResponse) GetKeep() *SplitBrainSide {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+func (x *ResolveSplitBrainResponse) GetDiscard() *SplitBrainSide {
+	if x != nil {
+		return x.Discard
+	}
+	return nil
+}
+
+func (x *ResolveSplitBrainResponse) GetSaved() string {
+	if x != nil {
+		return x.Saved
+	}
+	return ""
+}
+
+func (x *ResolveSplitBrainResponse) GetGivenUp() []string {
+	if x != nil {
+		return x.GivenUp
+	}
+	return nil
+}
+
+func (x *ResolveSplitBrainResponse) GetRecorded() bool {
+	if x != nil {
+		return x.Recorded
+	}
+	return false
+}
+
+// SplitBrainSide is one of two replicas that were written apart from each other.
+type SplitBrainSide struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// version that its metadata reaches, and the time of the last change in it by
+	// the node's clock, as far as that is known.
+	Version uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// story says, line by line, what the quorum knows of it.
+	Story         []string `protobuf:"bytes,4,rep,name=story,proto3" json:"story,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitBrainSide) Reset() {
+	*x = SplitBrainSide{}
+	mi := &file_antler_v1_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitBrainSide) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitBrainSide) ProtoMessage() {}
+
+func (x *SplitBrainSide) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitBrainSide.ProtoReflect.Descriptor instead.
+func (*SplitBrainSide) Descriptor() ([]byte, []int) {
+	return file_antler_v1_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SplitBrainSide) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SplitBrainSide) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SplitBrainSide) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *SplitBrainSide) GetStory() []string {
+	if x != nil {
+		return x.Story
+	}
+	return nil
+}
+
 var File_antler_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_antler_v1_cluster_proto_rawDesc = "" +
@@ -1718,19 +1936,35 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\tnew_store\x18\x03 \x01(\tR\bnewStore\x12\x19\n" +
 	"\bgiven_up\x18\x04 \x03(\tR\agivenUp\x12,\n" +
 	"\areplica\x18\x05 \x01(\v2\x12.antler.v1.ReplicaR\areplica\x12\x12\n" +
-	"\x04done\x18\x06 \x01(\bR\x04done*U\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\"`\n" +
+	"\x18ResolveSplitBrainRequest\x12\x12\n" +
+	"\x04keep\x18\x01 \x01(\tR\x04keep\x12\x18\n" +
+	"\adiscard\x18\x02 \x01(\tR\adiscard\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xcc\x01\n" +
+	"\x19ResolveSplitBrainResponse\x12-\n" +
+	"\x04keep\x18\x01 \x01(\v2\x19.antler.v1.SplitBrainSideR\x04keep\x123\n" +
+	"\adiscard\x18\x02 \x01(\v2\x19.antler.v1.SplitBrainSideR\adiscard\x12\x14\n" +
+	"\x05saved\x18\x03 \x01(\tR\x05saved\x12\x19\n" +
+	"\bgiven_up\x18\x04 \x03(\tR\agivenUp\x12\x1a\n" +
+	"\brecorded\x18\x05 \x01(\bR\brecorded\"\x84\x01\n" +
+	"\x0eSplitBrainSide\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05story\x18\x04 \x03(\tR\x05story*U\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tHEALTH_OK\x10\x01\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x02\x12\x0f\n" +
-	"\vHEALTH_DOWN\x10\x032\x8a\x03\n" +
+	"\vHEALTH_DOWN\x10\x032\xea\x03\n" +
 	"\x0eClusterService\x12F\n" +
 	"\tGetStatus\x12\x1b.antler.v1.GetStatusRequest\x1a\x1c.antler.v1.GetStatusResponse\x12N\n" +
 	"\vWatchEvents\x12\x1d.antler.v1.WatchEventsRequest\x1a\x1e.antler.v1.WatchEventsResponse0\x01\x12K\n" +
 	"\n" +
 	"Switchover\x12\x1c.antler.v1.SwitchoverRequest\x1a\x1d.antler.v1.SwitchoverResponse0\x01\x12E\n" +
 	"\bFailover\x12\x1a.antler.v1.FailoverRequest\x1a\x1b.antler.v1.FailoverResponse0\x01\x12L\n" +
-	"\vReplaceNode\x12\x1d.antler.v1.ReplaceNodeRequest\x1a\x1e.antler.v1.ReplaceNodeResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
+	"\vReplaceNode\x12\x1d.antler.v1.ReplaceNodeRequest\x1a\x1e.antler.v1.ReplaceNodeResponse\x12^\n" +
+	"\x11ResolveSplitBrain\x12#.antler.v1.ResolveSplitBrainRequest\x1a$.antler.v1.ResolveSplitBrainResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
 
 var (
 	file_antler_v1_cluster_proto_rawDescOnce sync.Once
@@ -1745,68 +1979,76 @@ func file_antler_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_antler_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_antler_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_antler_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_antler_v1_cluster_proto_goTypes = []any{
-	(Health)(0),                   // 0: antler.v1.Health
-	(Problem_Severity)(0),         // 1: antler.v1.Problem.Severity
-	(*GetStatusRequest)(nil),      // 2: antler.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 3: antler.v1.GetStatusResponse
-	(*ClusterStatus)(nil),         // 4: antler.v1.ClusterStatus
-	(*Serving)(nil),               // 5: antler.v1.Serving
-	(*Authority)(nil),             // 6: antler.v1.Authority
-	(*NodeStatus)(nil),            // 7: antler.v1.NodeStatus
-	(*Replica)(nil),               // 8: antler.v1.Replica
-	(*Space)(nil),                 // 9: antler.v1.Space
-	(*Problem)(nil),               // 10: antler.v1.Problem
-	(*WatchEventsRequest)(nil),    // 11: antler.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),   // 12: antler.v1.WatchEventsResponse
-	(*Event)(nil),                 // 13: antler.v1.Event
-	(*SwitchoverRequest)(nil),     // 14: antler.v1.SwitchoverRequest
-	(*SwitchoverResponse)(nil),    // 15: antler.v1.SwitchoverResponse
-	(*FailoverRequest)(nil),       // 16: antler.v1.FailoverRequest
-	(*FailoverResponse)(nil),      // 17: antler.v1.FailoverResponse
-	(*Progress)(nil),              // 18: antler.v1.Progress
-	(*ReplaceNodeRequest)(nil),    // 19: antler.v1.ReplaceNodeRequest
-	(*ReplaceNodeResponse)(nil),   // 20: antler.v1.ReplaceNodeResponse
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(Health)(0),                       // 0: antler.v1.Health
+	(Problem_Severity)(0),             // 1: antler.v1.Problem.Severity
+	(*GetStatusRequest)(nil),          // 2: antler.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 3: antler.v1.GetStatusResponse
+	(*ClusterStatus)(nil),             // 4: antler.v1.ClusterStatus
+	(*Serving)(nil),                   // 5: antler.v1.Serving
+	(*Authority)(nil),                 // 6: antler.v1.Authority
+	(*NodeStatus)(nil),                // 7: antler.v1.NodeStatus
+	(*Replica)(nil),                   // 8: antler.v1.Replica
+	(*Space)(nil),                     // 9: antler.v1.Space
+	(*Problem)(nil),                   // 10: antler.v1.Problem
+	(*WatchEventsRequest)(nil),        // 11: antler.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),       // 12: antler.v1.WatchEventsResponse
+	(*Event)(nil),                     // 13: antler.v1.Event
+	(*SwitchoverRequest)(nil),         // 14: antler.v1.SwitchoverRequest
+	(*SwitchoverResponse)(nil),        // 15: antler.v1.SwitchoverResponse
+	(*FailoverRequest)(nil),           // 16: antler.v1.FailoverRequest
+	(*FailoverResponse)(nil),          // 17: antler.v1.FailoverResponse
+	(*Progress)(nil),                  // 18: antler.v1.Progress
+	(*ReplaceNodeRequest)(nil),        // 19: antler.v1.ReplaceNodeRequest
+	(*ReplaceNodeResponse)(nil),       // 20: antler.v1.ReplaceNodeResponse
+	(*ResolveSplitBrainRequest)(nil),  // 21: antler.v1.ResolveSplitBrainRequest
+	(*ResolveSplitBrainResponse)(nil), // 22: antler.v1.ResolveSplitBrainResponse
+	(*SplitBrainSide)(nil),            // 23: antler.v1.SplitBrainSide
+	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 25: google.protobuf.Duration
 }
 var file_antler_v1_cluster_proto_depIdxs = []int32{
 	4,  // 0: antler.v1.GetStatusResponse.cluster:type_name -> antler.v1.ClusterStatus
-	21, // 1: antler.v1.ClusterStatus.time:type_name -> google.protobuf.Timestamp
+	24, // 1: antler.v1.ClusterStatus.time:type_name -> google.protobuf.Timestamp
 	0,  // 2: antler.v1.ClusterStatus.health:type_name -> antler.v1.Health
 	5,  // 3: antler.v1.ClusterStatus.serving:type_name -> antler.v1.Serving
 	6,  // 4: antler.v1.ClusterStatus.authority:type_name -> antler.v1.Authority
 	7,  // 5: antler.v1.ClusterStatus.nodes:type_name -> antler.v1.NodeStatus
 	9,  // 6: antler.v1.ClusterStatus.space:type_name -> antler.v1.Space
 	10, // 7: antler.v1.ClusterStatus.problems:type_name -> antler.v1.Problem
-	21, // 8: antler.v1.Serving.since:type_name -> google.protobuf.Timestamp
-	21, // 9: antler.v1.NodeStatus.last_heard:type_name -> google.protobuf.Timestamp
+	24, // 8: antler.v1.Serving.since:type_name -> google.protobuf.Timestamp
+	24, // 9: antler.v1.NodeStatus.last_heard:type_name -> google.protobuf.Timestamp
 	8,  // 10: antler.v1.NodeStatus.replica:type_name -> antler.v1.Replica
 	1,  // 11: antler.v1.Problem.severity:type_name -> antler.v1.Problem.Severity
-	21, // 12: antler.v1.WatchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	24, // 12: antler.v1.WatchEventsRequest.since:type_name -> google.protobuf.Timestamp
 	13, // 13: antler.v1.WatchEventsResponse.event:type_name -> antler.v1.Event
-	21, // 14: antler.v1.Event.time:type_name -> google.protobuf.Timestamp
+	24, // 14: antler.v1.Event.time:type_name -> google.protobuf.Timestamp
 	18, // 15: antler.v1.SwitchoverResponse.progress:type_name -> antler.v1.Progress
 	18, // 16: antler.v1.FailoverResponse.progress:type_name -> antler.v1.Progress
 	13, // 17: antler.v1.Progress.event:type_name -> antler.v1.Event
-	22, // 18: antler.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	25, // 18: antler.v1.Progress.elapsed:type_name -> google.protobuf.Duration
 	8,  // 19: antler.v1.ReplaceNodeResponse.replica:type_name -> antler.v1.Replica
-	2,  // 20: antler.v1.ClusterService.GetStatus:input_type -> antler.v1.GetStatusRequest
-	11, // 21: antler.v1.ClusterService.WatchEvents:input_type -> antler.v1.WatchEventsRequest
-	14, // 22: antler.v1.ClusterService.Switchover:input_type -> antler.v1.SwitchoverRequest
-	16, // 23: antler.v1.ClusterService.Failover:input_type -> antler.v1.FailoverRequest
-	19, // 24: antler.v1.ClusterService.ReplaceNode:input_type -> antler.v1.ReplaceNodeRequest
-	3,  // 25: antler.v1.ClusterService.GetStatus:output_type -> antler.v1.GetStatusResponse
-	12, // 26: antler.v1.ClusterService.WatchEvents:output_type -> antler.v1.WatchEventsResponse
-	15, // 27: antler.v1.ClusterService.Switchover:output_type -> antler.v1.SwitchoverResponse
-	17, // 28: antler.v1.ClusterService.Failover:output_type -> antler.v1.FailoverResponse
-	20, // 29: antler.v1.ClusterService.ReplaceNode:output_type -> antler.v1.ReplaceNodeResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	23, // 20: antler.v1.ResolveSplitBrainResponse.keep:type_name -> antler.v1.SplitBrainSide
+	23, // 21: antler.v1.ResolveSplitBrainResponse.discard:type_name -> antler.v1.SplitBrainSide
+	24, // 22: antler.v1.SplitBrainSide.time:type_name -> google.protobuf.Timestamp
+	2,  // 23: antler.v1.ClusterService.GetStatus:input_type -> antler.v1.GetStatusRequest
+	11, // 24: antler.v1.ClusterService.WatchEvents:input_type -> antler.v1.WatchEventsRequest
+	14, // 25: antler.v1.ClusterService.Switchover:input_type -> antler.v1.SwitchoverRequest
+	16, // 26: antler.v1.ClusterService.Failover:input_type -> antler.v1.FailoverRequest
+	19, // 27: antler.v1.ClusterService.ReplaceNode:input_type -> antler.v1.ReplaceNodeRequest
+	21, // 28: antler.v1.ClusterService.ResolveSplitBrain:input_type -> antler.v1.ResolveSplitBrainRequest
+	3,  // 29: antler.v1.ClusterService.GetStatus:output_type -> antler.v1.GetStatusResponse
+	12, // 30: antler.v1.ClusterService.WatchEvents:output_type -> antler.v1.WatchEventsResponse
+	15, // 31: antler.v1.ClusterService.Switchover:output_type -> antler.v1.SwitchoverResponse
+	17, // 32: antler.v1.ClusterService.Failover:output_type -> antler.v1.FailoverResponse
+	20, // 33: antler.v1.ClusterService.ReplaceNode:output_type -> antler.v1.ReplaceNodeResponse
+	22, // 34: antler.v1.ClusterService.ResolveSplitBrain:output_type -> antler.v1.ResolveSplitBrainResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_cluster_proto_init() }
@@ -1820,7 +2062,7 @@ func file_antler_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_cluster_proto_rawDesc), len(file_antler_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

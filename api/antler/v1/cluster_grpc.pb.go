@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ClusterService_GetStatus_FullMethodName   = "/antler.v1.ClusterService/GetStatus"
-	ClusterService_WatchEvents_FullMethodName = "/antler.v1.ClusterService/WatchEvents"
-	ClusterService_Switchover_FullMethodName  = "/antler.v1.ClusterService/Switchover"
-	ClusterService_Failover_FullMethodName    = "/antler.v1.ClusterService/Failover"
-	ClusterService_ReplaceNode_FullMethodName = "/antler.v1.ClusterService/ReplaceNode"
+	ClusterService_GetStatus_FullMethodName         = "/antler.v1.ClusterService/GetStatus"
+	ClusterService_WatchEvents_FullMethodName       = "/antler.v1.ClusterService/WatchEvents"
+	ClusterService_Switchover_FullMethodName        = "/antler.v1.ClusterService/Switchover"
+	ClusterService_Failover_FullMethodName          = "/antler.v1.ClusterService/Failover"
+	ClusterService_ReplaceNode_FullMethodName       = "/antler.v1.ClusterService/ReplaceNode"
+	ClusterService_ResolveSplitBrain_FullMethodName = "/antler.v1.ClusterService/ResolveSplitBrain"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -56,6 +57,12 @@ type ClusterServiceClient interface {
 	// and every other voter answers. May be repeated after any error. Needs the
 	// role admin.
 	ReplaceNode(ctx context.Context, in *ReplaceNodeRequest, opts ...grpc.CallOption) (*ReplaceNodeResponse, error)
+	// ResolveSplitBrain ends a split brain by giving up what only one of the two
+	// replicas has. Without `discard` it only says what each side has, after it
+	// has saved the metadata of the side that would be given up. Refused with
+	// FAILED_PRECONDITION unless the side to keep serves and the other is in a
+	// split brain with it. Needs the role admin.
+	ResolveSplitBrain(ctx context.Context, in *ResolveSplitBrainRequest, opts ...grpc.CallOption) (*ResolveSplitBrainResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -143,6 +150,16 @@ func (c *clusterServiceClient) ReplaceNode(ctx context.Context, in *ReplaceNodeR
 	return out, nil
 }
 
+func (c *clusterServiceClient) ResolveSplitBrain(ctx context.Context, in *ResolveSplitBrainRequest, opts ...grpc.CallOption) (*ResolveSplitBrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveSplitBrainResponse)
+	err := c.cc.Invoke(ctx, ClusterService_ResolveSplitBrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -173,6 +190,12 @@ type ClusterServiceServer interface {
 	// and every other voter answers. May be repeated after any error. Needs the
 	// role admin.
 	ReplaceNode(context.Context, *ReplaceNodeRequest) (*ReplaceNodeResponse, error)
+	// ResolveSplitBrain ends a split brain by giving up what only one of the two
+	// replicas has. Without `discard` it only says what each side has, after it
+	// has saved the metadata of the side that would be given up. Refused with
+	// FAILED_PRECONDITION unless the side to keep serves and the other is in a
+	// split brain with it. Needs the role admin.
+	ResolveSplitBrain(context.Context, *ResolveSplitBrainRequest) (*ResolveSplitBrainResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -197,6 +220,9 @@ func (UnimplementedClusterServiceServer) Failover(*FailoverRequest, grpc.ServerS
 }
 func (UnimplementedClusterServiceServer) ReplaceNode(context.Context, *ReplaceNodeRequest) (*ReplaceNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplaceNode not implemented")
+}
+func (UnimplementedClusterServiceServer) ResolveSplitBrain(context.Context, *ResolveSplitBrainRequest) (*ResolveSplitBrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveSplitBrain not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -288,6 +314,24 @@ func _ClusterService_ReplaceNode_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_ResolveSplitBrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveSplitBrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).ResolveSplitBrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_ResolveSplitBrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).ResolveSplitBrain(ctx, req.(*ResolveSplitBrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -302,6 +346,10 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReplaceNode",
 			Handler:    _ClusterService_ReplaceNode_Handler,
+		},
+		{
+			MethodName: "ResolveSplitBrain",
+			Handler:    _ClusterService_ResolveSplitBrain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

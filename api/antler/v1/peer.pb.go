@@ -484,7 +484,9 @@ type Record struct {
 	// give_ups are each node's last release.
 	GiveUps map[string]*GiveUp `protobuf:"bytes,15,rep,name=give_ups,json=giveUps,proto3" json:"give_ups,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// audit are the last commands that a person signed.
-	Audit         []*Audit `protobuf:"bytes,16,rep,name=audit,proto3" json:"audit,omitempty"`
+	Audit []*Audit `protobuf:"bytes,16,rep,name=audit,proto3" json:"audit,omitempty"`
+	// discard is the replica whose own writes a person has given up in this epoch.
+	Discard       string `protobuf:"bytes,17,opt,name=discard,proto3" json:"discard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -629,6 +631,13 @@ func (x *Record) GetAudit() []*Audit {
 		return x.Audit
 	}
 	return nil
+}
+
+func (x *Record) GetDiscard() string {
+	if x != nil {
+		return x.Discard
+	}
+	return ""
 }
 
 // GiveUp is why a node released an epoch.
@@ -977,7 +986,9 @@ type ReplicaReport struct {
 	// sync_percent done.
 	SyncPercent float64 `protobuf:"fixed64,7,opt,name=sync_percent,json=syncPercent,proto3" json:"sync_percent,omitempty"`
 	// error says what is wrong.
-	Error         string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// split_brain: it was written apart from its peer, and stays apart from it.
+	SplitBrain    bool `protobuf:"varint,9,opt,name=split_brain,json=splitBrain,proto3" json:"split_brain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1066,6 +1077,13 @@ func (x *ReplicaReport) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *ReplicaReport) GetSplitBrain() bool {
+	if x != nil {
+		return x.SplitBrain
+	}
+	return false
 }
 
 // MasterReport is the state of mfsmaster.
@@ -1492,7 +1510,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\tR\x06leader\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12)\n" +
-	"\x06record\x18\x06 \x01(\v2\x11.antler.v1.RecordR\x06record\"\xb7\x05\n" +
+	"\x06record\x18\x06 \x01(\v2\x11.antler.v1.RecordR\x06record\"\xd1\x05\n" +
 	"\x06Record\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
 	"\n" +
@@ -1515,7 +1533,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\vmetadata_id\x18\x0e \x01(\x04R\n" +
 	"metadataId\x129\n" +
 	"\bgive_ups\x18\x0f \x03(\v2\x1e.antler.v1.Record.GiveUpsEntryR\agiveUps\x12&\n" +
-	"\x05audit\x18\x10 \x03(\v2\x10.antler.v1.AuditR\x05audit\x1a;\n" +
+	"\x05audit\x18\x10 \x03(\v2\x10.antler.v1.AuditR\x05audit\x12\x18\n" +
+	"\adiscard\x18\x11 \x01(\tR\adiscard\x1a;\n" +
 	"\rObservedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aM\n" +
@@ -1550,7 +1569,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
 	"\rReplicaReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -1561,7 +1580,9 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\tpeer_disk\x18\x05 \x01(\tR\bpeerDisk\x12\x1c\n" +
 	"\tsuspended\x18\x06 \x01(\tR\tsuspended\x12!\n" +
 	"\fsync_percent\x18\a \x01(\x01R\vsyncPercent\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"\xe4\x02\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x1f\n" +
+	"\vsplit_brain\x18\t \x01(\bR\n" +
+	"splitBrain\"\xe4\x02\n" +
 	"\fMasterReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +

@@ -191,6 +191,14 @@ func (*fakeNode) ReplaceNode(_ context.Context, request *antlerv1.ReplaceNodeReq
 	}, nil
 }
 
+func (*fakeNode) ResolveSplitBrain(_ context.Context, request *antlerv1.ResolveSplitBrainRequest) (*antlerv1.ResolveSplitBrainResponse, error) {
+	return &antlerv1.ResolveSplitBrainResponse{
+		Keep:    &antlerv1.SplitBrainSide{Node: request.Keep, Version: 90, Story: []string{"it serves"}},
+		Discard: &antlerv1.SplitBrainSide{Node: "n1", Version: 95, Time: timestamppb.New(time.Unix(0, 0)), Story: []string{"it reaches 95", "it was down"}},
+		Saved:   "n1/backup-split-brain-7-95", GivenUp: []string{"what only n1 has"}, Recorded: request.Discard == "n1" && request.Reason != "",
+	}, nil
+}
+
 func (*fakeNode) GetResources(context.Context, *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
 	return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{
 		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\n", Json: `{"disk":"UpToDate"}`},

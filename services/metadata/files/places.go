@@ -19,24 +19,34 @@ type Places struct {
 	// mounted. SavedIn is where restores put aside what was there before, in
 	// directories beginning with "saved-".
 	Data, SavedIn string
-	// Metalogger is the metalogger's directory. Backups is where a person puts
-	// directories that "antlerctl metadata backup" made.
-	Metalogger, Backups string
+	// Metalogger is the metalogger's directory.
+	Metalogger string
+	// Backups are where a person puts directories that "antlerctl metadata backup"
+	// made, and where antlerd puts its own (Backups).
+	Backups []string
 }
 
 // savedPrefix of the directories that a restore puts aside.
 const savedPrefix = "saved-"
 
+// backupPrefix of a source that is a backup, kindReplica the one that serves.
+const (
+	backupPrefix = "backup-"
+	kindReplica  = "replica"
+)
+
 // Sources are all places of this node that exist, with what is in them.
 func (p Places) Sources() []Source {
-	dirs := [][2]string{{"replica", p.Data}, {"metalogger", p.Metalogger}}
+	dirs := [][2]string{{kindReplica, p.Data}, {"metalogger", p.Metalogger}}
 
 	for _, dir := range below(p.SavedIn, savedPrefix) {
 		dirs = append(dirs, [2]string{filepath.Base(dir), dir})
 	}
 
-	for _, dir := range below(p.Backups, "") {
-		dirs = append(dirs, [2]string{"backup-" + filepath.Base(dir), dir})
+	for _, backups := range p.Backups {
+		for _, dir := range below(backups, "") {
+			dirs = append(dirs, [2]string{backupPrefix + filepath.Base(dir), dir})
+		}
 	}
 
 	var sources []Source
@@ -58,13 +68,14 @@ func (p Places) Sources() []Source {
 	return sources
 }
 
-// below are the directories in dir whose names begin with prefix, in order.
+// below are the directories in dir whose names begin with prefix, in order, but
+// for those that are being made or removed.
 func below(dir, prefix string) []string {
 	var found []string
 
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), prefix) && !strings.HasPrefix(entry.Name(), ".") {
 			found = append(found, filepath.Join(dir, entry.Name()))
 		}
 	}
@@ -123,32 +134,54 @@ func (s *Source) fetchBase(each func(file string, chunk []byte) error) error {
 	return readFile(s.base, name, each)
 }
 
+// readFile hands on a file. It is not open while each works, however long that
+// takes: a file system on which one is open can't be unmounted.
 func readFile(path, name string, each func(file string, chunk []byte) error) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+	var first os.FileInfo
 
 	buffer := make([]byte, chunkSize)
 
-	for {
-		n, err := file.Read(buffer)
-		if n > 0 {
-			sendErr := each(name, buffer[:n])
-			if sendErr != nil {
-				return sendErr
-			}
+	for at := int64(0); ; {
+		n, info, err := readPiece(path, buffer, at)
+		if err != nil {
+			return err
 		}
 
-		if errors.Is(err, io.EOF) {
+		if first != nil && !os.SameFile(first, info) {
+			return fmt.Errorf("%s was replaced while it was being read: try again", path)
+		}
+
+		if n == 0 {
 			return nil
 		}
 
+		first, at = info, at+int64(n)
+
+		err = each(name, buffer[:n])
 		if err != nil {
 			return err
 		}
 	}
+}
+
+func readPiece(path string, buffer []byte, at int64) (int, os.FileInfo, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer file.Close()
+
+	info, err := file.Stat()
+	if err != nil {
+		return 0, nil, err
+	}
+
+	n, err := file.ReadAt(buffer, at)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+
+	return n, info, err
 }
 
 // NodeOf is the node on which the source is: the part before the slash.

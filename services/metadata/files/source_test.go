@@ -85,7 +85,7 @@ func TestReadSource(t *testing.T) {
 func TestFetchStageInstall(t *testing.T) {
 	root := t.TempDir()
 	backups := t.TempDir()
-	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Backups: backups, Metalogger: directory(t, map[string]string{
+	places := Places{Node: "n3", Data: filepath.Join(root, "mfs"), SavedIn: root, Backups: []string{backups}, Metalogger: directory(t, map[string]string{
 		"metadata_ml.mfs.back": metadataFile(10, 7), "changelog_ml.1.mfs": changes(8, 12), "changelog_ml.0.mfs": changes(13, 20) + "21: 1",
 		"changelog_ml.9.mfs": changes(1, 3), "sessions_ml.mfs": "no part of it",
 	})}

@@ -1,12 +1,14 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +28,7 @@ func NewStage(dir string) (*Stage, error) {
 	}
 
 	if err != nil {
-		return nil, fmt.Errorf("prepare the restore: %w", err)
+		return nil, fmt.Errorf("stage metadata: %w", err)
 	}
 
 	return &Stage{dir: dir}, nil
@@ -99,6 +101,54 @@ func (s *Stage) Close() (Source, error) {
 	if err == nil && source.Version == 0 {
 		err = fmt.Errorf("stage metadata: %s", source.Problem)
 	}
+
+	return source, err
+}
+
+// date makes the files of a copy as old as what they were copied from: how old the
+// last change is must be seen in the copy.
+func date(dir string, when time.Time) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+
+	for _, entry := range entries {
+		err = os.Chtimes(filepath.Join(dir, entry.Name()), when, when)
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// CopyReplica stages what a replica of the node holds, as old as it is.
+func (p Places) CopyReplica(ctx context.Context, dir string) (Source, error) {
+	stage, err := NewStage(dir)
+	if err != nil {
+		return Source{}, err
+	}
+
+	original, err := ReadSource(p.Data)
+	if err != nil {
+		return Source{}, err
+	}
+
+	err = p.Fetch(p.Node+"/"+kindReplica, func(file string, chunk []byte) error {
+		return errors.Join(ctx.Err(), stage.Add(file, chunk))
+	})
+
+	source, closeErr := stage.Close()
+	if err == nil {
+		err = closeErr
+	}
+
+	if err == nil {
+		err = date(dir, original.Time)
+	}
+
+	source.Time = original.Time
 
 	return source, err
 }

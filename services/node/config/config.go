@@ -70,6 +70,8 @@ type Cluster struct {
 	Networks []netip.Prefix `yaml:"networks"`
 	// Storage holds the defaults for new data.
 	Storage Storage `yaml:"storage"`
+	// Metadata is what is done for the metadata beside replicating it.
+	Metadata Metadata `yaml:"metadata,omitempty"`
 	// Kubernetes makes the cluster's client nodes serve its volumes to kubelet.
 	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
 	// Password is asked of every MooseFS client; AdminPassword of the mounts

@@ -49,6 +49,7 @@ func (c Cluster) validate(p *Problems) {
 	c.validateVoters(p)
 	c.validateAddresses(p)
 	c.validateStorage(p)
+	c.validateBackup(p)
 	c.validateKubernetes(p)
 }
 

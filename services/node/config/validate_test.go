@@ -97,6 +97,21 @@ func TestRefusesBadConfigurations(t *testing.T) {
 		}, []string{
 			"cluster.kubernetes: no node has the role client, so none could mount a volume for a pod: give it to the nodes that run kubelet",
 		}},
+		{"a backup without its times", func(c *config.Config) { c.Cluster.Metadata.Backup.Directory = "/srv/backup" }, []string{
+			"cluster.metadata.backup.every: 0s is less than 1m0s: write for example 1h; without backup there is none",
+			"cluster.metadata.backup.keep: 0 is not in 1..10000: write how many backups are to stay, for example 24",
+		}},
+		{"a backup that would be lost with what it is of", func(c *config.Config) {
+			c.Cluster.Metadata.Backup = config.Backup{Directory: "/var/lib/antler/mnt/backup", Every: time.Hour, Keep: 24}
+		}, []string{
+			"cluster.metadata.backup.directory: /var/lib/antler/mnt/backup is on the MooseFS that it is to bring back: " +
+				"write a directory on another disk, for example /var/lib/antler/backups",
+		}},
+		{"a backup nowhere", func(c *config.Config) {
+			c.Cluster.Metadata.Backup = config.Backup{Directory: "../backup", Every: time.Hour, Keep: 24}
+		}, []string{
+			`cluster.metadata.backup.directory: "../backup" is not a clean absolute path: write for example /var/lib/antler/backups`,
+		}},
 		{"even voters", func(c *config.Config) {
 			c.Cluster.Nodes[2].Roles = []config.Role{config.RoleChunkserver}
 		}, []string{

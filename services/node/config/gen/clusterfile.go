@@ -18,6 +18,8 @@ type ClusterFile struct {
 	Networks []netip.Prefix `yaml:"networks"`
 	// Storage holds the defaults for new data.
 	Storage Storage `yaml:"storage"`
+	// Metadata: backups of it are off by default.
+	Metadata config.Metadata `yaml:"metadata"`
 	// Kubernetes is off by default.
 	Kubernetes config.Kubernetes `yaml:"kubernetes"`
 	// Nodes are all members.

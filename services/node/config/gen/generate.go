@@ -33,6 +33,7 @@ func Generate(file *ClusterFile, secrets *Secrets, now time.Time) (*Files, error
 		Floating:          file.Floating,
 		Networks:          file.networks(),
 		Storage:           file.storage(members),
+		Metadata:          file.Metadata,
 		Kubernetes:        file.Kubernetes,
 		Password:          secrets.Password,
 		AdminPassword:     secrets.AdminPassword,
