@@ -75,8 +75,8 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 			return "", err
 		}
 	}
-	// The kernel is on the boot partition; the state's mount point stays empty.
-	for _, dir := range []string{"boot", "var", firmwareDir} {
+	// Kernel and boot loaders are on the boot partition; the state's mount point stays empty.
+	for _, dir := range []string{"boot", "var", firmwareDir, filepath.Dir(filepath.Dir(piLoader))} {
 		if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
 			return "", err
 		}
