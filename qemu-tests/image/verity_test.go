@@ -22,7 +22,7 @@ func TestFlippedBit(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
-	c, m := newNode(ctx, t)
+	c, m := newNode(ctx, t, "")
 	flip(t, m, rootAt+100)
 	require.NoError(t, m.PowerOn())
 
