@@ -44,6 +44,8 @@ func newNode(ctx context.Context, t *testing.T, loader string) (*lab.Cluster, *l
 // TestFlashedCard is the life of a card: written, started with three wrong
 // configurations that it tells about, started with the right one, and again.
 func TestFlashedCard(t *testing.T) {
+	figures := report(t, "a card tells of three wrong configurations, serves with a right one, and keeps its secrets over a power cut")
+
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
@@ -75,17 +77,24 @@ func TestFlashedCard(t *testing.T) {
 	}
 
 	require.NoError(t, m.WriteBoot(ctx, bootconfig.File, right))
+	begin := time.Now()
 	require.NoError(t, c.PowerOn(ctx, m))
 	_, err = c.AwaitServing(ctx, "")
 	require.NoError(t, err)
+
+	figures["first_boot_to_serving_s"] = seconds(begin)
+
 	requireGrown(ctx, t, m)
 
 	c.PowerCut(m)
 	requireCleared(ctx, t, m)
 
+	begin = time.Now()
 	require.NoError(t, c.PowerOn(ctx, m))
 	_, err = c.AwaitServing(ctx, "")
 	require.NoError(t, err, "the node has its secrets")
+
+	figures["boot_to_serving_s"] = seconds(begin)
 }
 
 // requireGrown fails if the state partition does not have the room of the card.

@@ -25,6 +25,8 @@ import (
 // TestBootLoaderChooses compares the boot loader's script with the decision as it
 // is written in Go, for every state and for states that make no sense.
 func TestBootLoaderChooses(t *testing.T) {
+	report(t, "the boot loader decides as slots.Choose does")
+
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
@@ -131,11 +133,16 @@ func choices(ctx context.Context, t *testing.T, disk string) []string {
 
 // TestBootLoaderStartsTheCard starts a node with nothing but its disk.
 func TestBootLoaderStartsTheCard(t *testing.T) {
+	figures := report(t, "the boot loader starts the image from its boot partition")
+
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
 	c, m := newNode(ctx, t, lab.Loader)
+	begin := time.Now()
 	require.NoError(t, c.PowerOn(ctx, m))
+
+	figures["boot_to_antlerd_s"] = seconds(begin)
 
 	cmdline, err := m.Console().Run(ctx, "cat /proc/cmdline")
 	require.NoError(t, err)
