@@ -75,8 +75,14 @@ unit: ## Unit tests with the race detector
 test-powercut: build image ## First boot from blank disks, and a power cut of the serving node, in VMs
 	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestPowerCutOfTheServingNode' ./qemu-tests/failover/...
 
+# The next version, to upgrade to: the same sources under another name.
+.PHONY: image-next
+image-next: build
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w -X antler/services/node/version.Version=$(VERSION)-next' -o $(BUILD)/next/bin/ ./cmd/...
+	$(GO) run ./image -o $(BUILD)/next/image -bin $(BUILD)/next/bin -cache $(BUILD)/cache -version $(VERSION)-next
+
 .PHONY: test-image
-test-image: build image ## The image: built twice to the same bytes, flashed and booted in VMs
+test-image: build image image-next ## The image: built twice to the same bytes, flashed, booted and upgraded in VMs
 	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/image/...
 
 .PHONY: test-failover
@@ -141,4 +147,4 @@ $(TOOLS)/golangci-lint:
 
 .PHONY: clean
 clean: ## Remove what was built, but not the caches
-	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/release $(BUILD)/extension $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo
+	rm -rf $(BUILD)/bin $(BUILD)/image $(BUILD)/next $(BUILD)/release $(BUILD)/extension $(BUILD)/lab $(BUILD)/reports $(BUILD)/demo

@@ -41,7 +41,7 @@ var budget = []share{
 // Limits of what is written to the partitions, in MiB.
 const (
 	squashBudget = 200 // of rootSize
-	bootBudget   = 52  // of bootSize
+	bootBudget   = 52  // of bootSize, with one slot's entry of up to 46
 )
 
 // usage is how much of the image each part takes, in bytes.
@@ -117,11 +117,11 @@ func (b build) weigh(root string) error {
 		return err
 	}
 	u := usage{parts: parts}
-	files, err := bootFiles(b.out)
+	shared, entry, err := bootFiles(b.out)
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
+	for _, file := range append(shared, entry...) {
 		if err := addSize(&u.boot, file); err != nil {
 			return err
 		}

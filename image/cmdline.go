@@ -1,7 +1,14 @@
 package main
 
-// kernelArguments start the kernel; they are written beside it as "cmdline"
-// for whoever boots it by hand (QEMU -append).
+import (
+	"antler/image/layout"
+	"antler/image/slots"
+	"antler/image/verity"
+)
+
+// kernelArguments start the kernel, with a console's: the boot loader adds those of
+// the board, and "cmdline" beside the kernel has QEMU's for whoever boots it by hand
+// (-append).
 //
 //   - panic=5: a node that cannot go on starts again.
 //   - lsm=: no access control is configured on an appliance without users, and
@@ -9,7 +16,12 @@ package main
 //   - gpt: if a power cut tore the partition table while it was written, its copy
 //     at the disk's end is read.
 //   - quiet loglevel=4: the console is for errors and for antlerd.
-const kernelArguments = "console=ttyAMA0 panic=5 gpt quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"
+const kernelArguments = "panic=5 gpt quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"
 
 // arguments are the kernel's, and what init must know of the root.
-func arguments(root verity) string { return kernelArguments + " " + root.argument() }
+func arguments(root verity.Root) string { return kernelArguments + " " + root.Argument() }
+
+// byHand are those for a kernel that no boot loader starts.
+func byHand(root verity.Root) string {
+	return "console=ttyAMA0 " + arguments(root) + " " + slots.SlotArgument + layout.SlotA
+}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/backend/file"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"antler/image/layout"
+	"antler/image/slots"
 )
 
 const (
@@ -20,37 +23,38 @@ const (
 	mib    = 1 << 20
 
 	bootSize = 128 * mib
-	// rootSize leaves room for the system to grow in an update in place.
-	rootSize = 512 * mib
+	// rootSize of each slot leaves room for the system to grow in an update in place.
+	rootSize = 384 * mib
 )
 
-// slot is a place on the disk, in bytes.
-type slot struct {
+// extent is a place on the disk, in bytes.
+type extent struct {
 	label       string
 	kind        gpt.Type
 	start, size int64
 }
 
-// slotsOf places our partitions one after the other from 1 MiB on, where SD
+// extentsOf places our partitions one after the other from 1 MiB on, where SD
 // cards and SSDs like them. The kernel shows the labels as PARTNAME, which is
 // how image/init finds them.
-func slotsOf(state int64) []slot {
-	slots := []slot{
+func extentsOf(state int64) []extent {
+	extents := []extent{
 		{label: layout.Boot, kind: gpt.MicrosoftBasicData, size: bootSize},
-		{label: layout.Root, kind: gpt.LinuxFilesystem, size: rootSize},
+		{label: layout.Root(layout.SlotA), kind: gpt.LinuxFilesystem, size: rootSize},
+		{label: layout.Root(layout.SlotB), kind: gpt.LinuxFilesystem, size: rootSize},
 		{label: layout.State, kind: gpt.LinuxFilesystem, size: state},
 	}
 	at := int64(mib)
-	for i := range slots {
-		slots[i].start = at
-		at += slots[i].size
+	for i := range extents {
+		extents[i].start = at
+		at += extents[i].size
 	}
-	return slots
+	return extents
 }
 
 // diskSize adds 1 MiB after the last partition for the second copy of the table.
-func diskSize(slots []slot) int64 {
-	last := slots[len(slots)-1]
+func diskSize(extents []extent) int64 {
+	last := extents[len(extents)-1]
 	return last.start + last.size + mib
 }
 
@@ -60,9 +64,9 @@ func guid(name string) string {
 	return strings.ToUpper(uuid.NewSHA1(uuid.NameSpaceOID, []byte("antler/image/"+name)).String())
 }
 
-func table(slots []slot) *gpt.Table {
+func table(extents []extent) *gpt.Table {
 	t := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: guid("antler")}
-	for i, s := range slots {
+	for i, s := range extents {
 		t.Partitions = append(t.Partitions, &gpt.Partition{
 			Index: i + 1,
 			Start: uint64(s.start / sector),
@@ -79,9 +83,9 @@ func table(slots []slot) *gpt.Table {
 // makeDisk writes out/antler.img. It is sparse: what no step writes takes no room.
 func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	tmp := filepath.Join(out, "antler.img.new")
-	slots := slotsOf(state)
-	boot, root := slots[0], slots[1]
-	if err := writeTable(tmp, slots); err != nil {
+	extents := extentsOf(state)
+	boot, root := extents[0], extents[1]
+	if err := writeTable(tmp, extents); err != nil {
 		return fmt.Errorf("partition %s: %w", tmp, err)
 	}
 	if err := copyInto(tmp, root, squash); err != nil {
@@ -95,12 +99,7 @@ func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	if err != nil {
 		return err
 	}
-	files, err := bootFiles(out)
-	if err != nil {
-		return err
-	}
-	err = command(ctx, "mcopy", append([]string{"-m", "-i", fmt.Sprintf("%s@@%d", tmp, boot.start)}, append(files, "::")...)...)
-	if err != nil {
+	if err := copyBoot(ctx, out, fmt.Sprintf("%s@@%d", tmp, boot.start)); err != nil {
 		return err
 	}
 	// The state partition stays blank: init formats it, on the size that the
@@ -108,27 +107,46 @@ func makeDisk(ctx context.Context, out, squash string, state int64) error {
 	return os.Rename(tmp, filepath.Join(out, "antler.img"))
 }
 
-// bootFiles are the files of the boot partition, in the order of their names and
-// with the date of the build.
-func bootFiles(out string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(out, "boot", "*"))
+// copyBoot fills the boot partition, as mtools name it: what both slots share, the
+// entry of the first, and a directory for that of the second.
+func copyBoot(ctx context.Context, out, partition string) error {
+	shared, entry, err := bootFiles(out)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	files = append(files, filepath.Join(out, "vmlinuz"), filepath.Join(out, "initrd.img"))
-	for _, file := range files {
-		if err := os.Chtimes(file, buildTime(), buildTime()); err != nil {
-			return nil, err
-		}
+	copyTo := func(files []string, to string) error {
+		return command(ctx, "mcopy", append([]string{"-m", "-i", partition}, append(files, to)...)...)
 	}
-	return files, nil
+	return errors.Join(
+		copyTo(shared, "::"),
+		command(ctx, "mmd", "-i", partition, "::"+layout.SlotA, "::"+layout.SlotB),
+		copyTo(entry, "::"+layout.SlotA),
+	)
 }
 
-func writeTable(path string, slots []slot) error {
+// bootFiles are the files of the boot partition, in the order of their names and
+// with the date of the build: those of the boot loader, and those of a slot.
+func bootFiles(out string) (shared, entry []string, err error) {
+	shared, err = filepath.Glob(filepath.Join(out, "boot", "*"))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range []string{slots.Kernel, slots.Initrd, slots.EntryFile} {
+		entry = append(entry, filepath.Join(out, name))
+	}
+	for _, file := range append(slices.Clone(shared), entry...) {
+		if err := os.Chtimes(file, buildTime(), buildTime()); err != nil {
+			return nil, nil, err
+		}
+	}
+	return shared, entry, nil
+}
+
+func writeTable(path string, extents []extent) error {
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}
-	disk, err := file.CreateFromPath(path, diskSize(slots))
+	disk, err := file.CreateFromPath(path, diskSize(extents))
 	if err != nil {
 		return err
 	}
@@ -137,10 +155,10 @@ func writeTable(path string, slots []slot) error {
 	if err != nil {
 		return err
 	}
-	return table(slots).Write(w, diskSize(slots))
+	return table(extents).Write(w, diskSize(extents))
 }
 
-func copyInto(disk string, s slot, from string) error {
+func copyInto(disk string, s extent, from string) error {
 	src, err := os.Open(from)
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func (b build) inputs() (string, error) {
 		return "", err
 	}
 	files := []string{self, filepath.Join(b.bin, "antlerd"), filepath.Join(b.bin, "antlerctl")}
-	sources, err := filepath.Glob("image/[il]*/*.go")
+	sources, err := filepath.Glob("image/[ilsv]*/*.go")
 	if err != nil {
 		return "", err
 	}

@@ -11,24 +11,26 @@ import (
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/stretchr/testify/require"
+
+	"antler/image/verity"
 )
 
 func TestLayoutDoesNotOverlap(t *testing.T) {
-	slots := slotsOf(64 * mib)
-	require.Len(t, slots, 3)
+	extents := extentsOf(64 * mib)
+	require.Len(t, extents, 4)
 	at := int64(mib)
-	for _, s := range slots {
+	for _, s := range extents {
 		require.Equal(t, at, s.start, s.label)
 		require.Zero(t, s.start%mib, "%s is aligned", s.label)
 		at += s.size
 	}
-	require.Equal(t, at+mib, diskSize(slots))
+	require.Equal(t, at+mib, diskSize(extents))
 }
 
 func TestTableReadsBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
-	slots := slotsOf(64 * mib)
-	require.NoError(t, writeTable(path, slots))
+	extents := extentsOf(64 * mib)
+	require.NoError(t, writeTable(path, extents))
 	disk, err := file.OpenFromPath(path, true)
 	require.NoError(t, err)
 	defer disk.Close()
@@ -40,8 +42,8 @@ func TestTableReadsBack(t *testing.T) {
 			parts = append(parts, p)
 		}
 	}
-	require.Len(t, parts, len(slots))
-	for i, s := range slots {
+	require.Len(t, parts, len(extents))
+	for i, s := range extents {
 		require.Equal(t, s.label, parts[i].Name)
 		require.Equal(t, s.start, int64(parts[i].Start)*sector)
 		require.Equal(t, s.start+s.size, int64(parts[i].End+1)*sector)
@@ -52,8 +54,8 @@ func TestCopyIntoRefusesWhatDoesNotFit(t *testing.T) {
 	dir := t.TempDir()
 	from := filepath.Join(dir, "squash")
 	require.NoError(t, os.WriteFile(from, make([]byte, 4096), 0o644))
-	err := copyInto(filepath.Join(dir, "disk"), slot{label: "antler-root", size: 2048}, from)
-	require.ErrorContains(t, err, "antler-root")
+	err := copyInto(filepath.Join(dir, "disk"), extent{label: "antler-root-a", size: 2048}, from)
+	require.ErrorContains(t, err, "antler-root-a")
 }
 
 func TestLoadOrder(t *testing.T) {
@@ -113,25 +115,26 @@ func TestPutDoesNotWriteThroughHardLinks(t *testing.T) {
 
 func TestPiBootHasWhatTheFirmwareReads(t *testing.T) {
 	base, boot := t.TempDir(), t.TempDir()
-	files := []string{"usr/lib/linux-image-6.12/broadcom/bcm2711-rpi-4-b.dtb"}
+	files := []string{"usr/lib/linux-image-6.12/broadcom/bcm2711-rpi-4-b.dtb", piLoader}
 	for _, name := range piFirmware {
 		files = append(files, filepath.Join(firmwareDir, name))
 	}
 	for _, name := range files {
-		require.ErrorContains(t, makePiBoot(base, boot, verity{}), "Raspberry Pi", "without %s", name)
+		require.ErrorContains(t, makePiBoot(base, boot), "Raspberry Pi", "without %s", name)
 		require.NoError(t, put(filepath.Join(base, "root", name), []byte(name), 0o644))
 	}
-	require.NoError(t, makePiBoot(base, boot, verity{}))
+	require.NoError(t, makePiBoot(base, boot))
 
 	config, err := os.ReadFile(filepath.Join(boot, "config.txt"))
 	require.NoError(t, err)
-	for _, name := range []string{"kernel=vmlinuz", "initramfs initrd.img"} {
-		require.Contains(t, string(config), name, "as disk.go names them")
-	}
-	arguments, err := os.ReadFile(filepath.Join(boot, "cmdline.txt"))
-	require.NoError(t, err)
-	require.NotContains(t, string(arguments), "ttyAMA0", "a Raspberry Pi has its serial pins elsewhere")
-	require.Contains(t, string(arguments), "panic=5")
-	require.Equal(t, 1, strings.Count(string(arguments), "\n"), "the firmware reads one line")
+	require.Contains(t, string(config), "kernel=u-boot.bin\n")
+	require.FileExists(t, filepath.Join(boot, "u-boot.bin"))
 	require.FileExists(t, filepath.Join(boot, "bcm2711-rpi-4-b.dtb"))
+}
+
+func TestArgumentsNameTheRoot(t *testing.T) {
+	root := verity.Root{Blocks: 7, Hash: "ab"}
+	require.Contains(t, arguments(root)+" ", " antler.root=7:ab ")
+	require.NotContains(t, arguments(root), "console=", "a board's console is the boot loader's to say")
+	require.Regexp(t, "^console=ttyAMA0 .* antler.slot=a$", byHand(root))
 }

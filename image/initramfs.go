@@ -8,12 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"antler/image/layout"
+	"antler/image/slots"
+	"antler/image/verity"
 )
 
 // makeBoot writes vmlinuz, initrd.img and cmdline. The initrd holds a static init
 // (image/init) and the modules it loads: its only work is to find our
 // partitions and to hand over to systemd.
-func makeBoot(ctx context.Context, base, out string, hash verity) error {
+func makeBoot(ctx context.Context, base, out string, hash verity.Root) error {
 	root := filepath.Join(base, "root")
 	release, err := kernelRelease(root)
 	if err != nil {
@@ -26,13 +30,24 @@ func makeBoot(ctx context.Context, base, out string, hash verity) error {
 	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), kernel, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(arguments(hash)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(byHand(hash)+"\n"), 0o644); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(out, "boot")); err != nil {
 		return err
 	}
-	if err := makePiBoot(base, filepath.Join(out, "boot"), hash); err != nil {
+	if err := makePiBoot(base, filepath.Join(out, "boot")); err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		slots.ScriptFile: slots.Script(),
+		slots.StateFile:  slots.State{Slot: layout.SlotA}.Bytes(),
+	} {
+		if err := put(filepath.Join(out, "boot", name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(out, slots.EntryFile), slots.Entry(arguments(hash)), 0o644); err != nil {
 		return err
 	}
 	init, err := buildInit(ctx, filepath.Join(out, "init"))

@@ -2,12 +2,14 @@
 // machine into a read-only Debian with systemd, containerd, antlerd, MooseFS
 // and drbd-utils, and nothing else.
 //
-// The image is made of three partitions (disk.go):
+// The image is made of four partitions (disk.go):
 //
-//	antler-boot   FAT32: kernel, initrd, and antler.yaml, the node's configuration,
+//	antler-boot   FAT32: the boot loader and what it chooses from (slots), kernel and
+//	              initrd of each slot, and antler.yaml, the node's configuration,
 //	              put there by whoever flashes the card (services/node/bootconfig)
-//	antler-root   squashfs: the system, never written (packages.go, base.go, rootfs.go),
-//	              and the hashes that the kernel checks it against (verity.go)
+//	antler-root-a squashfs: the system, never written (packages.go, base.go, rootfs.go),
+//	              and the hashes that the kernel checks it against (verity)
+//	antler-root-b blank in the image; the next system goes there
 //	antler-state  mounted on /var: everything a node may not forget. Blank in the
 //	              image; on the first boot it grows to the card and gets an ext4
 //
@@ -137,7 +139,7 @@ func (b build) run(ctx context.Context) error {
 }
 
 // tools are the programs of the build machine that the steps call.
-var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mcopy", "cp", "go"}
+var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mcopy", "mmd", "cp", "go"}
 
 func checkMachine() error {
 	if os.Geteuid() != 0 {

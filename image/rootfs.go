@@ -25,6 +25,7 @@ var links = map[string]string{
 	"etc/systemd/system/multi-user.target.wants/antler-prepare.service":    "../antler-prepare.service",
 	"etc/systemd/system/multi-user.target.wants/antler-console.service":    "../antler-console.service",
 	"etc/systemd/system/multi-user.target.wants/antlerd.service":           "../antlerd.service",
+	"etc/systemd/system/multi-user.target.wants/antler-trial.service":      "../antler-trial.service",
 	"etc/systemd/system/multi-user.target.wants/antler-going-down.service": "../antler-going-down.service",
 	"etc/systemd/system/multi-user.target.wants/containerd.service":        "../containerd.service",
 	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service":  "/usr/lib/systemd/system/systemd-networkd.service",
@@ -75,8 +76,8 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 			return "", err
 		}
 	}
-	// The kernel is on the boot partition; the state's mount point stays empty.
-	for _, dir := range []string{"boot", "var", firmwareDir} {
+	// Kernel and boot loaders are on the boot partition; the state's mount point stays empty.
+	for _, dir := range []string{"boot", "var", firmwareDir, filepath.Dir(filepath.Dir(piLoader))} {
 		if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
 			return "", err
 		}

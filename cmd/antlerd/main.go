@@ -1,5 +1,6 @@
 // Command antlerd supervises one node of an Antler cluster: `antlerd run` is
-// the daemon, `antlerd prepare` configures the appliance's network at boot. The
+// the daemon, `antlerd prepare` configures the appliance's network at boot, and
+// `antlerd trial` decides whether a new system stays. The
 // kernel runs the same binary as DRBD's handler (`antlerd fence-peer meta`).
 package main
 
@@ -89,7 +90,7 @@ func command() *cobra.Command {
 
 			return run(cmd.Context(), cfg)
 		},
-	}, prepareCommand(&configPath, load))
+	}, prepareCommand(&configPath, load), trialCommand(load))
 
 	return root
 }

@@ -174,6 +174,7 @@ func (d *antlerd) newServer() (*server.Server, error) {
 		Logs: func(ctx context.Context, service string, lines int, follow bool, each func(string) error) error {
 			return containers.TailLog(ctx, logs, service, lines, follow, each)
 		},
+		Systems: hostUpgrade(),
 		Register: []func(grpc.ServiceRegistrar){func(registrar grpc.ServiceRegistrar) {
 			antlerv1.RegisterPeerServiceServer(registrar, d.authority.PeerServer(peerCaller))
 		}, d.registerCSI},

@@ -202,7 +202,7 @@ func TestWriteRefuses(t *testing.T) {
 		want string
 	}{
 		"an image that is not there":     {func(o *Options) { o.Image = "/nowhere/antler.img" }, "open the image"},
-		"another system's image":         {func(o *Options) { o.Image = makeImage(t, layout.Boot, "rootfs") }, "it has no partition antler-root"},
+		"another system's image":         {func(o *Options) { o.Image = makeImage(t, layout.Boot, "rootfs") }, "it has no partition antler-root-a"},
 		"no image at all":                {func(o *Options) { o.Image = yaml }, "is not an image of Antler"},
 		"an image cut short in the head": {func(o *Options) { o.Image = put("short") }, "is not an image of Antler"},
 		"a wrong configuration":          {func(o *Options) { o.Config = put("version: 7\n") }, "version: 7 is not a version of the format"},

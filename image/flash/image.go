@@ -28,8 +28,9 @@ type image struct {
 	closer io.Closer
 	rest   io.Reader // behind what was read into table
 	table  []byte
-	// size of the unpacked image, and where its boot partition is, in bytes.
-	size, bootStart, bootSize int64
+	// size of the unpacked image, and where its boot partition and its system's root
+	// are, in bytes.
+	size, bootStart, bootSize, rootStart int64
 }
 
 // openImage reads the partition table and no further.
@@ -87,8 +88,11 @@ func (img *image) readTable() error {
 	for _, p := range table.Partitions {
 		found[p.Name] = true
 
-		if p.Name == layout.Boot {
+		switch p.Name {
+		case layout.Boot:
 			img.bootStart, img.bootSize = int64(p.Start)*layout.Sector, int64(p.Size)
+		case layout.Root(layout.SlotA):
+			img.rootStart = int64(p.Start) * layout.Sector
 		}
 	}
 
@@ -96,6 +100,10 @@ func (img *image) readTable() error {
 		if !found[label] {
 			return fmt.Errorf("it has no partition %s", label)
 		}
+	}
+
+	if img.rootStart < img.bootStart+img.bootSize {
+		return fmt.Errorf("its partition %s begins before the end of %s", layout.Root(layout.SlotA), layout.Boot)
 	}
 
 	if img.bootStart < tableSize {

@@ -31,24 +31,24 @@ func sysfs(t *testing.T, parts map[string]string) string {
 func TestFindPartsTakesTheCompleteDisk(t *testing.T) {
 	class := sysfs(t, map[string]string{
 		"vda/vda1": "antler-state", // a disk somebody began to flash
-		"vdb/vdb1": "antler-boot", "vdb/vdb2": "antler-root", "vdb/vdb3": "antler-state",
+		"vdb/vdb1": "antler-boot", "vdb/vdb2": "antler-root-a", "vdb/vdb3": "antler-root-b", "vdb/vdb4": "antler-state",
 		"vdc/vdc1": "data",
 	})
 	parts, err := findParts(class)
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"antler-boot": "vdb1", "antler-root": "vdb2", "antler-state": "vdb3"}, parts)
+	require.Equal(t, map[string]string{"antler-boot": "vdb1", "antler-root-a": "vdb2", "antler-root-b": "vdb3", "antler-state": "vdb4"}, parts)
 }
 
-func TestFindPartsWaitsForAllThree(t *testing.T) {
-	parts, err := findParts(sysfs(t, map[string]string{"vda/vda1": "antler-boot", "vda/vda2": "antler-root"}))
+func TestFindPartsWaitsForAll(t *testing.T) {
+	parts, err := findParts(sysfs(t, map[string]string{"vda/vda1": "antler-boot", "vda/vda2": "antler-root-a"}))
 	require.NoError(t, err)
 	require.Nil(t, parts)
 }
 
 func TestFindPartsRefusesTwoSystems(t *testing.T) {
 	_, err := findParts(sysfs(t, map[string]string{
-		"vda/vda1": "antler-boot", "vda/vda2": "antler-root", "vda/vda3": "antler-state",
-		"vdb/vdb1": "antler-boot", "vdb/vdb2": "antler-root", "vdb/vdb3": "antler-state",
+		"vda/vda1": "antler-boot", "vda/vda2": "antler-root-a", "vda/vda3": "antler-root-b", "vda/vda4": "antler-state",
+		"vdb/vdb1": "antler-boot", "vdb/vdb2": "antler-root-a", "vdb/vdb3": "antler-root-b", "vdb/vdb4": "antler-state",
 	}))
 	require.ErrorContains(t, err, "disks vda, vdb all hold an Antler system")
 }

@@ -22,6 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antler/image/layout"
+	"antler/image/slots"
+	"antler/image/verity"
 )
 
 const (
@@ -33,6 +35,10 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == guardArgument {
+		guard(trialTime, time.Sleep, reset)
+		return
+	}
 	err := boot()
 	fmt.Fprintln(os.Stderr, "antler init:", err)
 	os.Exit(1)
@@ -55,7 +61,20 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	if err := mountRoot("/dev/" + parts[layout.Root]); err != nil {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	started := slots.ParseStarted(string(cmdline))
+	if started.Slot == "" {
+		return errors.New("the kernel has no argument " + slots.SlotArgument + ": start it with the cmdline of its own image")
+	}
+	if started.Trial {
+		if err := startGuard(); err != nil {
+			return err // what can't be guarded is not tried
+		}
+	}
+	if err := mountRoot("/dev/"+parts[layout.Root(started.Slot)], string(cmdline)); err != nil {
 		return err
 	}
 	if err := growState("/sys/class/block", parts[layout.State]); err != nil {
@@ -74,9 +93,13 @@ func boot() error {
 	if err := setSysctls(filepath.Join(newRoot, "etc/sysctl.d/antler.conf"), "/proc/sys"); err != nil {
 		return err
 	}
-	// antlerd prepare looks there for antler.yaml.
-	if err := os.Symlink("/dev/"+parts[layout.Boot], "/run/antler/boot-partition"); err != nil {
-		return err
+	// antlerd prepare looks there for antler.yaml, and an update for the slots.
+	for label, name := range map[string]string{
+		layout.Boot: "boot-partition", layout.Root(layout.SlotA): "slot-a", layout.Root(layout.SlotB): "slot-b",
+	} {
+		if err := os.Symlink("/dev/"+parts[label], "/run/antler/"+name); err != nil {
+			return err
+		}
 	}
 	if err := identify(newRoot); err != nil {
 		return err
@@ -85,12 +108,8 @@ func boot() error {
 }
 
 // mountRoot mounts the system, of which every block is checked as it is read.
-func mountRoot(partition string) error {
-	cmdline, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return err
-	}
-	root, err := readRootArgument(string(cmdline))
+func mountRoot(partition, cmdline string) error {
+	root, err := verity.Parse(cmdline)
 	if err != nil {
 		return err
 	}

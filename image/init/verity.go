@@ -3,44 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"antler/image/verity"
 )
-
-// rootArgument names the root's data blocks and its hash: antler.root=BLOCKS:HEX
-const rootArgument = "antler.root="
-
-// verityRoot is what the kernel's arguments say of the root.
-type verityRoot struct {
-	blocks uint64
-	hash   string
-}
-
-// readRootArgument returns what was written beside the kernel when the image
-// was built. Without it there is no telling this root from another.
-func readRootArgument(cmdline string) (verityRoot, error) {
-	for _, word := range strings.Fields(cmdline) {
-		value, ok := strings.CutPrefix(word, rootArgument)
-		if !ok {
-			continue
-		}
-		count, hash, _ := strings.Cut(value, ":")
-		blocks, err := strconv.ParseUint(count, 10, 40)
-		raw, hashErr := hex.DecodeString(hash)
-		if err != nil || hashErr != nil || blocks == 0 || len(raw) != 32 {
-			return verityRoot{}, fmt.Errorf("kernel argument %s is not BLOCKS:HASH", word)
-		}
-		return verityRoot{blocks: blocks, hash: hash}, nil
-	}
-	return verityRoot{}, errors.New("the kernel has no argument " + rootArgument + ": start it with the cmdline of its own image")
-}
 
 // The device mapper's interface: include/uapi/linux/dm-ioctl.h
 const (
@@ -52,27 +22,26 @@ const (
 	dmHeader     = 312
 	dmTargetSpec = 40
 	rootMapping  = "antler-root"
-	verityBlock  = 4096
 )
 
 // openVerity makes a device that checks each block it reads from the partition,
 // and returns its path. A block that is not what it was when the image was built
 // makes the machine panic: it must not go on with a system that is none.
-func openVerity(partition string, root verityRoot) (string, error) {
+func openVerity(partition string, root verity.Root) (string, error) {
 	control, err := os.OpenFile(dmControl, os.O_RDWR, 0)
 	if err != nil {
 		return "", fmt.Errorf("open the device mapper: %w", err)
 	}
 	defer control.Close()
 	table := fmt.Sprintf("1 %s %s %d %d %d %d sha256 %s - 1 panic_on_corruption",
-		partition, partition, verityBlock, verityBlock, root.blocks, root.blocks, root.hash)
+		partition, partition, verity.Block, verity.Block, root.Blocks, root.Blocks, root.Hash)
 	for _, step := range []struct {
 		name    string
 		request uintptr
 		message []byte
 	}{
 		{"create", dmDevCreate, dmMessage(nil)},
-		{"load the table of", dmTableLoad, dmMessage(dmTarget(root.blocks*verityBlock/512, "verity", table))},
+		{"load the table of", dmTableLoad, dmMessage(dmTarget(uint64(root.Blocks*verity.Block/512), "verity", table))},
 		{"start", dmDevSuspend, dmMessage(nil)},
 	} {
 		if err := ioctl(control, step.request, step.message); err != nil {

@@ -2,26 +2,10 @@ package main
 
 import (
 	"encoding/binary"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
-
-func TestReadRootArgument(t *testing.T) {
-	hash := strings.Repeat("0f", 32)
-	got, err := readRootArgument("console=ttyAMA0 antler.root=1234:" + hash + " quiet\n")
-	require.NoError(t, err)
-	require.Equal(t, verityRoot{blocks: 1234, hash: hash}, got)
-
-	for _, cmdline := range []string{
-		"", "console=tty0", "antler.root=", "antler.root=12", "antler.root=12:zz", "antler.root=0:" + hash,
-		"antler.root=-1:" + hash, "antler.root=12:" + hash[2:], "antler.root=12:" + hash + "00",
-	} {
-		_, err := readRootArgument(cmdline)
-		require.ErrorContains(t, err, "antler.root=", cmdline)
-	}
-}
 
 func TestDeviceMapperMessages(t *testing.T) {
 	target := dmTarget(80, "verity", "1 /dev/vda2")

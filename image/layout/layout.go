@@ -8,9 +8,18 @@ const Sector = 512
 // Labels of the partitions, by which they are found.
 const (
 	Boot  = "antler-boot"
-	Root  = "antler-root"
 	State = "antler-state"
 )
 
+// Slots are the places for a system. An image is made with its system in the
+// first; updates take turns.
+const (
+	SlotA = "a"
+	SlotB = "b"
+)
+
+// Root is the label of the partition with a slot's root.
+func Root(slot string) string { return "antler-root-" + slot }
+
 // Labels are all of them, in the order of the disk.
-func Labels() []string { return []string{Boot, Root, State} }
+func Labels() []string { return []string{Boot, Root(SlotA), Root(SlotB), State} }

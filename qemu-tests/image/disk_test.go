@@ -15,6 +15,8 @@ import (
 // TestFlashToADisk writes to a real block device, a loop device, and sees that
 // one that is in use is left alone.
 func TestFlashToADisk(t *testing.T) {
+	report(t, "flash writes a real disk, and leaves one alone that is in use")
+
 	const size = 1 << 30
 
 	dir := t.TempDir()

@@ -21,6 +21,8 @@ const root = "../../"
 // TestSameInputsSameBytes builds the image twice from the locked packages, in
 // two places and with nothing taken over but the packages' archives.
 func TestSameInputsSameBytes(t *testing.T) {
+	report(t, "the same inputs give the same bytes")
+
 	builder := filepath.Join(t.TempDir(), "image")
 	run(t, "go", "build", "-o", builder, "./image")
 
@@ -37,6 +39,16 @@ func TestSameInputsSameBytes(t *testing.T) {
 	for _, name := range []string{"root.squashfs", "initrd.img", "vmlinuz", "antler.img", "antler.spdx.json", "packages.lock", "sizes.txt"} {
 		requireSame(t, filepath.Join(first, "out", name), filepath.Join(second, "out", name))
 	}
+}
+
+// TestSizes is about the image as it was built: the blank slot takes no room.
+func TestSizes(t *testing.T) {
+	figures := report(t, "the image is sparse")
+
+	size, taken := mebibytes(t, "build/image/antler.img")
+	_, root := mebibytes(t, "build/image/root.squashfs")
+	figures["image_mib"], figures["image_taken_mib"], figures["root_mib"] = size, taken, root
+	require.Less(t, taken, root+60, "the root, what is on the boot partition, and a little")
 }
 
 // run runs a command at the top of the source tree.

@@ -19,10 +19,12 @@ const rootAt = 129 << 20
 // TestFlippedBit starts a node whose root differs from the one that was built in
 // one bit: it must refuse, and start again when the bit is put right.
 func TestFlippedBit(t *testing.T) {
+	report(t, "a flipped bit in the root is refused")
+
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
-	c, m := newNode(ctx, t)
+	c, m := newNode(ctx, t, "")
 	flip(t, m, rootAt+100)
 	require.NoError(t, m.PowerOn())
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/services/node/upgrade"
 )
 
 // AwaitServing waits until a master serves, other than on the node not.
@@ -59,6 +60,13 @@ func (c *Cluster) AwaitSettled(ctx context.Context) error {
 // AwaitCopies waits until every chunk that was ever made has all its copies, too.
 func (c *Cluster) AwaitCopies(ctx context.Context) error {
 	return c.awaitAllBut(ctx, "all copies of all chunks", promisedChunk)
+}
+
+// AwaitUpgradable waits until the node would be upgraded if it were asked to.
+func (c *Cluster) AwaitUpgradable(ctx context.Context, name string) error {
+	return c.await(ctx, name+" to be one that may restart", func(status *antlerv1.ClusterStatus) string {
+		return upgrade.MayRestart(status, name)
+	})
 }
 
 // AwaitProblem waits until the status mentions the text as a problem.

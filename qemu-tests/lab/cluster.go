@@ -26,6 +26,9 @@ type Options struct {
 	// Antlerctl is the program that writes the image to the machines' disks; if it
 	// is empty they are copied, which is quicker.
 	Antlerctl string
+	// Loader is the boot loader that starts what it finds on the machines' disks
+	// (Loader); if it is empty QEMU starts the image's kernel itself, which is quicker.
+	Loader string
 	// Programs are carried into the machines beside the agent, to ProgramDir.
 	Programs []string
 	// Durability of the cluster's metadata; the default if it is empty.
@@ -107,7 +110,7 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 
 func (c *Cluster) addMachine(index int, tools string) error {
 	m := &Machine{
-		Name: fmt.Sprintf("n%d", index), image: c.Image, index: index, toolsD: tools, console: newConsole(),
+		Name: fmt.Sprintf("n%d", index), image: c.Image, loader: c.Loader, index: index, toolsD: tools, console: newConsole(),
 	}
 	m.Dir = filepath.Join(c.Dir, m.Name)
 

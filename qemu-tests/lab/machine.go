@@ -23,6 +23,7 @@ type Machine struct {
 	APIPort int
 
 	image  Image
+	loader string
 	index  int
 	disks  []disk
 	toolsD string
@@ -32,6 +33,10 @@ type Machine struct {
 	console *Console
 	records *recordPort
 }
+
+// Loader is U-Boot for QEMU's virt, of Debian's u-boot-qemu: it reads the boot
+// partition of the first disk, as that of a board does.
+const Loader = "/usr/lib/u-boot/qemu_arm64/u-boot.bin"
 
 // Image is what `make image` built.
 type Image struct {
@@ -228,7 +233,6 @@ func (m *Machine) arguments() []string {
 		// from a host when something is first started.
 		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", memoryMiB), "-machine", "memory-backend=ram",
 		"-nodefaults", "-display", "none", "-rtc", "base=utc",
-		"-kernel", m.image.Kernel, "-initrd", m.image.Initrd, "-append", m.image.Cmdline,
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
 		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
 		"-netdev", fmt.Sprintf("user,id=access,restrict=on,hostfwd=tcp:127.0.0.1:%d-:9440", m.APIPort),
@@ -241,6 +245,12 @@ func (m *Machine) arguments() []string {
 		"-chardev", "socket,id=records,server=on,wait=off,path=" + path("records.sock"),
 		"-device", "virtserialport,chardev=records,name=antler.lab",
 		"-qmp", "unix:" + path("qmp.sock") + ",server=on,wait=off",
+	}
+
+	if m.loader != "" {
+		arguments = append(arguments, "-bios", m.loader)
+	} else {
+		arguments = append(arguments, "-kernel", m.image.Kernel, "-initrd", m.image.Initrd, "-append", m.image.Cmdline)
 	}
 
 	for i, d := range append(m.disks, disk{file: m.toolsD, serial: "lab", cache: "unsafe", readOnly: true}) {

@@ -37,17 +37,10 @@ func (s *Server) forwardUnary(ctx context.Context, to, fullMethod string, reques
 	return reply, nil
 }
 
-// forwardStream has another node carry the call out and passes on what it
-// streams. All our streams have one request.
+// forwardStream has another node carry the call out and passes on what both
+// sides stream.
 func (s *Server) forwardStream(ctx context.Context, to, fullMethod string, stream grpc.ServerStream) error {
 	types, err := typesOf(fullMethod)
-	if err != nil {
-		return err
-	}
-
-	request := types.input.New().Interface()
-
-	err = stream.RecvMsg(request)
 	if err != nil {
 		return err
 	}
@@ -61,20 +54,13 @@ func (s *Server) forwardStream(ctx context.Context, to, fullMethod string, strea
 	ctx, cancel := context.WithCancel(onBehalf(ctx))
 	defer cancel()
 
-	upstream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, fullMethod)
+	upstream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, fullMethod)
 	if err != nil {
 		return unreachable(to, err)
 	}
 
-	err = upstream.SendMsg(request)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return unreachable(to, err)
-	}
-
-	err = upstream.CloseSend()
-	if err != nil {
-		return unreachable(to, err)
-	}
+	// It ends with the stream, which ends when this returns.
+	go passRequests(stream, upstream, types.input, cancel)
 
 	for {
 		reply := types.output.New().Interface()
@@ -91,6 +77,32 @@ func (s *Server) forwardStream(ctx context.Context, to, fullMethod string, strea
 		err = stream.SendMsg(reply)
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// passRequests passes on what the caller streams until that ends. What goes wrong
+// upstream is found out by whoever waits for answers from there.
+func passRequests(from grpc.ServerStream, to grpc.ClientStream, kind protoreflect.MessageType, cancel func()) {
+	for {
+		request := kind.New().Interface()
+
+		err := from.RecvMsg(request)
+		if errors.Is(err, io.EOF) {
+			_ = to.CloseSend()
+
+			return
+		}
+
+		if err != nil {
+			cancel()
+
+			return
+		}
+
+		err = to.SendMsg(request)
+		if err != nil {
+			return
 		}
 	}
 }

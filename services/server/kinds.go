@@ -12,6 +12,7 @@ func Kinds() []KindInfo {
 	return []KindInfo{
 		{"node.started", "antlerd started on the node"},
 		{"node.stopping", "antlerd was told to stop"},
+		{"node.upgrade", "a new system was written to the other slot, and the node restarts to try it"},
 		{"node.fence", "the node resets itself because it could not stop serving in time"},
 
 		{"authority.formed", "the quorum recorded that file system and metadata exist"},

@@ -56,6 +56,8 @@ func methods() map[string]method {
 		antlerv1.NodeService_ListServices_FullMethodName: {RoleReader, here},
 		antlerv1.NodeService_StreamLogs_FullMethodName:   {RoleReader, here},
 		antlerv1.NodeService_GetResources_FullMethodName: {RoleReader, here},
+		antlerv1.NodeService_GetSystem_FullMethodName:    {RoleReader, here},
+		antlerv1.NodeService_Upgrade_FullMethodName:      {RoleAdmin, here},
 	}
 }
 

@@ -53,7 +53,7 @@ type Options struct {
 	State  state.State
 	Events *EventLog
 	Logger *zap.Logger
-	// Authority, Voters, Metadata, Volumes and Logs: calls that need one that is nil are
+	// Authority, Voters, Metadata, Volumes, Logs and Systems: calls that need one that is nil are
 	// UNIMPLEMENTED.
 	Authority Authority
 	Voters    Voters
@@ -62,6 +62,8 @@ type Options struct {
 	StagePath string
 	Volumes   Volumes
 	Logs      Logs
+	// Systems is what is asked of the node's own system.
+	Systems Systems
 	// Register adds other services; optional.
 	Register []func(grpc.ServiceRegistrar)
 	// RootUID is the user that is an administrator on the unix socket: 0 but in

@@ -524,6 +524,424 @@ func (x *Resource) GetJson() string {
 	return ""
 }
 
+// GetSystemRequest asks for the node's system.
+type GetSystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSystemRequest) Reset() {
+	*x = GetSystemRequest{}
+	mi := &file_antler_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSystemRequest) ProtoMessage() {}
+
+func (x *GetSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSystemRequest.ProtoReflect.Descriptor instead.
+func (*GetSystemRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+// GetSystemResponse is the node's system.
+type GetSystemResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// version of antlerd, and so of the image.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// boot_id is another one after every start of the machine.
+	BootId string `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// slot that runs: a or b; empty on a machine without slots.
+	Slot string `protobuf:"bytes,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	// default_slot is the one that the next start takes.
+	DefaultSlot string `protobuf:"bytes,5,opt,name=default_slot,json=defaultSlot,proto3" json:"default_slot,omitempty"`
+	// trial says that the system runs for once, and has not shown yet that it is
+	// to stay.
+	Trial bool `protobuf:"varint,6,opt,name=trial,proto3" json:"trial,omitempty"`
+	// missing says what the trial still waits for.
+	Missing string `protobuf:"bytes,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	// last_upgrade says how the last upgrade ended; empty if there was none.
+	LastUpgrade string `protobuf:"bytes,8,opt,name=last_upgrade,json=lastUpgrade,proto3" json:"last_upgrade,omitempty"`
+	// not_upgradable says why the node can't be upgraded in place, and what to do
+	// instead; empty if it can.
+	NotUpgradable string `protobuf:"bytes,9,opt,name=not_upgradable,json=notUpgradable,proto3" json:"not_upgradable,omitempty"`
+	// root that runs, as the kernel's arguments name it: two nodes with the same run
+	// the same system.
+	Root          string `protobuf:"bytes,10,opt,name=root,proto3" json:"root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSystemResponse) Reset() {
+	*x = GetSystemResponse{}
+	mi := &file_antler_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSystemResponse) ProtoMessage() {}
+
+func (x *GetSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSystemResponse.ProtoReflect.Descriptor instead.
+func (*GetSystemResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetSystemResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetDefaultSlot() string {
+	if x != nil {
+		return x.DefaultSlot
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetTrial() bool {
+	if x != nil {
+		return x.Trial
+	}
+	return false
+}
+
+func (x *GetSystemResponse) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetLastUpgrade() string {
+	if x != nil {
+		return x.LastUpgrade
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetNotUpgradable() string {
+	if x != nil {
+		return x.NotUpgradable
+	}
+	return ""
+}
+
+func (x *GetSystemResponse) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+// UpgradeRequest is a part of a system.
+type UpgradeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*UpgradeRequest_Begin_
+	//	*UpgradeRequest_Data
+	Part          isUpgradeRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeRequest) Reset() {
+	*x = UpgradeRequest{}
+	mi := &file_antler_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeRequest) ProtoMessage() {}
+
+func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
+func (*UpgradeRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UpgradeRequest) GetPart() isUpgradeRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *UpgradeRequest) GetBegin() *UpgradeRequest_Begin {
+	if x != nil {
+		if x, ok := x.Part.(*UpgradeRequest_Begin_); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *UpgradeRequest) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*UpgradeRequest_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isUpgradeRequest_Part interface {
+	isUpgradeRequest_Part()
+}
+
+type UpgradeRequest_Begin_ struct {
+	Begin *UpgradeRequest_Begin `protobuf:"bytes,1,opt,name=begin,proto3,oneof"`
+}
+
+type UpgradeRequest_Data struct {
+	// data, at most 1 MiB.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+}
+
+func (*UpgradeRequest_Begin_) isUpgradeRequest_Part() {}
+
+func (*UpgradeRequest_Data) isUpgradeRequest_Part() {}
+
+// UpgradeResponse says how far it is.
+type UpgradeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// step: writing or verifying; done_bytes of total_bytes of it.
+	Step       string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	DoneBytes  uint64 `protobuf:"varint,2,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	TotalBytes uint64 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// done says that the slot holds the system, and that the node restarts to try it.
+	Done bool `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	// slot that was written.
+	Slot          string `protobuf:"bytes,5,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeResponse) Reset() {
+	*x = UpgradeResponse{}
+	mi := &file_antler_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeResponse) ProtoMessage() {}
+
+func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
+func (*UpgradeResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *UpgradeResponse) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *UpgradeResponse) GetDoneBytes() uint64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *UpgradeResponse) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *UpgradeResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *UpgradeResponse) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+// Begin says what comes.
+type UpgradeRequest_Begin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// arguments of the kernel, with the hash of the root among them.
+	Arguments string `protobuf:"bytes,1,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// root_size, kernel_size and initrd_size in bytes.
+	RootSize   uint64 `protobuf:"varint,2,opt,name=root_size,json=rootSize,proto3" json:"root_size,omitempty"`
+	KernelSize uint64 `protobuf:"varint,3,opt,name=kernel_size,json=kernelSize,proto3" json:"kernel_size,omitempty"`
+	InitrdSize uint64 `protobuf:"varint,4,opt,name=initrd_size,json=initrdSize,proto3" json:"initrd_size,omitempty"`
+	// kernel_sha256 and initrd_sha256 are what must be read back, 32 bytes each.
+	KernelSha256  []byte `protobuf:"bytes,5,opt,name=kernel_sha256,json=kernelSha256,proto3" json:"kernel_sha256,omitempty"`
+	InitrdSha256  []byte `protobuf:"bytes,6,opt,name=initrd_sha256,json=initrdSha256,proto3" json:"initrd_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeRequest_Begin) Reset() {
+	*x = UpgradeRequest_Begin{}
+	mi := &file_antler_v1_node_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeRequest_Begin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeRequest_Begin) ProtoMessage() {}
+
+func (x *UpgradeRequest_Begin) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_node_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeRequest_Begin.ProtoReflect.Descriptor instead.
+func (*UpgradeRequest_Begin) Descriptor() ([]byte, []int) {
+	return file_antler_v1_node_proto_rawDescGZIP(), []int{10, 0}
+}
+
+func (x *UpgradeRequest_Begin) GetArguments() string {
+	if x != nil {
+		return x.Arguments
+	}
+	return ""
+}
+
+func (x *UpgradeRequest_Begin) GetRootSize() uint64 {
+	if x != nil {
+		return x.RootSize
+	}
+	return 0
+}
+
+func (x *UpgradeRequest_Begin) GetKernelSize() uint64 {
+	if x != nil {
+		return x.KernelSize
+	}
+	return 0
+}
+
+func (x *UpgradeRequest_Begin) GetInitrdSize() uint64 {
+	if x != nil {
+		return x.InitrdSize
+	}
+	return 0
+}
+
+func (x *UpgradeRequest_Begin) GetKernelSha256() []byte {
+	if x != nil {
+		return x.KernelSha256
+	}
+	return nil
+}
+
+func (x *UpgradeRequest_Begin) GetInitrdSha256() []byte {
+	if x != nil {
+		return x.InitrdSha256
+	}
+	return nil
+}
+
 var File_antler_v1_node_proto protoreflect.FileDescriptor
 
 const file_antler_v1_node_proto_rawDesc = "" +
@@ -560,12 +978,48 @@ const file_antler_v1_node_proto_rawDesc = "" +
 	"\x05phase\x18\x04 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04yaml\x18\x06 \x01(\tR\x04yaml\x12\x12\n" +
-	"\x04json\x18\a \x01(\tR\x04json2\xfc\x01\n" +
+	"\x04json\x18\a \x01(\tR\x04json\"\x12\n" +
+	"\x10GetSystemRequest\"\x9f\x02\n" +
+	"\x11GetSystemResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\tR\x04slot\x12!\n" +
+	"\fdefault_slot\x18\x05 \x01(\tR\vdefaultSlot\x12\x14\n" +
+	"\x05trial\x18\x06 \x01(\bR\x05trial\x12\x18\n" +
+	"\amissing\x18\a \x01(\tR\amissing\x12!\n" +
+	"\flast_upgrade\x18\b \x01(\tR\vlastUpgrade\x12%\n" +
+	"\x0enot_upgradable\x18\t \x01(\tR\rnotUpgradable\x12\x12\n" +
+	"\x04root\x18\n" +
+	" \x01(\tR\x04root\"\xb8\x02\n" +
+	"\x0eUpgradeRequest\x127\n" +
+	"\x05begin\x18\x01 \x01(\v2\x1f.antler.v1.UpgradeRequest.BeginH\x00R\x05begin\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x1a\xce\x01\n" +
+	"\x05Begin\x12\x1c\n" +
+	"\targuments\x18\x01 \x01(\tR\targuments\x12\x1b\n" +
+	"\troot_size\x18\x02 \x01(\x04R\brootSize\x12\x1f\n" +
+	"\vkernel_size\x18\x03 \x01(\x04R\n" +
+	"kernelSize\x12\x1f\n" +
+	"\vinitrd_size\x18\x04 \x01(\x04R\n" +
+	"initrdSize\x12#\n" +
+	"\rkernel_sha256\x18\x05 \x01(\fR\fkernelSha256\x12#\n" +
+	"\rinitrd_sha256\x18\x06 \x01(\fR\finitrdSha256B\x06\n" +
+	"\x04part\"\x8d\x01\n" +
+	"\x0fUpgradeResponse\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x02 \x01(\x04R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
+	"totalBytes\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\x12\x12\n" +
+	"\x04slot\x18\x05 \x01(\tR\x04slot2\x8a\x03\n" +
 	"\vNodeService\x12O\n" +
 	"\fListServices\x12\x1e.antler.v1.ListServicesRequest\x1a\x1f.antler.v1.ListServicesResponse\x12K\n" +
 	"\n" +
 	"StreamLogs\x12\x1c.antler.v1.StreamLogsRequest\x1a\x1d.antler.v1.StreamLogsResponse0\x01\x12O\n" +
-	"\fGetResources\x12\x1e.antler.v1.GetResourcesRequest\x1a\x1f.antler.v1.GetResourcesResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
+	"\fGetResources\x12\x1e.antler.v1.GetResourcesRequest\x1a\x1f.antler.v1.GetResourcesResponse\x12F\n" +
+	"\tGetSystem\x12\x1b.antler.v1.GetSystemRequest\x1a\x1c.antler.v1.GetSystemResponse\x12D\n" +
+	"\aUpgrade\x12\x19.antler.v1.UpgradeRequest\x1a\x1a.antler.v1.UpgradeResponse(\x010\x01B\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
 
 var (
 	file_antler_v1_node_proto_rawDescOnce sync.Once
@@ -579,7 +1033,7 @@ func file_antler_v1_node_proto_rawDescGZIP() []byte {
 	return file_antler_v1_node_proto_rawDescData
 }
 
-var file_antler_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_antler_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_antler_v1_node_proto_goTypes = []any{
 	(*ListServicesRequest)(nil),  // 0: antler.v1.ListServicesRequest
 	(*ListServicesResponse)(nil), // 1: antler.v1.ListServicesResponse
@@ -589,21 +1043,31 @@ var file_antler_v1_node_proto_goTypes = []any{
 	(*GetResourcesRequest)(nil),  // 5: antler.v1.GetResourcesRequest
 	(*GetResourcesResponse)(nil), // 6: antler.v1.GetResourcesResponse
 	(*Resource)(nil),             // 7: antler.v1.Resource
+	(*GetSystemRequest)(nil),     // 8: antler.v1.GetSystemRequest
+	(*GetSystemResponse)(nil),    // 9: antler.v1.GetSystemResponse
+	(*UpgradeRequest)(nil),       // 10: antler.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),      // 11: antler.v1.UpgradeResponse
+	(*UpgradeRequest_Begin)(nil), // 12: antler.v1.UpgradeRequest.Begin
 }
 var file_antler_v1_node_proto_depIdxs = []int32{
-	2, // 0: antler.v1.ListServicesResponse.services:type_name -> antler.v1.Service
-	7, // 1: antler.v1.GetResourcesResponse.resources:type_name -> antler.v1.Resource
-	0, // 2: antler.v1.NodeService.ListServices:input_type -> antler.v1.ListServicesRequest
-	3, // 3: antler.v1.NodeService.StreamLogs:input_type -> antler.v1.StreamLogsRequest
-	5, // 4: antler.v1.NodeService.GetResources:input_type -> antler.v1.GetResourcesRequest
-	1, // 5: antler.v1.NodeService.ListServices:output_type -> antler.v1.ListServicesResponse
-	4, // 6: antler.v1.NodeService.StreamLogs:output_type -> antler.v1.StreamLogsResponse
-	6, // 7: antler.v1.NodeService.GetResources:output_type -> antler.v1.GetResourcesResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: antler.v1.ListServicesResponse.services:type_name -> antler.v1.Service
+	7,  // 1: antler.v1.GetResourcesResponse.resources:type_name -> antler.v1.Resource
+	12, // 2: antler.v1.UpgradeRequest.begin:type_name -> antler.v1.UpgradeRequest.Begin
+	0,  // 3: antler.v1.NodeService.ListServices:input_type -> antler.v1.ListServicesRequest
+	3,  // 4: antler.v1.NodeService.StreamLogs:input_type -> antler.v1.StreamLogsRequest
+	5,  // 5: antler.v1.NodeService.GetResources:input_type -> antler.v1.GetResourcesRequest
+	8,  // 6: antler.v1.NodeService.GetSystem:input_type -> antler.v1.GetSystemRequest
+	10, // 7: antler.v1.NodeService.Upgrade:input_type -> antler.v1.UpgradeRequest
+	1,  // 8: antler.v1.NodeService.ListServices:output_type -> antler.v1.ListServicesResponse
+	4,  // 9: antler.v1.NodeService.StreamLogs:output_type -> antler.v1.StreamLogsResponse
+	6,  // 10: antler.v1.NodeService.GetResources:output_type -> antler.v1.GetResourcesResponse
+	9,  // 11: antler.v1.NodeService.GetSystem:output_type -> antler.v1.GetSystemResponse
+	11, // 12: antler.v1.NodeService.Upgrade:output_type -> antler.v1.UpgradeResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_node_proto_init() }
@@ -611,13 +1075,17 @@ func file_antler_v1_node_proto_init() {
 	if File_antler_v1_node_proto != nil {
 		return
 	}
+	file_antler_v1_node_proto_msgTypes[10].OneofWrappers = []any{
+		(*UpgradeRequest_Begin_)(nil),
+		(*UpgradeRequest_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_node_proto_rawDesc), len(file_antler_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const (
 	NodeService_ListServices_FullMethodName = "/antler.v1.NodeService/ListServices"
 	NodeService_StreamLogs_FullMethodName   = "/antler.v1.NodeService/StreamLogs"
 	NodeService_GetResources_FullMethodName = "/antler.v1.NodeService/GetResources"
+	NodeService_GetSystem_FullMethodName    = "/antler.v1.NodeService/GetSystem"
+	NodeService_Upgrade_FullMethodName      = "/antler.v1.NodeService/Upgrade"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -29,7 +31,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // NodeService looks into one node: the asked one, or the one named in the
-// request metadata `antler-node`. All calls need the role reader.
+// request metadata `antler-node`. Calls that say nothing else need the role reader.
 type NodeServiceClient interface {
 	// ListServices returns the MooseFS processes of the node, each a container.
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
@@ -38,6 +40,15 @@ type NodeServiceClient interface {
 	// GetResources returns any part of antlerd's state as it is. Secrets are left
 	// out.
 	GetResources(ctx context.Context, in *GetResourcesRequest, opts ...grpc.CallOption) (*GetResourcesResponse, error)
+	// GetSystem tells which system the node runs, and from which of its two slots.
+	GetSystem(ctx context.Context, in *GetSystemRequest, opts ...grpc.CallOption) (*GetSystemResponse, error)
+	// Upgrade writes a system to the slot that is not in use, reads it back and
+	// checks it, and starts it once. The first request is `begin`, the others `data`:
+	// the root, the kernel, the initrd. After the last answer, which has `done`, the
+	// node restarts; the new system stays if the cluster finds the node healthy, else
+	// the old one comes back. Interrupted it leaves the node as it was. Needs the role
+	// admin.
+	Upgrade(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[UpgradeRequest, UpgradeResponse], error)
 }
 
 type nodeServiceClient struct {
@@ -87,12 +98,35 @@ func (c *nodeServiceClient) GetResources(ctx context.Context, in *GetResourcesRe
 	return out, nil
 }
 
+func (c *nodeServiceClient) GetSystem(ctx context.Context, in *GetSystemRequest, opts ...grpc.CallOption) (*GetSystemResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSystemResponse)
+	err := c.cc.Invoke(ctx, NodeService_GetSystem_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Upgrade(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[UpgradeRequest, UpgradeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[1], NodeService_Upgrade_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UpgradeRequest, UpgradeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_UpgradeClient = grpc.BidiStreamingClient[UpgradeRequest, UpgradeResponse]
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
 //
 // NodeService looks into one node: the asked one, or the one named in the
-// request metadata `antler-node`. All calls need the role reader.
+// request metadata `antler-node`. Calls that say nothing else need the role reader.
 type NodeServiceServer interface {
 	// ListServices returns the MooseFS processes of the node, each a container.
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
@@ -101,6 +135,15 @@ type NodeServiceServer interface {
 	// GetResources returns any part of antlerd's state as it is. Secrets are left
 	// out.
 	GetResources(context.Context, *GetResourcesRequest) (*GetResourcesResponse, error)
+	// GetSystem tells which system the node runs, and from which of its two slots.
+	GetSystem(context.Context, *GetSystemRequest) (*GetSystemResponse, error)
+	// Upgrade writes a system to the slot that is not in use, reads it back and
+	// checks it, and starts it once. The first request is `begin`, the others `data`:
+	// the root, the kernel, the initrd. After the last answer, which has `done`, the
+	// node restarts; the new system stays if the cluster finds the node healthy, else
+	// the old one comes back. Interrupted it leaves the node as it was. Needs the role
+	// admin.
+	Upgrade(grpc.BidiStreamingServer[UpgradeRequest, UpgradeResponse]) error
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -119,6 +162,12 @@ func (UnimplementedNodeServiceServer) StreamLogs(*StreamLogsRequest, grpc.Server
 }
 func (UnimplementedNodeServiceServer) GetResources(context.Context, *GetResourcesRequest) (*GetResourcesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetResources not implemented")
+}
+func (UnimplementedNodeServiceServer) GetSystem(context.Context, *GetSystemRequest) (*GetSystemResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSystem not implemented")
+}
+func (UnimplementedNodeServiceServer) Upgrade(grpc.BidiStreamingServer[UpgradeRequest, UpgradeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Upgrade not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -188,6 +237,31 @@ func _NodeService_GetResources_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_GetSystem_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSystemRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GetSystem(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GetSystem_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GetSystem(ctx, req.(*GetSystemRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Upgrade_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(NodeServiceServer).Upgrade(&grpc.GenericServerStream[UpgradeRequest, UpgradeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_UpgradeServer = grpc.BidiStreamingServer[UpgradeRequest, UpgradeResponse]
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -203,12 +277,22 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetResources",
 			Handler:    _NodeService_GetResources_Handler,
 		},
+		{
+			MethodName: "GetSystem",
+			Handler:    _NodeService_GetSystem_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "StreamLogs",
 			Handler:       _NodeService_StreamLogs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Upgrade",
+			Handler:       _NodeService_Upgrade_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "antler/v1/node.proto",

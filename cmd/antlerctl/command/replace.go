@@ -13,11 +13,11 @@ import (
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Replace a node for good",
+		Short: "Upgrade a node, or replace it for good",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.nodeReplace())
+	cmd.AddCommand(a.nodeReplace(), a.nodeUpgrade())
 
 	return cmd
 }

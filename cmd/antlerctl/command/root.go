@@ -125,7 +125,7 @@ func New(env Environment) *cobra.Command {
 	root.AddCommand(
 		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
 		a.nodeCommand(), a.replicationCommand(), a.metadataCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(),
-		a.getCommand(), a.genCommand(), a.flashCommand(), a.versionCommand(),
+		a.getCommand(), a.genCommand(), a.flashCommand(), a.upgradeCommand(), a.versionCommand(),
 	)
 
 	return root
