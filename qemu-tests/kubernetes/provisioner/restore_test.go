@@ -4,7 +4,6 @@ package provisioner
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,7 +103,7 @@ func (k *trial) post(path string, o object) types.UID {
 
 	answer, err := k.admin.RESTClient().Post().AbsPath("/apis/"+snapshotGroup+"/v1", path).
 		SetHeader("Content-Type", "application/json").Body(content).DoRaw(k.ctx)
-	require.NoError(k, err, fmt.Sprintf("%s", answer))
+	require.NoError(k, err, string(answer))
 
 	var made metav1.PartialObjectMetadata
 

@@ -75,6 +75,7 @@ func TestProvisioner(t *testing.T) {
 		{"Clone", "a claim with another one as its source begins as a copy of it", (*trial).cloned},
 		{"Restore", "a claim with a VolumeSnapshot as its source begins as what was snapshotted", (*trial).restored},
 		{"Kubeconfig", "a kubeconfig that is missing or wrong is said and is used as soon as it is right", (*trial).lateKubeconfig},
+		{"APIServer", "while the API server is away that is said, and after it claims are served again", (*trial).apiServerRestarted},
 		{"Storm", "500 claims and a failover in the middle of them: each is bound, and none got two volumes", (*trial).storm},
 	} {
 		t.Run(c.name, func(t *testing.T) {
