@@ -265,3 +265,17 @@ func TestListsGoOnWhereTheyStopped(t *testing.T) {
 	_, err = b.controller.ListVolumes(t.Context(), &csi.ListVolumesRequest{StartingToken: "7"})
 	requireCode(t, codes.Aborted, err)
 }
+
+// The provisioner knows a volume by the name that it asked for, whatever the
+// template made of that.
+func TestHandleOfWhatWasAskedFor(t *testing.T) {
+	b := newBench(t)
+	plain := b.create(t, "pvc-1", nil)
+	named := b.create(t, "pvc-2", map[string]string{"nameTemplate": "shop-${pv.name}", paramPV: "pvc-2"})
+
+	for name, want := range map[string]string{"pvc-1": plain, "pvc-2": named, "shop-pvc-2": "", "pvc-3": ""} {
+		handle, err := b.controller.HandleOf(t.Context(), name)
+		require.NoError(t, err)
+		require.Equal(t, want, handle, name)
+	}
+}

@@ -255,3 +255,38 @@ func (k *trial) lateKubeconfig() {
 	})
 	n.end()
 }
+
+// apiServerRestarted says what antlerd says meanwhile, and that a claim made
+// right after it is served.
+func (k *trial) apiServerRestarted() {
+	k.stopAPI()
+
+	begin := time.Now()
+
+	await(k.ctx, k.T, "it says that nobody answers", func() error {
+		if c := k.n1.work.Connection(); c.Err == nil {
+			return errNotYet
+		}
+
+		return nil
+	})
+	k.startAPI()
+	k.awaitReady(k.T)
+
+	k.result.Figures["away_ms"] = time.Since(begin).Milliseconds()
+	begin = time.Now()
+
+	k.make(k.claimOf("after-restart", "moosefs"))
+	k.bind("after-restart")
+
+	k.result.Figures["bound_ms"] = time.Since(begin).Milliseconds()
+
+	await(k.ctx, k.T, "it says that all is well", func() error {
+		if c := k.n1.work.Connection(); c.Err != nil || !c.Working {
+			return fmt.Errorf("it says %w", c.Err)
+		}
+
+		return nil
+	})
+	k.remove("after-restart")
+}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ type controlPlane struct {
 	dir, address string
 	// admin may do everything.
 	admin *kubernetes.Clientset
+	// startAPI starts the API server, and stopAPI ends the one that runs.
+	startAPI, stopAPI func()
 }
 
 // startTime is how long the control plane may take until it answers.
@@ -49,11 +52,14 @@ func startControlPlane(t *testing.T) *controlPlane {
 	c.run(t, filepath.Join(bin, "etcd"), "--data-dir="+filepath.Join(c.dir, "etcd"),
 		"--listen-client-urls=http://"+etcd, "--advertise-client-urls=http://"+etcd,
 		"--listen-peer-urls=http://"+peer, "--initial-advertise-peer-urls=http://"+peer, "--initial-cluster=default=http://"+peer)
-	c.run(t, filepath.Join(bin, "kube-apiserver"), "--etcd-servers=http://"+etcd,
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]), "--cert-dir="+filepath.Join(c.dir, "certs"),
-		"--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=RBAC",
-		"--token-auth-file="+filepath.Join(c.dir, "tokens.csv"), "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+filepath.Join(c.dir, "key.pem"), "--service-account-signing-key-file="+filepath.Join(c.dir, "key.pem"))
+	c.startAPI = func() {
+		c.stopAPI = c.run(t, filepath.Join(bin, "kube-apiserver"), "--etcd-servers=http://"+etcd,
+			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]), "--cert-dir="+filepath.Join(c.dir, "certs"),
+			"--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=RBAC",
+			"--token-auth-file="+filepath.Join(c.dir, "tokens.csv"), "--service-account-issuer=https://kubernetes.default.svc",
+			"--service-account-key-file="+filepath.Join(c.dir, "key.pem"), "--service-account-signing-key-file="+filepath.Join(c.dir, "key.pem"))
+	}
+	c.startAPI()
 
 	c.admin = c.client(t, adminToken)
 	c.awaitReady(t)
@@ -81,8 +87,9 @@ func (c *controlPlane) writeKeys(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "tokens.csv"), []byte(adminToken+",admin,admin,system:masters\n"), 0o600))
 }
 
-// run starts a program that ends with the test, and dies with it.
-func (c *controlPlane) run(t *testing.T, program string, args ...string) {
+// run starts a program that ends with the test at the latest, and dies with it.
+// What it returns ends it.
+func (c *controlPlane) run(t *testing.T, program string, args ...string) (stop func()) {
 	t.Helper()
 
 	name := filepath.Base(program)
@@ -95,15 +102,21 @@ func (c *controlPlane) run(t *testing.T, program string, args ...string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, cmd.Start())
 
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = log.Close()
+	})
+
+	t.Cleanup(func() {
+		stop()
 
 		if t.Failed() {
 			t.Logf("the end of %s's log:\n%s", name, tail(log.Name()))
 		}
 	})
+
+	return stop
 }
 
 func tail(path string) string {

@@ -25,6 +25,7 @@ type Clients struct {
 	Classes           Classes
 	AttributesClasses AttributesClasses
 	Nodes             Nodes
+	Snapshots         Snapshots
 	Events            record.EventSink
 }
 
@@ -107,6 +108,11 @@ func newClients(config *rest.Config) (Clients, error) {
 		return Clients{}, err
 	}
 
+	snapshot, err := group(schema.GroupVersion{Group: snapshotGroup, Version: "v1"}, "/apis")
+	if err != nil {
+		return Clients{}, err
+	}
+
 	return Clients{
 		Claims: func(namespace string) Claims {
 			return gentype.NewClientWithList("persistentvolumeclaims", core, parameters, namespace,
@@ -118,6 +124,7 @@ func newClients(config *rest.Config) (Clients, error) {
 			empty[storagev1.StorageClass], empty[storagev1.StorageClassList]),
 		AttributesClasses: gentype.NewClient("volumeattributesclasses", storage, parameters, "", empty[storagev1.VolumeAttributesClass]),
 		Nodes:             gentype.NewClient("nodes", core, parameters, "", empty[corev1.Node]),
+		Snapshots:         snapshots{snapshot},
 		Events:            events{core, parameters},
 	}, nil
 }

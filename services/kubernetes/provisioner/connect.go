@@ -14,11 +14,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Requests to the API server per second, on average and at once. Its own
-// fairness settings decide when it is busy.
+// Requests to the API server per second, on average and at once: a claim takes
+// five, and its own fairness settings decide when it is busy. The limit is there
+// for a fault of ours.
 const (
-	requestsPerSecond = 100
-	requestsAtOnce    = 200
+	requestsPerSecond = 300
+	requestsAtOnce    = 500
 )
 
 // protobuf costs a small node less than JSON.

@@ -109,6 +109,30 @@ func TestFenceLetsNothingOutThatChanges(t *testing.T) {
 	require.Equal(t, []string{"GET"}, seen)
 }
 
+// Who may write a claim writes the name of its source.
+func TestNamesLeadNowhereElse(t *testing.T) {
+	var seen []string
+
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = append(seen, r.URL.Path) }))
+	defer api.Close()
+
+	clients, err := Connect(&rest.Config{Host: api.URL}, func() error { return nil })
+	require.NoError(t, err)
+
+	for _, name := range []string{"../../../../api/v1/secrets", "..", "a/b", "a%2fb"} {
+		_, err := clients.Snapshots.Snapshot(t.Context(), "shop", name)
+		require.Error(t, err, name)
+		_, err = clients.Snapshots.Content(t.Context(), name)
+		require.Error(t, err, name)
+		_, err = clients.Claims("shop").Get(t.Context(), name, metav1.GetOptions{})
+		require.Error(t, err, name)
+		_, err = clients.Classes.Get(t.Context(), name, metav1.GetOptions{})
+		require.Error(t, err, name)
+	}
+
+	require.Empty(t, seen)
+}
+
 func TestKubeconfigsThatAreRefused(t *testing.T) {
 	const good = `apiVersion: v1
 kind: Config

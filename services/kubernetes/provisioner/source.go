@@ -28,18 +28,27 @@ func (p *Provisioner) source(ctx context.Context, claim *corev1.PersistentVolume
 		return nil, fmt.Errorf("claim.spec.dataSourceRef.namespace: volumes of other namespaces (%s) can't be copied: copy within the namespace", *ref.Namespace)
 	}
 
-	if ref.Kind != "PersistentVolumeClaim" || ref.APIGroup != nil && *ref.APIGroup != "" {
-		return nil, fmt.Errorf("claim.spec.dataSourceRef: a %s can't be copied by the provisioner in antlerd: name a PersistentVolumeClaim", ref.Kind)
+	group := ""
+	if ref.APIGroup != nil {
+		group = *ref.APIGroup
 	}
 
-	handle, err := p.boundTo(ctx, claim.Namespace, ref.Name)
-	if err != nil {
-		return nil, fmt.Errorf("claim.spec.dataSourceRef: %w", err)
-	}
+	switch {
+	case group == "" && ref.Kind == "PersistentVolumeClaim":
+		handle, err := p.boundTo(ctx, claim.Namespace, ref.Name)
 
-	return &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
-		Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: handle},
-	}}, nil
+		return &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
+			Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: handle},
+		}}, described(err, "copy", "claim.spec.dataSourceRef")
+	case group == snapshotGroup && ref.Kind == "VolumeSnapshot":
+		handle, err := p.snapshotOf(ctx, claim.Namespace, ref.Name)
+
+		return &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
+			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: handle},
+		}}, described(err, "restore", "claim.spec.dataSourceRef")
+	default:
+		return nil, fmt.Errorf("claim.spec.dataSourceRef: a %s can't be copied: name a PersistentVolumeClaim or a VolumeSnapshot", ref.Kind)
+	}
 }
 
 // boundTo is the handle of the volume that a claim is bound to.
