@@ -33,7 +33,8 @@ func TestDamagedStoreDoesNotVoteAndHarmsNobody(t *testing.T) {
 	}{
 		{"garbage", func() error { return os.WriteFile(log, []byte("no log at all"), 0o600) }, "raft.db"},
 		{"zeros", func() error { return os.WriteFile(log, make([]byte, len(good[log])), 0o600) }, "raft.db"},
-		{"half of it", func() error { return os.Truncate(log, int64(len(good[log])/2)) }, "raft.db"},
+		// bbolt doubles the file before it needs the new half, which may hold nothing.
+		{"a quarter of it", func() error { return os.Truncate(log, int64(len(good[log])/4)) }, "raft.db"},
 		{"all but its head", func() error { return os.Truncate(log, 8192) }, "raft.db"},
 		{"pages overwritten", func() error { return overwrite(log, 2*4096, 16*4096) }, "makes no sense"},
 		{"emptied", func() error { return os.Truncate(log, 0) }, "the log in"},
