@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -271,6 +272,7 @@ func (c *Cluster) EventsSince(marks map[string]int, since time.Time) []Event {
 
 	for _, m := range c.Machines {
 		events = append(events, m.console.Events(marks[m.Name])...)
+		events = append(events, m.console.resets(marks[m.Name], m.Name)...)
 
 		for _, cut := range c.cuts[m.Name] {
 			if !cut.Time.Before(since) {
@@ -296,7 +298,7 @@ func (c *Cluster) LateStops() []string { return LateStops(c.servingIntervals()) 
 
 func (c *Cluster) servingIntervals() (all []Event, intervals []Serving) {
 	for _, m := range c.Machines {
-		events := append(m.console.Events(0), c.cuts[m.Name]...)
+		events := slices.Concat(m.console.Events(0), m.console.resets(0, m.Name), c.cuts[m.Name])
 		sortEvents(events)
 		all = append(all, events...)
 		intervals = append(intervals, ServingIntervals(events)...)

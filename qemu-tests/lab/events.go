@@ -51,6 +51,23 @@ func (c *Console) Events(from int) []Event {
 	return events
 }
 
+// resetMark is the kernel's last word before the machine starts anew. antlerd's own
+// event, node.fence, may not get out before it.
+const resetMark = "sysrq: Resetting"
+
+// resets are the moments at which the machine has reset itself.
+func (c *Console) resets(from int, node string) []Event {
+	var events []Event
+
+	for _, line := range c.Lines(from) {
+		if strings.HasSuffix(line.Text, resetMark) {
+			events = append(events, Event{Time: line.At, Node: node, Kind: resetKind, Message: "the machine has reset itself"})
+		}
+	}
+
+	return events
+}
+
 // Serving is an interval in which a node's master could accept writes.
 type Serving struct {
 	Node     string
@@ -82,7 +99,7 @@ func ServingIntervals(events []Event) []Serving {
 			if open == nil {
 				open = &Serving{Node: event.Node, Epoch: event.Epoch, From: event.Time}
 			}
-		case "metadata.master-stopped", "metadata.master-killed", "replication.demoted", "node.fence", powerCutKind:
+		case "metadata.master-stopped", "metadata.master-killed", "replication.demoted", "node.fence", powerCutKind, resetKind:
 			end(event.Time)
 		}
 	}
@@ -94,8 +111,11 @@ func ServingIntervals(events []Event) []Serving {
 	return intervals
 }
 
-// powerCutKind is the lab's own event.
-const powerCutKind = "lab.power-cut"
+// powerCutKind and resetKind are the lab's own events.
+const (
+	powerCutKind = "lab.power-cut"
+	resetKind    = "lab.reset"
+)
 
 // Overlaps returns what is wrong with the intervals of all nodes: two of
 // different nodes at the same time, or an epoch served by two.

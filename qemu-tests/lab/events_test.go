@@ -67,3 +67,16 @@ func TestServingIntervalsAndOverlaps(t *testing.T) {
 		})
 	}
 }
+
+// A machine that resets itself has no time left to tell of it: its kernel does.
+func TestAResetEndsServing(t *testing.T) {
+	c := newConsole()
+	c.add("[  161.5] antlerd[184]: antler-event: {\"node\":\"n1\",\"kind\":\"metadata.master-started\",\"epoch\":7}\n[  192.549570] sysrq: Resetting\n[    0.0] Booting Linux\n")
+
+	events := append(c.Events(0), c.resets(0, "n1")...)
+	require.Len(t, events, 2)
+
+	intervals := ServingIntervals(events)
+	require.Len(t, intervals, 1)
+	require.Equal(t, events[1].Time, intervals[0].To)
+}
