@@ -17,6 +17,6 @@
 // healthy makes itself the one to start (services/node/upgrade).
 //
 // The Raspberry Pi's own way, "tryboot", can't be asked for by Debian's kernel: the
-// driver of its firmware (drivers/firmware/raspberrypi.c) has no call for it. So a
+// driver of its firmware has no call for it (docs/design). So a
 // Raspberry Pi and QEMU's virt both go through U-Boot, and through the same script.
 package slots

@@ -4,7 +4,7 @@
 // A power cut at any moment leaves a node that starts, since the order is this, and
 // each step is on the card before the next begins:
 //
-//  1. Nothing is to be tried: the boot loader starts the slot in use.
+//  1. Nothing is to be tried, and the boot loader starts the slot in use.
 //  2. The other slot's entry is removed: there is nothing in it to start, also if
 //     the slot in use should be damaged.
 //  3. The root is written, read back, and checked against the hash that came with it.

@@ -42,7 +42,7 @@ func (h *Host) Upgrade(ctx context.Context, system System, data io.Reader, progr
 		return "", refused("%s", why)
 	}
 
-	slot, err := Write(ctx, h.Card, started.Slot, system, data, progress)
+	slot, err := Write(ctx, h.Card, started, system, data, progress)
 	if err != nil {
 		return "", err
 	}

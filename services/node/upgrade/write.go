@@ -86,7 +86,7 @@ func ReadState(card Card) (slots.State, error) {
 // Write puts the system that data holds into the slot that is not the running one,
 // and has it tried at the next start. It returns that slot. After an error the node
 // starts as it did.
-func Write(ctx context.Context, card Card, running string, system System, data io.Reader, progress Progress) (string, error) {
+func Write(ctx context.Context, card Card, started slots.Started, system System, data io.Reader, progress Progress) (string, error) {
 	root, err := system.check()
 	if err != nil {
 		return "", err
@@ -97,13 +97,13 @@ func Write(ctx context.Context, card Card, running string, system System, data i
 		return "", err
 	}
 
-	if state.Slot != running {
-		return "", refused("this node runs slot %s, and slot %s is the one that it starts: wait until it has made up its mind, or restart it", running, state.Slot)
+	if started.Trial && state.Slot != started.Slot {
+		return "", refused("the system that runs is on trial: wait until it has made up its mind, or restart the node")
 	}
 
-	job := job{ctx: ctx, card: card, slot: slots.Other(running), system: system, data: data, progress: progress}
+	job := job{ctx: ctx, card: card, slot: slots.Other(started.Slot), system: system, data: data, progress: progress}
 
-	return job.slot, job.run(state, root)
+	return job.slot, job.run(state, started.Slot, root)
 }
 
 // job is one system on its way into a slot.
@@ -118,11 +118,14 @@ type job struct {
 }
 
 // run takes the steps of the package's description in their order.
-func (j *job) run(state slots.State, root verity.Root) error {
-	if state.Try != "" {
-		err := j.card.Overwrite(slots.StateFile, slots.State{Slot: state.Slot}.Bytes())
+func (j *job) run(state slots.State, running string, root verity.Root) error {
+	// Where the slot to start is damaged, the boot loader took the other one: that
+	// is the one to keep.
+	keep := slots.State{Slot: running}
+	if state != keep {
+		err := j.card.Overwrite(slots.StateFile, keep.Bytes())
 		if err != nil {
-			return j.failed("forget the slot that was to be tried", err)
+			return j.failed("have the running slot started, and none tried", err)
 		}
 	}
 
@@ -154,7 +157,7 @@ func (j *job) run(state slots.State, root verity.Root) error {
 		return j.failed("write its entry", err)
 	}
 
-	err = j.card.Overwrite(slots.StateFile, slots.State{Slot: state.Slot, Try: j.slot}.Bytes())
+	err = j.card.Overwrite(slots.StateFile, slots.State{Slot: running, Try: j.slot}.Bytes())
 	if err != nil {
 		return j.failed("have it tried", err)
 	}

@@ -154,7 +154,7 @@ func TestWriteFillsTheOtherSlot(t *testing.T) {
 
 	steps := map[string]int64{}
 
-	slot, err := Write(context.Background(), card, layout.SlotA, next.system(), next.data(), func(step string, done, total int64) {
+	slot, err := Write(context.Background(), card, runs(layout.SlotA), next.system(), next.data(), func(step string, done, total int64) {
 		require.GreaterOrEqual(t, done, steps[step])
 		require.LessOrEqual(t, done, total)
 		steps[step] = done
@@ -171,25 +171,38 @@ func TestWriteFillsTheOtherSlot(t *testing.T) {
 	require.NoError(t, Commit(card, layout.SlotB))
 	require.Equal(t, slots.State{Slot: layout.SlotB}, card.state(t))
 
-	back, err := Write(context.Background(), card, layout.SlotB, old.system(), old.data(), quiet)
+	back, err := Write(context.Background(), card, runs(layout.SlotB), old.system(), old.data(), quiet)
 	require.NoError(t, err)
 	require.Equal(t, layout.SlotA, back, "they take turns")
+}
+
+// runs is a node that was started from the slot in the usual way.
+func runs(slot string) slots.Started { return slots.Started{Slot: slot, Loader: true} }
+
+func TestWriteReplacesASlotThatDidNotStart(t *testing.T) {
+	card, old, next := newFiles(t), newRelease(t, 'o', 20), newRelease(t, 'n', 30)
+	card.holds(t, layout.SlotB, old)
+
+	slot, err := Write(context.Background(), card, runs(layout.SlotB), next.system(), next.data(), quiet)
+	require.NoError(t, err)
+	require.Equal(t, layout.SlotA, slot)
+	require.Equal(t, slots.State{Slot: layout.SlotB, Try: layout.SlotA}, card.state(t), "back to the one that runs")
 }
 
 func TestWriteRefusesBeforeItTouchesAnything(t *testing.T) {
 	next := newRelease(t, 'n', 20)
 
 	for name, tc := range map[string]struct {
-		running string
+		started slots.Started
 		edit    func(*System)
 		want    string
 	}{
-		"a system on trial":        {layout.SlotB, func(*System) {}, "made up its mind"},
-		"arguments without a hash": {layout.SlotA, func(s *System) { s.Arguments = "quiet" }, "no argument antler.root="},
-		"two lines of arguments":   {layout.SlotA, func(s *System) { s.Arguments += "\nslot=b" }, "not one line"},
-		"a root cut short":         {layout.SlotA, func(s *System) { s.RootSize -= verity.Block }, "its hash is of"},
-		"no kernel":                {layout.SlotA, func(s *System) { s.KernelSize = 0 }, "no room for"},
-		"a giant initrd":           {layout.SlotA, func(s *System) { s.InitrdSize = 1 << 40 }, "no room for"},
+		"a system on trial":        {slots.Started{Slot: layout.SlotB, Trial: true}, func(*System) {}, "made up its mind"},
+		"arguments without a hash": {runs(layout.SlotA), func(s *System) { s.Arguments = "quiet" }, "no argument antler.root="},
+		"two lines of arguments":   {runs(layout.SlotA), func(s *System) { s.Arguments += "\nslot=b" }, "not one line"},
+		"a root cut short":         {runs(layout.SlotA), func(s *System) { s.RootSize -= verity.Block }, "its hash is of"},
+		"no kernel":                {runs(layout.SlotA), func(s *System) { s.KernelSize = 0 }, "no room for"},
+		"a giant initrd":           {runs(layout.SlotA), func(s *System) { s.InitrdSize = 1 << 40 }, "no room for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			card, old := newFiles(t), newRelease(t, 'o', 20)
@@ -199,7 +212,7 @@ func TestWriteRefusesBeforeItTouchesAnything(t *testing.T) {
 			system := next.system()
 			tc.edit(&system)
 
-			_, err := Write(context.Background(), card, tc.running, system, next.data(), quiet)
+			_, err := Write(context.Background(), card, tc.started, system, next.data(), quiet)
 			require.ErrorIs(t, err, ErrRefused)
 			require.ErrorContains(t, err, tc.want)
 			require.Equal(t, "old", card.whole(layout.SlotB, map[string]release{"old": old}))
@@ -222,7 +235,7 @@ func TestWriteNoticesDamage(t *testing.T) {
 			system := next.system()
 			spoil(&next)
 
-			_, err := Write(context.Background(), card, layout.SlotA, system, next.data(), quiet)
+			_, err := Write(context.Background(), card, runs(layout.SlotA), system, next.data(), quiet)
 			require.ErrorContains(t, err, "slot b: write its")
 			require.Equal(t, slots.State{Slot: layout.SlotA}, card.state(t), "it is not tried")
 			require.False(t, card.hasEntry(layout.SlotB))
@@ -319,7 +332,7 @@ func TestAPowerCutAtAnyStepLeavesANodeThatStarts(t *testing.T) {
 			require.NoError(t, card.Overwrite(slots.StateFile, state.Bytes()))
 
 			left := steps
-			_, err := Write(context.Background(), cutCard{card, &left}, layout.SlotA, next.system(), next.data(), quiet)
+			_, err := Write(context.Background(), cutCard{card, &left}, runs(layout.SlotA), next.system(), next.data(), quiet)
 			done = err == nil
 
 			if !done {
@@ -335,7 +348,7 @@ func TestAPowerCutAtAnyStepLeavesANodeThatStarts(t *testing.T) {
 			}
 
 			// An upgrade that is repeated works, whatever was left.
-			_, err = Write(context.Background(), card, layout.SlotA, next.system(), next.data(), quiet)
+			_, err = Write(context.Background(), card, runs(layout.SlotA), next.system(), next.data(), quiet)
 			require.NoError(t, err, "after %d steps", steps)
 			require.Equal(t, "next", requireStarts(t, card, releases, steps)[0])
 		}
