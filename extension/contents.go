@@ -24,7 +24,7 @@ var programs = []string{
 	// run those of 8.4 where the kernel has 8.4.
 	"usr/sbin/drbdadm", "usr/sbin/drbdsetup", "usr/sbin/drbdmeta",
 	"usr/lib/drbd/drbdadm-84", "usr/lib/drbd/drbdsetup-84",
-	"usr/sbin/mkfs.ext4", "usr/sbin/e2fsck", "usr/sbin/wipefs", "usr/bin/env",
+	"usr/sbin/mkfs.ext4", "usr/sbin/e2fsck", "usr/sbin/debugfs", "usr/sbin/wipefs", "usr/bin/env",
 	// In which a spare container waits (services/containers/trigger.go).
 	"usr/bin/sh",
 }

@@ -45,6 +45,8 @@ func TestDamagedStoreDoesNotVoteAndHarmsNobody(t *testing.T) {
 		{"another cluster's", func() error { return otherCluster(dir, good) }, "belongs to cluster"},
 	} {
 		t.Run(damage.name, func(t *testing.T) {
+			c.t = t
+
 			require.NoError(t, damage.do())
 			c.start(up, "n2")
 
@@ -58,6 +60,8 @@ func TestDamagedStoreDoesNotVoteAndHarmsNobody(t *testing.T) {
 			restore(t, dir, good)
 		})
 	}
+
+	c.t = t
 
 	c.start(up, "n2")
 	c.await("n2", "votes again with its own store", func(s authority.AuthorityStatusSpec) bool { return s.Voting && s.HaveQuorum })
