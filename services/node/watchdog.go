@@ -10,7 +10,10 @@ import (
 
 // Watchdog is the machine's hardware (or software) watchdog: unless it is fed
 // in time it resets the machine, whatever antlerd or the kernel are stuck in.
-type Watchdog struct{ device *os.File }
+type Watchdog struct {
+	device   *os.File
+	disarmed bool
+}
 
 // OpenWatchdog opens the watchdog at path and arms it. The kernel rounds the
 // timeout to what the device can do: at most 15 s on a Raspberry Pi.
@@ -42,12 +45,18 @@ func (w *Watchdog) Feed() error {
 }
 
 // Disarm ends the watch in order; a watchdog that is only closed, as by a
-// crash, goes on and resets the machine.
+// crash, goes on and resets the machine. One that is disarmed stays so.
 func (w *Watchdog) Disarm() error {
+	if w.disarmed {
+		return nil
+	}
+
 	_, err := w.device.Write([]byte("V"))
 	if err != nil {
 		return fmt.Errorf("disarm watchdog: %w", err)
 	}
+
+	w.disarmed = true
 
 	return w.device.Close()
 }

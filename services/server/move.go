@@ -213,7 +213,7 @@ func (m *move) dropped(known snapshot, doing string) error {
 	}
 
 	return problem(codes.Aborted, "NOT_RELEASED", fmt.Sprintf("%s: %s did not stop in time and goes on serving", doing, known.authority.Holder),
-		fmt.Sprintf("`antlerctl events` shows why; `antlerctl logs master -n %s` too", known.authority.Holder))
+		fmt.Sprintf("`antlerctl events` shows why; `antlerctl logs mfsmaster -n %s` too", known.authority.Holder))
 }
 
 func (m *move) done(known snapshot) error {

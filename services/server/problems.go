@@ -168,7 +168,7 @@ func (s snapshot) storageProblems(list *problemList) {
 	space := s.space()
 	if space.Chunkservers < space.ChunkserversExpected {
 		list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
-			"see which node is down, or `antlerctl logs chunkserver -n NODE`")
+			"see which node is down, or `antlerctl logs mfschunkserver -n NODE`")
 	}
 
 	if space.TotalBytes > 0 && float64(space.FreeBytes) < spaceLow*float64(space.TotalBytes) {

@@ -98,7 +98,7 @@ func TestProblems(t *testing.T) {
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = 2 })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"chunkserver does not run on n3: ended with exit code 1", "it is started again by itself; `antlerctl logs chunkserver -n n3` says why it ended"},
-			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs chunkserver -n NODE`"},
+			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs mfschunkserver -n NODE`"},
 		}},
 		{"space is low", func(s *snapshot) {
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.FreeSpace = r.Report.Master.TotalSpace / 20 })
@@ -137,7 +137,7 @@ func TestProblems(t *testing.T) {
 			s.storage.Missing, s.storage.Endangered = 3, 7
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = 2 })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
-			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs chunkserver -n NODE`"},
+			{"2 of 3 chunkservers are connected", "see which node is down, or `antlerctl logs mfschunkserver -n NODE`"},
 			{"3 chunks have no copy: the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else"},
 			{"7 chunks have one copy left of several", "bring back the chunkservers that are down; MooseFS makes the copies again by itself"},
 		}},

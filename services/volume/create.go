@@ -45,7 +45,7 @@ func (s *Store) Create(ctx context.Context, spec Spec) (Volume, error) {
 // found returns the volume that exists if it is the wanted one.
 func (s *Store) found(ctx context.Context, t *tree, have record, want record) (Volume, error) {
 	if differs := have.differs(want); differs != "" {
-		return Volume{}, failf(ErrExists, "it exists and %s: choose another name, or ask for what is there", differs)
+		return Volume{}, failf(ErrExists, "it exists and %s: choose another name, or change what is there (\"antlerctl volume expand\" for its size)", differs)
 	}
 
 	return s.measure(ctx, t, have)

@@ -137,7 +137,7 @@ func (t *tree) load(parent dir, at, name string) (record, error) {
 func loadWithData(parent dir, at, name string) (record, dir, error) {
 	top, err := parent.sub(at)
 	if isNotExist(err) {
-		return record{}, dir{}, failf(ErrNotFound, "there is no volume %s", name)
+		return record{}, dir{}, failf(ErrNotFound, "there is no volume %s: \"antlerctl volume list\" shows those there are, with --archived the deleted ones too", name)
 	}
 
 	if err != nil {

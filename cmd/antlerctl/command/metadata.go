@@ -106,7 +106,7 @@ came after it. It names every file of the file system: keep it from others' eyes
 			return a.backup(cmd.Context(), given[0], request)
 		},
 	}
-	cmd.Flags().StringVar(&request.Source, "source", "", "copy this source instead (see `antlerctl metadata sources`)")
+	cmd.Flags().StringVar(&request.Source, "source", "", "copy this `SOURCE` instead: antlerctl metadata sources lists them")
 
 	return cmd
 }

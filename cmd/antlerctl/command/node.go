@@ -49,7 +49,7 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "logs SERVICE",
 		Short:   "What a service of a node wrote; -f: and goes on writing",
-		Example: "  antlerctl logs chunkserver -n n3 --tail 20\n  antlerctl logs master -n n1 -f",
+		Example: "  antlerctl logs mfschunkserver -n n3 --tail 20\n  antlerctl logs mfsmaster -n n1 -f",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Service = given[0]
