@@ -86,13 +86,15 @@ func (s snapshot) servingProblems(list *problemList) {
 	}
 
 	holder := s.authority.Holder
-	if holder == "" {
-		reason := s.authority.Reason
-		if reason == "" {
-			reason = "wait; `antlerctl events -f` shows the takeover"
-		}
 
-		list.wrong("", "nobody serves", reason)
+	switch {
+	case holder == "":
+		list.wrong("", "nobody serves", s.orWait())
+
+		return
+	case !s.reports[holder].Alive:
+		// What it said last of its master says nothing of now.
+		list.wrong(holder, fmt.Sprintf("nobody serves: %s holds epoch %d and is not heard of", holder, s.authority.Epoch), s.orWait())
 
 		return
 	}
@@ -111,6 +113,15 @@ func (s snapshot) servingProblems(list *problemList) {
 
 	list.wrong(holder, fmt.Sprintf("%s holds epoch %d and does not serve yet (%s)", holder, s.authority.Epoch, phase),
 		"wait; `antlerctl events -f` shows the takeover")
+}
+
+// orWait is why nobody is granted an epoch, or that somebody is about to be.
+func (s snapshot) orWait() string {
+	if s.authority.Reason != "" {
+		return s.authority.Reason
+	}
+
+	return "wait; `antlerctl events -f` shows the takeover"
 }
 
 func (s snapshot) nodeProblems(list *problemList, member config.Member) {

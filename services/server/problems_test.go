@@ -110,6 +110,13 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
 			{"nobody serves", "n2 has every acknowledged write and is down: start it"},
 		}},
+		{"who holds is dead, and the other may not", func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Alive = false })
+			s.authority.Reason = "nobody can serve: n2 lacks acknowledged writes"
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves: n1 holds epoch 5 and is not heard of", "nobody can serve: n2 lacks acknowledged writes"},
+			{"n1 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
+		}},
 		{"taking over", func(s *snapshot) {
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Phase = "mounting" })
 		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
