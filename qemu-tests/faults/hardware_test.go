@@ -208,7 +208,8 @@ func (r *run) bestSource() *antlerv1.MetadataSource {
 	return best
 }
 
-// sources asks until no node is silent any more: they may have just come back.
+// sources asks until no node that is on is silent any more: they may have just
+// come back.
 func (r *run) sources() *antlerv1.ListSourcesResponse {
 	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
 	defer cancel()
@@ -219,7 +220,7 @@ func (r *run) sources() *antlerv1.ListSourcesResponse {
 		reply, err := client.ListSources(ctx, &antlerv1.ListSourcesRequest{})
 		require.NoError(r, err)
 
-		if len(reply.GetSilent()) == 0 {
+		if !slices.ContainsFunc(reply.GetSilent(), func(name string) bool { return r.cluster.Machine(name).On() }) {
 			return reply
 		}
 
