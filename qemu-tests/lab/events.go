@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -188,13 +189,9 @@ func sortEvents(events []Event) {
 	sort.SliceStable(events, func(i, j int) bool { return events[i].Time.Before(events[j].Time) })
 }
 
-// masterDied are the events of a master that ended without a hand-over, and how
-// long after them it may have ended. A node that lost its lease and is reset
-// because its master wouldn't die tells of no more than the first: it has as long
-// as its watchdog waits.
-var masterDied = map[string]time.Duration{
-	"metadata.master-killed": 0, "metadata.master-stopped": 0, "authority.lease-lost": 15 * time.Second,
-}
+// masterDied are the events of a master that ended without a hand-over. A node
+// whose master wouldn't die in time resets itself, and tells of nothing more.
+var masterDied = []string{"metadata.master-killed", "metadata.master-stopped", resetKind}
 
 // MasterDeaths returns when masters died since the marks, for whatever reason: a
 // machine that gets too little time loses its lease without a fault of ours.
@@ -202,9 +199,11 @@ func (c *Cluster) MasterDeaths(marks map[string]int) []history.Window {
 	var deaths []history.Window
 
 	for _, m := range c.Machines {
-		for _, event := range m.console.Events(marks[m.Name]) {
-			if within, died := masterDied[event.Kind]; died {
-				deaths = append(deaths, history.Window{From: event.Time, To: event.Time.Add(within)})
+		from := marks[m.Name]
+
+		for _, event := range append(m.console.Events(from), m.console.resets(from, m.Name)...) {
+			if slices.Contains(masterDied, event.Kind) {
+				deaths = append(deaths, history.Window{From: event.Time, To: event.Time})
 			}
 		}
 	}
