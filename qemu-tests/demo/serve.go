@@ -77,7 +77,7 @@ func (d *demo) show(ctx context.Context) error {
 		do     func(context.Context) error
 	}{
 		{5 * time.Minute, d.boot},
-		{time.Minute, d.write},
+		{5 * time.Minute, d.write},
 		{2 * time.Minute, d.cut},
 		{5 * time.Minute, d.recover},
 		{5 * time.Minute, d.check},
@@ -132,7 +132,7 @@ func (d *demo) write(ctx context.Context) error {
 		return err
 	}
 
-	c.Say("created the volume demo (1 GiB); n3 writes files to it with fsync, without pause")
+	c.Say("created the volume demo (1 GiB); n3 writes files to it with fsync, without pause; the power is cut after 200 operations, in about a minute")
 
 	d.workload, err = c.Machine("n3").Work(ctx, dir+"/files", d.seed, 2)
 	if err != nil {
