@@ -125,20 +125,6 @@ func TestServingNodeCutOff(t *testing.T) {
 	s.nothingLost()
 }
 
-func TestReplicationLinkCut(t *testing.T) {
-	s := begin(t, "with the replication link cut, the node that serves goes on and the other may not take over")
-	peer := s.otherReplica()
-
-	cut := s.cut(s.serving, peer)
-	s.goesOn(cut, gapPowerCut)
-	s.servedBy(s.serving)
-	s.outdated(peer)
-
-	s.cluster.Switch.Heal(s.serving.Name, peer.Name)
-	s.healthy()
-	s.nothingLost()
-}
-
 func TestWitnessGone(t *testing.T) {
 	s := begin(t, "without the witness service goes on")
 	witness := s.cluster.Machine("n3")
@@ -149,6 +135,26 @@ func TestWitnessGone(t *testing.T) {
 	s.servedBy(s.serving)
 
 	s.powerOn(witness)
+	s.healthy()
+	// Meanwhile a replica led. See TestReplicationLinkCut.
+	s.ledBy(witness)
+	s.nothingLost()
+}
+
+func TestReplicationLinkCut(t *testing.T) {
+	s := begin(t, "with the replication link cut, the node that serves goes on and the other may not take over")
+	peer := s.otherReplica()
+
+	// The standby may have led: the link that is cut must not be the holder's way
+	// to the leader.
+	s.ledBy(s.cluster.Machine("n3"))
+
+	cut := s.cut(s.serving, peer)
+	s.goesOn(cut, gapPowerCut)
+	s.servedBy(s.serving)
+	s.outdated(peer)
+
+	s.cluster.Switch.Heal(s.serving.Name, peer.Name)
 	s.healthy()
 	s.nothingLost()
 }

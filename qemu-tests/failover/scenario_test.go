@@ -184,6 +184,12 @@ func (s *scenario) servedBy(m *lab.Machine) {
 	}
 }
 
+// ledBy waits until the machine leads the quorum.
+func (s *scenario) ledBy(m *lab.Machine) {
+	s.Helper()
+	s.must(s.cluster.AwaitLeader(s.ctx, m.Name))
+}
+
 // outdated checks that the quorum won't let the machine serve.
 func (s *scenario) outdated(m *lab.Machine) {
 	s.Helper()

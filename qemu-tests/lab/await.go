@@ -30,6 +30,17 @@ func (c *Cluster) AwaitServing(ctx context.Context, not string) (*Machine, error
 	return serving, err
 }
 
+// AwaitLeader waits until the node leads the quorum.
+func (c *Cluster) AwaitLeader(ctx context.Context, name string) error {
+	return c.await(ctx, name+" to lead the quorum", func(status *antlerv1.ClusterStatus) string {
+		if leader := status.GetAuthority().GetLeader(); leader != name {
+			return fmt.Sprintf("%q leads", leader)
+		}
+
+		return ""
+	})
+}
+
 // AwaitHealthy waits until everything is as it should be: both replicas up to
 // date, every node alive, every chunkserver there.
 func (c *Cluster) AwaitHealthy(ctx context.Context) error {

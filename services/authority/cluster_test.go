@@ -49,9 +49,9 @@ type node struct {
 func testTiming() authority.Timing {
 	timing := authority.DefaultTiming()
 	for _, d := range []*time.Duration{
-		&timing.RenewInterval, &timing.RenewTimeout, &timing.AliveWithin, &timing.LeaseTTL, &timing.FenceDeadline,
+		&timing.RenewInterval, &timing.ReportInterval, &timing.RenewTimeout, &timing.AliveWithin, &timing.LeaseTTL, &timing.FenceDeadline,
 		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.RaftLeaderLease,
-		&timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
+		&timing.RaftLeaderHeartbeat, &timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
 		&timing.ReplicaPingInterval, &timing.ReplicaPingTimeout,
 	} {
 		*d /= 2

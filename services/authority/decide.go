@@ -110,10 +110,8 @@ func (s Situation) watch() Action {
 		return Action{Kind: ActClearTarget}
 	}
 
-	// The leader isn't the holder, so that a power cut of the holder costs no
-	// election.
 	settled := latest(s.LedSince, s.EpochSince, s.TransferTried).Add(s.Timing.TransferDelay)
-	if s.Record.Holder != s.Self || s.Now.Before(settled) {
+	if s.Now.Before(settled) {
 		return Action{Kind: ActWait}
 	}
 
@@ -124,26 +122,33 @@ func (s Situation) watch() Action {
 	return Action{Kind: ActWait}
 }
 
-// successor in the leadership: a live voter other than this node, a witness
-// rather than a replica.
+// successor in the leadership, or "" if it is well placed. A witness leads where
+// there is one: the holder must reach the leader while its link to the other
+// replica is cut. The holder doesn't lead, so that a power cut of it costs no
+// election.
 func (s Situation) successor() string {
-	found := ""
+	var witness, other string
 
 	for _, m := range s.Members {
-		if !m.Voter || m.Name == s.Self || !s.alive(m.Name) {
-			continue
-		}
-
-		if !m.Replica {
-			return m.Name
-		}
-
-		if found == "" {
-			found = m.Name
+		switch {
+		case !m.Voter || m.Name != s.Self && !s.alive(m.Name):
+		case !m.Replica && (witness == "" || m.Name == s.Self):
+			witness = m.Name
+		case m.Replica && m.Name != s.Self && other == "":
+			other = m.Name
 		}
 	}
 
-	return found
+	switch {
+	case witness == s.Self:
+		return ""
+	case witness != "":
+		return witness
+	case s.Record.Holder == s.Self:
+		return other
+	}
+
+	return ""
 }
 
 // appoint is for when no lease can be valid any more.

@@ -155,6 +155,18 @@ func TestDecide(t *testing.T) {
 			formed(t), []func(*authority.Situation){lease, leads("n1"), func(s *authority.Situation) { s.EpochSince = now }},
 			authority.Action{Kind: authority.ActWait}, "",
 		},
+		"the standby leads: rather the witness": {
+			formed(t), []func(*authority.Situation){lease, leads("n2")},
+			authority.Action{Kind: authority.ActTransfer, Node: "n3"}, "",
+		},
+		"the standby leads, no witness": {
+			formed(t), []func(*authority.Situation){lease, leads("n2"), dead("n3")},
+			authority.Action{Kind: authority.ActWait}, "",
+		},
+		"the witness leads": {
+			formed(t), []func(*authority.Situation){lease, leads("n3")},
+			authority.Action{Kind: authority.ActWait}, "",
+		},
 		"first grant after the consent": {
 			apply(t, authority.State{}, authority.Command{Kind: authority.KindConsent, ConsentID: "c", Replicas: []string{"n1", "n2"}}),
 			[]func(*authority.Situation){says("n1", authority.Report{Replica: authority.ReplicaReport{Phase: "up", Disk: "Inconsistent"}})},

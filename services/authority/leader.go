@@ -72,6 +72,10 @@ func (a *Authority) lead(ctx context.Context, q *quorum) {
 			if leads {
 				endTerm = a.beginTerm(ctx, q)
 			}
+
+			if err := q.pace(a.config.Timing, leads); err != nil {
+				a.config.Logger.Warn("the pace of heartbeats was not changed", zap.Error(err))
+			}
 		}
 	}
 }
@@ -102,7 +106,7 @@ func (a *Authority) serveTerm(ctx context.Context, q *quorum) {
 		select {
 		case <-ctx.Done():
 			return // lost before it began
-		case <-time.After(a.config.Timing.RaftCommit):
+		case <-time.After(takeOverAgain):
 			l, err = a.takeOver(q)
 		}
 	}
@@ -114,6 +118,10 @@ func (a *Authority) serveTerm(ctx context.Context, q *quorum) {
 	a.kick()
 	l.run(ctx, a)
 }
+
+// takeOverAgain is the pause before a new leader tries again to apply what
+// earlier leaders left.
+const takeOverAgain = 100 * time.Millisecond
 
 // takeOver applies everything before this term. The time from which the new
 // leader waits is read after that, so it is later than the election.
@@ -242,7 +250,7 @@ func (l *leadership) act(a *Authority, action Action) error {
 
 		return l.apply(Command{Kind: KindClearTarget, Epoch: record.Epoch}).err
 	case ActTransfer:
-		a.config.Logger.Info("moving the leadership off the serving node", zap.String("to", action.Node))
+		a.config.Logger.Info("moving the leadership to where it is better placed", zap.String("to", action.Node))
 
 		address, err := a.parts().ServerAddr(raft.ServerID(action.Node))
 		if err != nil {
@@ -301,6 +309,10 @@ func (l *leadership) applyRaw(raw []byte) outcome {
 	if err != nil {
 		return outcome{err: fmt.Errorf("commit to the quorum: %w", err)}
 	}
+
+	// Followers learn that an entry is committed with the next one, and some wait
+	// for this one's effect.
+	l.quorum.raft.Barrier(l.timing.ApplyTimeout)
 
 	out, ok := future.Response().(outcome)
 	if !ok {

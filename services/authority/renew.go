@@ -14,19 +14,35 @@ import (
 
 // renewForever sends this node's renewals to the leader until ctx ends.
 func (a *Authority) renewForever(ctx context.Context) error {
-	ticker := time.NewTicker(a.config.Timing.RenewInterval)
-	defer ticker.Stop()
-
 	for ask := 0; ; ask++ {
+		begun := a.config.Now()
 		a.renew(ctx, ask)
+
+		timer := time.NewTimer(a.renewAgain() - a.config.Now().Sub(begun))
 
 		select {
 		case <-ctx.Done():
+			timer.Stop()
+
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 		case <-a.renewNow:
+			timer.Stop()
 		}
 	}
+}
+
+// renewAgain is the time from one renewal to the next. Who has no lease to
+// lengthen only shows that it is there; news are told at once.
+func (a *Authority) renewAgain() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if a.holds() || a.leader == "" {
+		return a.config.Timing.RenewInterval
+	}
+
+	return a.config.Timing.ReportInterval
 }
 
 // renew sends one renewal and takes over the answer. Without a known leader the

@@ -19,10 +19,13 @@ import (
 // that emulates three nodes on two processors lost its lease for no other
 // reason than being busy.
 type Timing struct {
-	// RenewInterval is how often every node sends its report to the leader; the
-	// holder's is also its request for a longer lease. A missed one is made up
-	// for by the next, see Validate.
+	// RenewInterval is how often the holder asks the leader for a longer lease,
+	// and sends its report with that. A missed one is made up for by the next, see
+	// Validate.
 	RenewInterval time.Duration
+	// ReportInterval is how often the other nodes send their reports when nothing
+	// has changed.
+	ReportInterval time.Duration
 	// RenewTimeout ends a renewal that is not answered, so that the next can go
 	// to another leader.
 	RenewTimeout time.Duration
@@ -55,8 +58,12 @@ type Timing struct {
 	RaftHeartbeat, RaftElection time.Duration
 	// RaftLeaderLease: a leader without contact to a quorum steps down after it.
 	RaftLeaderLease time.Duration
-	// RaftCommit is how late a follower may learn that an entry is committed.
-	// Half of what an idle leader sends goes by it, so it isn't shorter.
+	// RaftLeaderHeartbeat is RaftHeartbeat while this node leads: the library sends
+	// a heartbeat each tenth to fifth of it. What an idle node does is mostly to
+	// send and answer those.
+	RaftLeaderHeartbeat time.Duration
+	// RaftCommit is how late a follower may learn that the very last entry is
+	// committed. What matters is followed by another entry, see applyRaw.
 	RaftCommit time.Duration
 	// RaftTakeover is what a new leader needs from winning until it has applied
 	// everything before its term and can answer renewals.
@@ -66,8 +73,8 @@ type Timing struct {
 	// ApplyTimeout ends the wait for a proposed command.
 	ApplyTimeout time.Duration
 
-	// TransferDelay: leadership is moved off the serving node that long after it
-	// came there or was last tried. Not at once: a takeover has better things to
+	// TransferDelay: leadership is moved to where it is better placed that long
+	// after it came to a node or was last tried. Not at once: a takeover has better things to
 	// do.
 	TransferDelay time.Duration
 	// SwitchoverDeadline is the time in which the old holder must have released
@@ -109,9 +116,10 @@ func DefaultTiming() Timing {
 	const ms = time.Millisecond
 
 	return Timing{
-		RenewInterval: 300 * ms,
-		RenewTimeout:  1200 * ms,
-		AliveWithin:   2000 * ms,
+		RenewInterval:  300 * ms,
+		ReportInterval: 600 * ms,
+		RenewTimeout:   1200 * ms,
+		AliveWithin:    2000 * ms,
 
 		LeaseTTL:      2800 * ms,
 		FenceDeadline: 900 * ms,
@@ -119,13 +127,14 @@ func DefaultTiming() Timing {
 		GrantWait:     3900 * ms,
 		RestartHold:   15 * time.Second,
 
-		RaftHeartbeat:   700 * ms,
-		RaftElection:    700 * ms,
-		RaftLeaderLease: 700 * ms,
-		RaftCommit:      100 * ms,
-		RaftTakeover:    300 * ms,
-		RaftIO:          2 * time.Second,
-		ApplyTimeout:    2 * time.Second,
+		RaftHeartbeat:       700 * ms,
+		RaftElection:        700 * ms,
+		RaftLeaderLease:     700 * ms,
+		RaftLeaderHeartbeat: 1400 * ms,
+		RaftCommit:          time.Second,
+		RaftTakeover:        300 * ms,
+		RaftIO:              2 * time.Second,
+		ApplyTimeout:        2 * time.Second,
 
 		TransferDelay:      5 * time.Second,
 		SwitchoverDeadline: 30 * time.Second,
@@ -219,9 +228,14 @@ func (t Timing) service() []rule {
 			t.RenewTimeout+2*t.RenewInterval <= t.LeaseTTL,
 			"RenewTimeout + 2 RenewInterval > LeaseTTL: one lost renewal would stop the master",
 		},
+		// The longest pause between heartbeats, twice.
 		{
-			t.AliveWithin >= 3*t.RenewInterval && t.AliveWithin < t.GrantWait,
-			"AliveWithin outside 3 RenewInterval .. GrantWait: dead nodes would be granted epochs, or live ones none",
+			2*t.RaftLeaderHeartbeat/5 <= t.RaftLeaderLease,
+			"2/5 RaftLeaderHeartbeat > RaftLeaderLease: one lost heartbeat would start an election",
+		},
+		{
+			t.AliveWithin >= 3*max(t.RenewInterval, t.ReportInterval) && t.AliveWithin < t.GrantWait,
+			"AliveWithin outside 3 RenewInterval, 3 ReportInterval .. GrantWait: dead nodes would be granted epochs, or live ones none",
 		},
 		// DRBD promotes a replica that thinks its peer is still there and primary
 		// for as long as it thinks so: never.
@@ -251,9 +265,9 @@ func (t Timing) service() []rule {
 // positive reports whether no time was left out.
 func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
-		t.RenewInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
+		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
 		t.GrantWait, t.RestartHold, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
-		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
+		t.RaftLeaderHeartbeat, t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
 		t.RecoverDeadline, t.StartDeadline, t.StopDeadline, t.SettleTime, t.DrainTime, t.VersionInterval,

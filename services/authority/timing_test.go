@@ -43,6 +43,14 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.RaftHeartbeat = time.Second },
 			"the death of the Raft leader would stop the master",
 		},
+		"one lost heartbeat": {
+			func(tm *authority.Timing) { tm.RaftLeaderHeartbeat = 2 * time.Second },
+			"one lost heartbeat would start an election",
+		},
+		"reports too rare": {
+			func(tm *authority.Timing) { tm.ReportInterval = time.Second },
+			"AliveWithin outside",
+		},
 		"one lost renewal": {
 			func(tm *authority.Timing) { tm.RenewTimeout = tm.LeaseTTL },
 			"one lost renewal would stop the master",
