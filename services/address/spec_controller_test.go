@@ -59,6 +59,7 @@ func TestDecide(t *testing.T) {
 		{"restarted before it ever answered", holder, master(metadata.PhaseRestarting, epoch, false), free, release},
 		{"restarted in place without a lease", noLease, master(metadata.PhaseRestarting, epoch, false), held, release},
 		{"stopping", holder, master(metadata.PhaseStopping, epoch, true), held, release},
+		{"unmounting", holder, master(metadata.PhaseUnmounting, epoch, false), held, release},
 		{"failed", holder, master(metadata.PhaseFailed, epoch, true), held, release},
 		{"stopped", holder, master(metadata.PhaseStopped, epoch, false), nil, release},
 		{"on the way up", holder, master(metadata.PhaseMounting, epoch, false), free, release},

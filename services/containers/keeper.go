@@ -55,6 +55,8 @@ type keeper struct {
 	since time.Time
 	// spare is the digest of what is kept ready, "" if nothing is.
 	spare string
+	// leftover: what was stopped is yet to be deleted.
+	leftover bool
 	// crash paces restarts of a process that ends, retry those of a runtime
 	// that fails.
 	crash, retry backoff
@@ -149,9 +151,11 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// untilSpare is when the running container's spare is due, 0 if it isn't.
+// untilSpare is when the container's spare is due, or what is left of the last
+// one to be deleted; 0 if neither is.
 func (k *keeper) untilSpare(want *ContainerSpecSpec) time.Duration {
-	if want == nil || !want.Spare || k.spare == Digest(*want) || k.task == nil && !want.Stopped {
+	due := want != nil && want.Spare && k.spare != Digest(*want) && (k.task != nil || want.Stopped)
+	if !due && !k.leftover {
 		return 0
 	}
 
@@ -249,7 +253,7 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 	}
 
 	if want == nil {
-		return errors.Join(k.remove(ctx), k.removeSpare(ctx))
+		return errors.Join(k.remove(ctx), k.delete(ctx), k.removeSpare(ctx))
 	}
 
 	if k.task != nil {
@@ -260,6 +264,10 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 		}
 
 		err := k.remove(ctx)
+		if err == nil && !want.Spare {
+			err = k.delete(ctx)
+		}
+
 		if err != nil {
 			return err
 		}
@@ -283,11 +291,22 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 	return k.start(ctx, *want)
 }
 
-// prepare makes the spare, if one is wanted and due.
+// prepare deletes what is left of the last container and makes the spare, if one
+// is wanted, when that is due.
 func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
-	digest := Digest(want)
+	if !want.Spare || time.Since(k.since) < spareDelay {
+		return nil
+	}
 
-	if !want.Spare || k.spare == digest || time.Since(k.since) < spareDelay {
+	if k.leftover {
+		err := k.delete(ctx)
+		if err != nil {
+			return err
+		}
+	}
+
+	digest := Digest(want)
+	if k.spare == digest {
 		return nil
 	}
 
@@ -374,15 +393,16 @@ func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
 }
 
 func (k *keeper) running(task *Task, adopted bool) {
-	k.task, k.since, k.ended = task, time.Now(), ""
+	// Another took the place of what was left.
+	k.task, k.since, k.ended, k.leftover = task, time.Now(), "", false
 	k.update(func(s *ContainerStatusSpec) {
 		s.Running, s.PID, s.Adopted, s.Error = true, task.PID, adopted, ""
 		s.Digest, s.Generation = task.Digest, task.Generation
 	})
 }
 
-// remove ends the container in the way of the last spec that was wanted. That it
-// has ended is told before it is deleted, which takes longer.
+// remove ends the container in the way of the last spec that was wanted. What is
+// left of it has to be deleted, which takes longer and which nobody waits for.
 func (k *keeper) remove(ctx context.Context) error {
 	k.mu.Lock()
 	signal, timeout := stopping(k.last)
@@ -409,12 +429,22 @@ func (k *keeper) remove(ctx context.Context) error {
 		s.Running, s.PID, s.Adopted, s.Error = false, 0, false, ""
 	})
 
-	err = k.runtime.Delete(ctx, k.name)
+	k.task, k.since, k.leftover = nil, time.Now(), true
+
+	return nil
+}
+
+// delete what is left of the container that was removed.
+func (k *keeper) delete(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	err := k.runtime.Delete(ctx, k.name)
 	if err != nil {
 		return fmt.Errorf("delete container %q: %w", k.name, err)
 	}
 
-	k.task, k.since = nil, time.Now()
+	k.leftover = false
 
 	return nil
 }

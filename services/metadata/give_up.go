@@ -27,6 +27,14 @@ func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duratio
 		return 0, m.standBy(ctx)
 	}
 
+	// The quorum may choose the next holder meanwhile.
+	if m.status.Phase != PhaseFailed {
+		err := m.enter(ctx, PhaseUnmounting)
+		if err != nil {
+			return 0, err
+		}
+	}
+
 	unmount, cancel := context.WithTimeout(ctx, m.Timing.MountDeadline)
 	defer cancel()
 

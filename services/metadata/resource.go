@@ -103,6 +103,8 @@ const (
 	// PhaseSaving: it serves still, and saves its metadata before it stops.
 	PhaseSaving   Phase = "saving"
 	PhaseStopping Phase = "stopping"
+	// PhaseUnmounting: no mfsmaster runs any more, and its file system goes.
+	PhaseUnmounting Phase = "unmounting"
 	// PhaseFailed: this node can't serve; Error says why and what to do.
 	PhaseFailed Phase = "failed"
 )

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"slices"
 	"testing"
 	"time"
@@ -222,6 +223,21 @@ func TestPromotePartsFromAPeerThatHangs(t *testing.T) {
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
 	assert.Contains(t, b.drbd.commands(), "disconnect ipv4:10.0.0.1:7789 ipv4:10.0.0.2:7789 --force")
+}
+
+func TestPromoteWaitsForAPeerThatUnmounts(t *testing.T) {
+	existing := running(RoleSecondary)
+	existing[1] = strings.Replace(existing[1], "role:Secondary", "role:Primary", 1)
+	b := newBench(t, existing...)
+
+	b.want(func(s *ReplicaSpecSpec) {
+		s.Role, s.Epoch, s.Formatted, s.PeerYields = RolePrimary, 2, true, true
+	})
+	require.Never(t, func() bool { return len(b.drbd.commands()) > 0 }, 50*time.Millisecond, time.Millisecond)
+
+	b.drbd.tell("change connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary")
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
+	assert.Equal(t, []string{"primary 0"}, b.drbd.commands())
 }
 
 func TestPromoteIsGivenUpAtItsDeadline(t *testing.T) {

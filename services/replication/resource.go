@@ -65,6 +65,9 @@ type ReplicaSpecSpec struct {
 	// Restored is true beside First when metadata was served before and a person
 	// has given all replicas up: no two of them are equal then.
 	Restored bool `yaml:"restored,omitempty"`
+	// PeerYields: the peer served last and has given up in order. It unmounts and
+	// becomes secondary by itself, while this node is already granted the epoch.
+	PeerYields bool `yaml:"peerYields,omitempty"`
 	// Force breaks off frozen I/O with errors to get out of the primary role:
 	// the lease is lost and nothing that is still unwritten may be kept.
 	Force bool `yaml:"force"`

@@ -145,6 +145,7 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 	case mine && !f.record.HandsOver():
 		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
 		out.Restored = out.First && f.record.MetaVersion > 0
+		out.PeerYields = f.yields(out.Peer)
 	case f.use.Mounted && f.primary():
 		// It can't be secondary before it is unmounted.
 		out.Role, out.Epoch = RolePrimary, f.lastEpoch()
@@ -157,6 +158,13 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 	}
 
 	return out
+}
+
+// yields reports whether the peer served last and gave up in order.
+func (f facts) yields(peer string) bool {
+	release, gave := f.record.GiveUps[peer]
+
+	return gave && !release.Failed && release.Epoch+1 == f.record.Epoch
 }
 
 func (f facts) primary() bool { return f.replica != nil && f.replica.Role == RolePrimary }

@@ -34,6 +34,15 @@ func TestDecide(t *testing.T) {
 	starting := record(func(r *authority.AuthorityStatusSpec) { r.Starting, r.LeaseValid = true, false })
 	forming := record(func(r *authority.AuthorityStatusSpec) { r.Formatted = false })
 	handover := record(func(r *authority.AuthorityStatusSpec) { r.Target = "n2" })
+	yielded := record(func(r *authority.AuthorityStatusSpec) {
+		r.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: epoch - 1}}
+	})
+	failed := record(func(r *authority.AuthorityStatusSpec) {
+		r.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: epoch - 1, Failed: true}}
+	})
+	longAgo := record(func(r *authority.AuthorityStatusSpec) {
+		r.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: epoch - 2}}
+	})
 	leaving := record(func(r *authority.AuthorityStatusSpec) { r.Leaving = true })
 
 	primary := &ReplicaStatusSpec{Role: RolePrimary}
@@ -46,9 +55,9 @@ func TestDecide(t *testing.T) {
 	killed := &DeviceUseSpec{Mounted: true}
 
 	type want struct {
-		role         Role
-		epoch        uint64
-		first, force bool
+		role                 Role
+		epoch                uint64
+		first, force, yields bool
 	}
 
 	for _, c := range []struct {
@@ -62,6 +71,9 @@ func TestDecide(t *testing.T) {
 		{"the use of the device is not known", facts{record: others, replica: primary}, want{}},
 		{"granted", facts{record: mine, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
 		{"granted, the first", facts{record: forming, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch, first: true}},
+		{"granted by a peer that unmounts", facts{record: yielded, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch, yields: true}},
+		{"granted after the peer failed", facts{record: failed, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
+		{"granted by nobody, the peer gave up once", facts{record: longAgo, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
 		{"not granted", facts{record: others, replica: secondary, use: unused}, want{role: RoleSecondary, epoch: epoch + 1}},
 		{"lease lost: primary until it is unmounted", facts{record: lost, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"lease lost with frozen I/O: not before the kill", facts{record: lost, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
@@ -77,7 +89,7 @@ func TestDecide(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got := decide(cfg, c.facts)
 
-			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force})
+			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force, got.PeerYields})
 			assert.Equal(t, "n2", got.Peer)
 			assert.Equal(t, "10.0.0.2", got.PeerAddress)
 			assert.Equal(t, "10.0.0.1", got.SelfAddress)

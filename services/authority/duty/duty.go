@@ -51,8 +51,14 @@ func next(s situation) action {
 	}
 
 	switch {
-	case s.record.HandsOver():
+	case s.record.Leaving:
 		if s.stopped() {
+			return releaseSwitchover
+		}
+
+		return nothing
+	case s.record.HandsOver():
+		if s.dead() && !s.address {
 			return releaseSwitchover
 		}
 
@@ -93,7 +99,12 @@ func (s situation) stopped() bool {
 // dead: no master runs here. The quorum may grant to another from then on: DRBD
 // promotes it once this node is secondary.
 func (s situation) dead() bool {
-	return s.master.Phase == metadata.PhaseStopped || s.master.Phase == metadata.PhaseFailed
+	switch s.master.Phase {
+	case metadata.PhaseUnmounting, metadata.PhaseStopped, metadata.PhaseFailed:
+		return true
+	}
+
+	return false
 }
 
 // failed says why this node can't serve in this epoch; "" if it can.

@@ -61,13 +61,19 @@ func TestDuties(t *testing.T) {
 		"a switchover while the master still stops": {func(s *situation) {
 			s.record.Target, s.address = "n2", false
 		}, nothing},
-		"a switchover with the replica still primary": {func(s *situation) {
-			s.record.Target, s.address, s.master.Mounted = "n2", false, false
+		"a switchover with the master dead, and clients still coming here": {func(s *situation) {
+			s.record.Target, s.master.Phase = "n2", metadata.PhaseUnmounting
 		}, nothing},
+		"a switchover with the file system still mounted": {func(s *situation) {
+			s.record.Target, s.address, s.master.Phase = "n2", false, metadata.PhaseUnmounting
+		}, releaseSwitchover},
 		"a switchover after everything is given up": {func(s *situation) {
-			s.record.Target, s.address, s.master.Mounted = "n2", false, false
+			s.record.Target, s.address, s.master.Mounted, s.master.Phase = "n2", false, false, metadata.PhaseStopped
 			s.replica.Role = replication.RoleSecondary
 		}, releaseSwitchover},
+		"this node goes down, and its replica is still primary": {func(s *situation) {
+			s.record.Leaving, s.address, s.master.Phase = true, false, metadata.PhaseUnmounting
+		}, nothing},
 		"this node goes down, and has given up everything": {func(s *situation) {
 			s.record.Leaving, s.address, s.master.Mounted = true, false, false
 			s.replica.Role = replication.RoleSecondary
