@@ -3,8 +3,8 @@ package replication
 import (
 	"context"
 	"path/filepath"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 

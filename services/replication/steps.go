@@ -207,22 +207,28 @@ func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {
 	return a.up(ctx, spec)
 }
 
-// promoteRetry is the pause between attempts to promote.
-const promoteRetry = 100 * time.Millisecond
+// promoteRetry is the pause between attempts to promote, yieldPoll between looks
+// at a peer that is on its way out of the primary role.
+const (
+	promoteRetry = 100 * time.Millisecond
+	yieldPoll    = 10 * time.Millisecond
+)
 
 // promote tries until ctx ends. The quorum has granted this node the epoch: a
 // peer that still seems to be primary is dead, hung, or on its way out. DRBD
 // notices the first by itself; from the others it is parted.
 func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
-	patience := time.NewTimer(a.timing.ReplicaPingInterval + a.timing.ReplicaPingTimeout)
-	defer patience.Stop()
-
-	part := false
-
 	err := a.drbd.NeedBoth(ctx, spec)
 	if err != nil {
 		return err
 	}
+
+	a.awaitYield(ctx, spec, look)
+
+	patience := time.NewTimer(a.timing.ReplicaPingInterval + a.timing.ReplicaPingTimeout)
+	defer patience.Stop()
+
+	part := false
 
 	var why error
 
@@ -257,6 +263,21 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 		case <-patience.C:
 			part = true
 		case <-time.After(promoteRetry):
+		}
+	}
+}
+
+// awaitYield gives a peer that unmounts half of the time that there is: to be
+// parted from it would cost a resync. Others get none.
+func (a actions) awaitYield(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) {
+	ctx, cancel := context.WithTimeout(ctx, a.timing.PromoteDeadline/2)
+	defer cancel()
+
+	for spec.PeerYields && look().connection == connected && look().peerRole == RolePrimary {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(yieldPoll):
 		}
 	}
 }
