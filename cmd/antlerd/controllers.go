@@ -209,6 +209,7 @@ func (d *antlerd) mayChange() error {
 // localMaster asks the master on this node, whether or not the floating address
 // is here already. It is used by one controller.
 type localMaster struct {
+	line protocol.Line
 	// chunkservers that were connected when last counted, at countedAt: that is
 	// a second question, and asked less often.
 	chunkservers int
@@ -220,15 +221,21 @@ const countInterval = 2 * time.Second
 
 // Probe implements metadata.Prober.
 func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
-	client := protocol.Client{Address: localPort(config.MasterClientPort)}
+	m.line.Address = localPort(config.MasterClientPort)
 
-	info, err := client.Info(ctx)
+	info, err := m.line.Info(ctx)
 	if err != nil {
 		return metadata.Info{}, err
 	}
 
+	// Over a new connection: clients make some, too.
 	if now := time.Now(); now.Sub(m.countedAt) > countInterval {
-		m.chunkservers, m.countedAt = connected(ctx, client), now
+		m.countedAt = now
+
+		m.chunkservers, err = connected(ctx, m.line.Client)
+		if err != nil {
+			return metadata.Info{}, err
+		}
 	}
 
 	return metadata.Info{
@@ -245,10 +252,10 @@ func (*localMaster) Save(ctx context.Context) error {
 
 func localPort(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-func connected(ctx context.Context, client protocol.Client) int {
+func connected(ctx context.Context, client protocol.Client) (int, error) {
 	list, err := client.Chunkservers(ctx)
 	if err != nil {
-		return 0
+		return 0, err
 	}
 
 	n := 0
@@ -259,7 +266,7 @@ func connected(ctx context.Context, client protocol.Client) int {
 		}
 	}
 
-	return n
+	return n, nil
 }
 
 func floatingAddresses(cluster config.Cluster) []netip.Addr {

@@ -75,24 +75,37 @@ func parsed[T any](ctx context.Context, c Client, command uint32, body []byte, p
 	if err != nil {
 		var none T
 
-		return none, fmt.Errorf("ask the master at %s (command %d): %w", c.Address, command, err)
+		return none, c.failed(command, err)
 	}
 
 	return parse(answer)
+}
+
+func (c Client) failed(command uint32, err error) error {
+	return fmt.Errorf("ask the master at %s (command %d): %w", c.Address, command, err)
 }
 
 func (c Client) ask(ctx context.Context, command uint32, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 
-	var dialer net.Dialer
-
-	conn, err := dialer.DialContext(ctx, "tcp", c.Address)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 
+	return askOver(ctx, conn, command, body)
+}
+
+func (c Client) dial(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+
+	return dialer.DialContext(ctx, "tcp", c.Address)
+}
+
+// askOver asks over a connection, which is of no more use after an error.
+func askOver(ctx context.Context, conn net.Conn, command uint32, body []byte) ([]byte, error) {
 	// The end of ctx ends the conversation, whether by deadline or not.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

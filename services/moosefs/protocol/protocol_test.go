@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,6 +153,75 @@ func TestProbeOfDeafMasterEndsInTime(t *testing.T) {
 
 	_, err = Probe(ctx, listener.Addr().String())
 	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// patient answers questions of one connection after the other, a number of each.
+func patient(t *testing.T, answer []byte, questions int) (address string, connections *atomic.Int32) {
+	t.Helper()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+
+	connections = &atomic.Int32{}
+
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+
+			connections.Add(1)
+
+			for range questions {
+				if _, _, err = readPacket(conn); err == nil {
+					conn.Write(answer)
+				}
+			}
+
+			conn.Close()
+		}
+	}()
+
+	return listener.Addr().String(), connections
+}
+
+func TestALineKeepsItsConnectionAndTakesAnotherAfterItsEnd(t *testing.T) {
+	address, connections := patient(t, recorded(t, "info-fresh.bin"), 3)
+	line := Line{Client: Client{address}}
+
+	for range 3 {
+		_, err := line.Info(t.Context())
+		require.NoError(t, err)
+	}
+
+	assert.Equal(t, int32(1), connections.Load())
+
+	_, err := line.Info(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, int32(2), connections.Load())
+}
+
+func TestALineToADeafMasterEndsInTime(t *testing.T) {
+	address, _ := patient(t, recorded(t, "info-fresh.bin"), 1)
+	line := Line{Client: Client{address}}
+
+	_, err := line.Info(t.Context())
+	require.NoError(t, err)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+
+	defer listener.Close()
+
+	line.Address = listener.Addr().String()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+
+	_, err = line.Info(ctx)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 func FuzzParsers(f *testing.F) {

@@ -1,0 +1,55 @@
+package protocol
+
+import (
+	"context"
+	"net"
+)
+
+// Line asks one master over a connection that it keeps, for who asks several
+// times a second. Unlike a Client's, its answers don't prove that the master
+// accepts new connections. It is used by one goroutine.
+type Line struct {
+	Client
+
+	conn net.Conn
+}
+
+// Info asks the master about itself.
+func (l *Line) Info(ctx context.Context) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+
+	kept := l.conn != nil
+
+	answer, err := l.ask(ctx, cmdInfo)
+	if err != nil && kept && ctx.Err() == nil {
+		// It was a connection to a master that has ended since.
+		answer, err = l.ask(ctx, cmdInfo)
+	}
+
+	if err != nil {
+		return Info{}, l.failed(cmdInfo, err)
+	}
+
+	return parseInfo(answer)
+}
+
+func (l *Line) ask(ctx context.Context, command uint32) ([]byte, error) {
+	if l.conn == nil {
+		conn, err := l.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+
+		l.conn = conn
+	}
+
+	answer, err := askOver(ctx, l.conn, command, nil)
+	// A deadline that was set at the last moment would end the next question.
+	if err != nil || ctx.Err() != nil {
+		_ = l.conn.Close()
+		l.conn = nil
+	}
+
+	return answer, err
+}
