@@ -38,19 +38,25 @@ func (f LeaseFile) Remember(left time.Duration) error {
 		return err
 	}
 
-	// The old one stays whole until the new one is.
-	next := string(f) + ".new"
-
-	err = os.WriteFile(next, []byte(strconv.FormatInt(int64(now+max(left, 0)), 10)+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(next, string(f))
-	}
-
+	err = f.write(fmt.Appendf(nil, "%020d\n", int64(now+max(left, 0))))
 	if err != nil {
 		return fmt.Errorf("write down when the lease ends: %w", err)
 	}
 
 	return nil
+}
+
+// write over what is there. It is of the same length, and one write to memory:
+// done or not done, whenever the process is killed.
+func (f LeaseFile) write(content []byte) error {
+	file, err := os.OpenFile(string(f), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+
+	_, err = file.WriteAt(content, 0)
+
+	return errors.Join(err, file.Close())
 }
 
 // Recall implements LeaseMemory.

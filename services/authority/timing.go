@@ -116,7 +116,7 @@ func DefaultTiming() Timing {
 	const ms = time.Millisecond
 
 	return Timing{
-		RenewInterval:  300 * ms,
+		RenewInterval:  400 * ms,
 		ReportInterval: 600 * ms,
 		RenewTimeout:   1200 * ms,
 		AliveWithin:    2000 * ms,
@@ -130,7 +130,7 @@ func DefaultTiming() Timing {
 		RaftHeartbeat:       700 * ms,
 		RaftElection:        700 * ms,
 		RaftLeaderLease:     700 * ms,
-		RaftLeaderHeartbeat: 1400 * ms,
+		RaftLeaderHeartbeat: 1750 * ms,
 		RaftCommit:          time.Second,
 		RaftTakeover:        300 * ms,
 		RaftIO:              2 * time.Second,
