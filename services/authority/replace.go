@@ -235,7 +235,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 		return reject(ErrCannotReplace, "replace %s: its old store is %s, not %s: look again before you decide", found.Node, found.Old, request.GetForget())
 	}
 
-	signed := l.apply(Command{
+	signed := l.apply(ctx, Command{
 		Kind: KindReplaceStore, Node: found.Node, Who: request.GetWho(), Why: request.GetWhy(), At: a.config.Now().Unix(),
 	})
 	if signed.err != nil {
@@ -243,7 +243,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 	}
 
 	id := raft.ServerID(found.Node)
-	if err := l.quorum.raft.RemoveServer(id, 0, a.config.Timing.ApplyTimeout).Error(); err != nil {
+	if err := committed(ctx, l.quorum.raft.RemoveServer(id, 0, a.config.Timing.ApplyTimeout)); err != nil {
 		return fmt.Errorf("take %s out of the quorum: %w", found.Node, err)
 	}
 
@@ -256,7 +256,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 		return err
 	}
 
-	if err := l.quorum.raft.AddVoter(id, address, 0, a.config.Timing.ApplyTimeout).Error(); err != nil {
+	if err := committed(ctx, l.quorum.raft.AddVoter(id, address, 0, a.config.Timing.ApplyTimeout)); err != nil {
 		return fmt.Errorf("take %s into the quorum again: %w", found.Node, err)
 	}
 
