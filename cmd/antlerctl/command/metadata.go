@@ -25,8 +25,6 @@ the cluster anew from such a copy when both replicas are gone.
 
 A replica that is up to date is always better than a copy: look at ` + "`antlerctl status`" + `
 first, and bring back what it says is missing.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.metadataSources(), a.metadataBackup(), a.metadataRestore())
 

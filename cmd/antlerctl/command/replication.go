@@ -15,8 +15,6 @@ func (a *app) replicationCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replication",
 		Short: "End a split brain: two replicas that were written apart from each other",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.replicationResolve())
 

@@ -121,7 +121,7 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 			return err
 		}
 
-		_, _ = fmt.Fprintf(a.Err, "%s: %s: waiting\n", node, status.Convert(err).Message())
+		a.note("%s: %s: waiting", node, status.Convert(err).Message())
 
 		err = pause(ctx, upgradePoll)
 		if err != nil {
@@ -162,7 +162,7 @@ func (a *app) upgradeNode(ctx context.Context, path string) error {
 		return err
 	}
 
-	_, _ = fmt.Fprintf(a.Err, "%s: slot %s is written and read back; it restarts\n", a.node, slot)
+	a.note("%s: slot %s is written and read back; it restarts", a.node, slot)
 
 	return a.awaitTrial(ctx, before.GetBootId(), slot)
 }
@@ -291,7 +291,7 @@ func (a *app) awaitTrial(ctx context.Context, bootID, slot string) error {
 		if now.GetTrial() {
 			if now.GetMissing() != told {
 				told = now.GetMissing()
-				_, _ = fmt.Fprintf(a.Err, "%s: slot %s runs on trial: %s\n", a.node, now.GetSlot(), orElse(told, "healthy, and is to stay so for a moment"))
+				a.note("%s: slot %s runs on trial: %s", a.node, now.GetSlot(), orElse(told, "healthy, and is to stay so for a moment"))
 			}
 
 			continue

@@ -18,7 +18,6 @@ func (a *app) volumeCommand() *cobra.Command {
 		Short:   "Create, list, resize, delete and undelete volumes",
 		Long: `A volume is a directory on MooseFS with a size that it can't outgrow, a number of
 copies of all its data, and a time for which deleted files can be had back.`,
-		Args: noArgs,
 	}
 	cmd.AddCommand(a.volumeCreate(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
 
