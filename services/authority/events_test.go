@@ -2,6 +2,7 @@ package authority
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -31,4 +32,11 @@ func TestAGrantIsToldOnce(t *testing.T) {
 	again := holds
 	again.Epoch = 3
 	require.Equal(t, []string{"authority.granted"}, kindsBetween(holds, again))
+}
+
+func TestLastSeenIsToldOnlyOfWhoIsGone(t *testing.T) {
+	at := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+	require.Zero(t, lastSeen(NodeView{LastSeen: at}, true))
+	require.Equal(t, at, lastSeen(NodeView{LastSeen: at}, false))
 }
