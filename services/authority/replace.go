@@ -163,6 +163,9 @@ func (a *Authority) answerReplace(ctx context.Context, request *antlerv1.Replace
 	return answer, err
 }
 
+// replaceFirst is what comes before a replacement.
+const replaceFirst = "to put another machine in its place, power this one off for good, and start the other with the same configuration file and blank disks"
+
 // replaceable says which store would be given up for which, or why not.
 func (a *Authority) replaceable(ctx context.Context, l *leadership, node string) (Replacement, error) {
 	found := Replacement{Node: node, Old: a.rosterEntry(node)}
@@ -174,7 +177,7 @@ func (a *Authority) replaceable(ctx context.Context, l *leadership, node string)
 	}
 
 	if node == a.config.Self {
-		return found, reject(ErrCannotReplace, "replace %s: it leads the quorum", node)
+		return found, reject(ErrCannotReplace, "replace %s: it leads the quorum, so it has lost nothing: %s", node, replaceFirst)
 	}
 
 	answer, err := a.hello(ctx, voters[i])
@@ -188,7 +191,7 @@ func (a *Authority) replaceable(ctx context.Context, l *leadership, node string)
 	case found.New == "":
 		return found, reject(ErrCannotReplace, "replace %s: its store cannot be used, and it has no new one: stop antlerd there, move %s away, start antlerd", node, a.config.Dir)
 	case found.New == found.Old && l.counts(node):
-		return found, reject(ErrCannotReplace, "replace %s: it votes with the store that the cluster knows: there is nothing to replace", node)
+		return found, reject(ErrCannotReplace, "replace %s: it votes with the store that the cluster knows, so it has lost nothing: %s", node, replaceFirst)
 	case answer.GetTakenPart() && found.New != found.Old:
 		return found, reject(ErrCannotReplace, "replace %s: its store %s has taken part before and was given up: stop antlerd there, move %s away, start antlerd", node, found.New, a.config.Dir)
 	}
