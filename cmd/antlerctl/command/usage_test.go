@@ -22,7 +22,7 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"statsu":                           "unknown command \"statsu\" for \"antlerctl\": did you mean status?: see `antlerctl --help`",
 		"volume crate v --size 1GiB":       "unknown command \"crate\" for \"antlerctl volume\": did you mean create?: see `antlerctl volume --help`",
 		"node frobnicate":                  "unknown command \"frobnicate\" for \"antlerctl node\": see `antlerctl node --help`",
-		"completion fihs":                   "unknown command \"fihs\" for \"antlerctl completion\": did you mean fish?: see `antlerctl completion --help`",
+		"completion fihs":                  "unknown command \"fihs\" for \"antlerctl completion\": did you mean fish?: see `antlerctl completion --help`",
 		"help volme":                       "unknown command \"volme\" for \"antlerctl\": did you mean volume?: see `antlerctl --help`",
 		"gen cert":                         "--name and --output is missing: write `antlerctl gen cert --name NAME -o FILE`: see `antlerctl gen cert --help`",
 		"gen cert --name x -o y --role no": "--role no: use admin or reader",

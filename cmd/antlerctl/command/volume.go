@@ -49,6 +49,8 @@ func (a *app) volumeCreate() *cobra.Command {
 				return err
 			}
 
+			a.warn(reply.GetWarnings())
+
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
 	}
@@ -61,11 +63,19 @@ func (a *app) volumeCreate() *cobra.Command {
 	return cmd
 }
 
+// warn a person; a program finds the warnings in the answer.
+func (a *app) warn(warnings []string) {
+	for _, warning := range warnings {
+		a.note("warning: %s", warning)
+	}
+}
+
 func (a *app) volumeGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get NAME",
-		Short: "Show one volume",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "get NAME",
+		Short:   "Show one volume",
+		Example: "  antlerctl volume get photos\n  antlerctl volume get photos -o json | jq -r .volume.path",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			reply, err := call(cmd.Context(), a, antlerv1.NewVolumeServiceClient, antlerv1.VolumeServiceClient.Get,
 				&antlerv1.VolumeServiceGetRequest{Name: given[0]})
@@ -85,6 +95,7 @@ func (a *app) volumeList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List volumes, or with --archived those that can be brought back",
+		Example: "  antlerctl volume list\n  antlerctl volume list --archived",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if archived {
@@ -127,6 +138,8 @@ func (a *app) volumeExpand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
+			a.warn(reply.GetWarnings())
 
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
@@ -176,7 +189,11 @@ func (a *app) volumeUndelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undelete NAME",
 		Short: "Bring a deleted volume back",
-		Args:  args(cobra.ExactArgs(1)),
+		Long: `Bring a deleted volume back, under its old name. Of several of that name it is the
+one that was deleted last; "antlerctl volume list --archived" shows them all, with
+the ids for --archive-id and until when each can be had back.`,
+		Example: "  antlerctl volume undelete photos\n  antlerctl volume list --archived\n  antlerctl volume undelete photos --archive-id ARCHIVE-ID",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Name = given[0]
 
@@ -188,7 +205,7 @@ func (a *app) volumeUndelete() *cobra.Command {
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
 	}
-	cmd.Flags().StringVar(&request.ArchiveId, "archive-id", "", "which one, of several of that name (default: the last deleted)")
+	cmd.Flags().StringVar(&request.ArchiveId, "archive-id", "", "which one, of several of that name: antlerctl volume list --archived shows them (default: the last deleted)")
 
 	return cmd
 }
