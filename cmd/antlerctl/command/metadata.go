@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -56,13 +57,21 @@ failed to.`,
 }
 
 func showSources(w io.Writer, reply *antlerv1.ListSourcesResponse) error {
-	rows := [][]string{{"SOURCE", "VERSION", "LAST CHANGE", "LACKS", "PROBLEM"}}
+	rows := [][]string{{"SOURCE", "VERSION", "LAST CHANGE", "LACKS", "NOTE"}}
 
 	for _, s := range reply.GetSources() {
-		row := []string{s.GetName(), "", "", "", s.GetProblem()}
+		row := []string{s.GetName(), "", "", "", s.GetNote()}
+
+		if s.GetProblem() != "" {
+			row[4] = "PROBLEM: " + s.GetProblem()
+		}
 
 		if s.GetVersion() > 0 {
-			row[1], row[3] = fmt.Sprint(s.GetVersion()), fmt.Sprint(s.GetLostChanges())
+			row[1] = fmt.Sprint(s.GetVersion())
+		}
+
+		if s.GetVersion() > 0 || s.GetCurrent() {
+			row[3] = fmt.Sprint(s.GetLostChanges())
 		}
 
 		if s.Time != nil {
@@ -113,6 +122,12 @@ func (a *app) backup(ctx context.Context, dir string, request *antlerv1.FetchReq
 	_, err := os.Lstat(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("back up to %s: it is there already: name a new directory", dir)
+	}
+
+	// A place that is not mounted must not be made on the disk below it.
+	parent := filepath.Dir(dir)
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		return fmt.Errorf("back up to %s: there is no directory %s: make it, or mount what belongs there", dir, parent)
 	}
 
 	ctx, cancel := a.deadline(ctx, 0)
