@@ -213,9 +213,16 @@ func (*fakeNode) Expand(_ context.Context, request *antlerv1.VolumeServiceExpand
 	return nil, answer.Err()
 }
 
-func (*fakeNode) GetResources(context.Context, *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
+func (*fakeNode) GetResources(_ context.Context, request *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
+	switch request.Type {
+	case "":
+		return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{{Id: "replicastatuses.antler", Name: "replica", Meaning: "DRBD as it is"}}}, nil
+	case "backup":
+		return &antlerv1.GetResourcesResponse{Node: "n2"}, nil
+	}
+
 	return &antlerv1.GetResourcesResponse{Node: "n2", Resources: []*antlerv1.Resource{
-		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\n", Json: `{"disk":"UpToDate"}`},
+		{Type: "ReplicaStatuses.antler", Id: "meta", Version: "3", Phase: "running", Owner: "x", Yaml: "disk: UpToDate\nrole: Primary\n", Json: `{"disk":"UpToDate"}`},
 	}}, nil
 }
 
@@ -399,7 +406,16 @@ func TestGet(t *testing.T) {
 
 	code, out, _ = run(t, t.Context(), "", "-c", path, "get", "replica")
 	require.Equal(t, exitOK, code)
-	require.Equal(t, "NODE  TYPE                    ID    VERSION  SPEC\nn2    ReplicaStatuses.antler  meta  3        {\"disk\":\"UpToDate\"}\n", out)
+	require.Equal(t, "meta on n2 (ReplicaStatuses.antler, version 3)\n  disk: UpToDate\n  role: Primary\n", out)
+
+	code, out, _ = run(t, t.Context(), "", "-c", path, "get")
+	require.Equal(t, exitOK, code)
+	require.Equal(t, "TYPE     WHAT IT SAYS\nreplica  DRBD as it is\n", out)
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "get", "backup")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, out)
+	require.Equal(t, "there is no backup on n2: `antlerctl get` says what each type is about\n", errs)
 }
 
 func TestWhatANodeDoesNotOffer(t *testing.T) {

@@ -81,7 +81,8 @@ func (a *app) getCommand() *cobra.Command {
 		Short: "Any part of a node's state, as it is; without TYPE: what there is",
 		Long: `Show resources, the parts that a node's state consists of. A failover can be read
 off them in this order: authority, replicaspec, replica, masterspec, master,
-addressspec, address.`,
+addressspec, address. Each node has its own: without --node it is the first that
+answers, and the first line says which.`,
 		Example: "  antlerctl get                       # which types there are\n  antlerctl get authority -n n1 -o yaml\n  antlerctl get report n2",
 		Args:    args(cobra.MaximumNArgs(2)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -99,31 +100,47 @@ addressspec, address.`,
 				return err
 			}
 
-			if a.output == formatTable {
-				return showResources(a.Out, reply)
-			}
-
-			return a.showSpecs(reply)
+			return a.showGot(request.GetType(), reply)
 		},
 	}
 }
 
-// specWidth is how much of a spec a table shows.
-const specWidth = 100
+func (a *app) showGot(kind string, reply *antlerv1.GetResourcesResponse) error {
+	switch {
+	case a.output != formatTable:
+		return a.showSpecs(reply)
+	case kind == "":
+		return showTypes(a.Out, reply)
+	case len(reply.GetResources()) == 0:
+		a.note("there is no %s on %s: `antlerctl get` says what each type is about", kind, reply.GetNode())
+	}
 
-func showResources(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
-	rows := [][]string{{"NODE", "TYPE", "ID", "VERSION", "SPEC"}}
+	return showResources(a.Out, reply)
+}
+
+// showTypes lists what there is to get.
+func showTypes(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
+	rows := [][]string{{"TYPE", "WHAT IT SAYS"}}
 
 	for _, r := range reply.GetResources() {
-		spec := []rune(r.GetJson())
-		if len(spec) > specWidth {
-			spec = append(spec[:specWidth-3], []rune("...")...)
-		}
-
-		rows = append(rows, []string{reply.GetNode(), r.GetType(), r.GetId(), r.GetVersion(), string(spec)})
+		rows = append(rows, []string{r.GetName(), r.GetMeaning()})
 	}
 
 	return table(w, rows)
+}
+
+// showResources prints each resource whole: a line that names it, and its spec.
+func showResources(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
+	for _, r := range reply.GetResources() {
+		spec := "  " + strings.ReplaceAll(strings.TrimSpace(r.GetYaml()), "\n", "\n  ")
+
+		_, err := fmt.Fprintf(w, "%s on %s (%s, version %s)\n%s\n", r.GetId(), reply.GetNode(), r.GetType(), r.GetVersion(), spec)
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
 }
 
 // showSpecs prints resources as Kubernetes' users expect them: metadata and
