@@ -176,6 +176,12 @@ func (*fakeNode) Switchover(request *antlerv1.SwitchoverRequest, stream antlerv1
 		return answer.Err()
 	}
 
+	if request.Target == "n2" { // it takes for ever
+		<-stream.Context().Done()
+
+		return stream.Context().Err()
+	}
+
 	err := stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Event: event(1), Elapsed: durationpb.New(430 * time.Millisecond)}})
 	if err != nil {
 		return err
@@ -335,7 +341,12 @@ func TestSwitchoverShowsProgress(t *testing.T) {
 
 	code, out, errs := run(t, t.Context(), "", "-c", path, "switchover")
 	require.Equal(t, exitOK, code, errs)
-	require.Equal(t, "  0.43 s  n1     authority.granted              6  epoch 6 granted to n2\nn2 serves in epoch 6, after 1.9 s\n", out)
+	require.Regexp(t, `^  0\.43 s  n1     authority\.granted              6  epoch 6 granted to n2\nn2 serves in epoch 6, after 1\.9 s\nthe cluster is whole, after 0\.\d s\n$`, out)
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "switchover", "-o", "json")
+	require.Equal(t, exitOK, code, errs)
+	require.True(t, strings.HasSuffix(out, "\n{\"whole\":true,\"remaining\":[]}\n"), out)
+	require.Empty(t, errs)
 
 	code, _, errs = run(t, t.Context(), "", "-c", path, "switchover", "n3")
 	require.Equal(t, exitFailed, code)

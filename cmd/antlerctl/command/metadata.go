@@ -252,7 +252,7 @@ func (a *app) restore(ctx context.Context, request *antlerv1.RestoreRequest) err
 		}
 
 		if err != nil {
-			return err
+			return goesOn(err, "the restore")
 		}
 
 		if plan := reply.GetPlan(); plan != nil {
