@@ -75,6 +75,14 @@ func (a *app) upgradeCommand() *cobra.Command {
 				return usageError{errors.New("this takes every node; for one there is `antlerctl node upgrade IMAGE -n NODE`")}
 			}
 
+			// Before any node is bothered.
+			image, err := openSystem(given[0])
+			if err != nil {
+				return err
+			}
+
+			_ = image.Close()
+
 			reply, err := call(cmd.Context(), a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
 			if err != nil {
 				return err
@@ -130,9 +138,18 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 	}
 }
 
+func openSystem(path string) (*flash.System, error) {
+	image, err := flash.OpenSystem(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: name the image to upgrade to, antler-VERSION-arm64.img or .img.xz; nothing was done", err)
+	}
+
+	return image, nil
+}
+
 // upgradeNode writes, and waits for what becomes of it.
 func (a *app) upgradeNode(ctx context.Context, path string) error {
-	image, err := flash.OpenSystem(path)
+	image, err := openSystem(path)
 	if err != nil {
 		return err
 	}
