@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"antler/services/node/config"
@@ -114,11 +113,7 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 		return ctx, nil, fmt.Errorf("ask this node over %s: %w: is antlerd running, and are you root?", config.APISocket, err)
 	}
 
-	if a.node != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, config.NodeMetadata, a.node)
-	}
-
-	return ctx, &session{conn}, nil
+	return passedOn(ctx, a.node), &session{conn}, nil
 }
 
 // probe connects and makes sure that the other end answers.

@@ -60,7 +60,7 @@ func groups(cmd *cobra.Command) {
 		return
 	}
 
-	cmd.SuggestionsMinimumDistance = 2
+	cmd.SuggestionsMinimumDistance, cmd.DisableFlagsInUseLine = 2, true
 	cmd.Args = func(cmd *cobra.Command, given []string) error {
 		if len(given) == 0 {
 			return nil
