@@ -8,7 +8,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -55,12 +54,7 @@ func (c *FenceController) Inputs() []controller.Input {
 	return []controller.Input{
 		// Only so that a lease that ends before its time is seen at once.
 		safe.Input[*authority.AuthorityStatus](controller.InputWeak),
-		{
-			Namespace: resources.Namespace,
-			Type:      containers.ContainerStatusType,
-			ID:        optional.Some(c.Master),
-			Kind:      controller.InputWeak,
-		},
+		resources.Input(containers.ContainerStatusType, c.Master),
 	}
 }
 
