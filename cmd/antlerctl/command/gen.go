@@ -15,8 +15,9 @@ import (
 
 func (a *app) genCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "gen",
-		Short: "Make a cluster's configuration files and certificates",
+		Use:     "gen",
+		Short:   "Make a cluster's configuration files and certificates",
+		Example: "  antlerctl gen config cluster.yaml -o home\n  antlerctl gen cert --ca home/ca.yaml --name grafana -o grafana.yaml",
 	}
 	cmd.AddCommand(a.genConfigCommand(), a.genCertCommand())
 

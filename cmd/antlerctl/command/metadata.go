@@ -26,6 +26,9 @@ the cluster anew from such a copy when both replicas are gone.
 
 A replica that is up to date is always better than a copy: look at ` + "`antlerctl status`" + `
 first, and bring back what it says is missing.`,
+		Example: `  antlerctl metadata sources                    # what there is, and how far it goes
+  antlerctl metadata backup /backup/$(date +%F)
+  antlerctl metadata restore n3/metalogger      # what it would lose, and how to go on`,
 	}
 	cmd.AddCommand(a.metadataSources(), a.metadataBackup(), a.metadataRestore())
 
@@ -39,7 +42,8 @@ func (a *app) metadataSources() *cobra.Command {
 		Long: `Show every place on every node that holds metadata: replicas, metaloggers, and what
 earlier restores put aside. VERSION counts changes since the file system was made;
 LACKS is how many fewer it has than were served, as far as the quorum has recorded,
-which it does every few seconds.
+which it does every few seconds. NOTE says what else there is to know, and what is a
+problem.
 
 A replica is read only where it is mounted, which is where a master serves or has
 failed to.`,

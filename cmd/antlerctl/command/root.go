@@ -140,29 +140,48 @@ func New(env Environment) *cobra.Command {
 	flags.StringVarP(&a.config, "config", "c", "", "client configuration (default $ANTLERCONFIG, ~/.antler/config.yaml)")
 	flags.StringVarP(&a.node, "node", "n", "", "ask this node, and no other")
 	flags.StringVarP(&a.output, "output", "o", formatTable, "table, json or yaml")
-	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 30s; following never ends)")
+	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 30s; what moves the master 2m; following never ends)")
 
 	// Completion is a comfort: without a configuration there is just none.
 	_ = root.RegisterFlagCompletionFunc("node", a.completeNodes)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(
-		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
-		a.nodeCommand(), a.replicationCommand(), a.metadataCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(),
-		a.getCommand(), a.genCommand(), a.flashCommand(), a.upgradeCommand(), a.versionCommand(),
-	)
-
+	a.addCommands(root)
 	root.InitDefaultCompletionCmd()
 	groups(root)
 
 	return root
 }
 
+// addCommands in the order in which a person needs them.
+func (a *app) addCommands(root *cobra.Command) {
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Look:", []*cobra.Command{a.statusCommand(), a.eventsCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand()}},
+		{"Use:", []*cobra.Command{a.volumeCommand()}},
+		{"Steer:", []*cobra.Command{a.switchoverCommand(), a.upgradeCommand(), a.nodeCommand()}},
+		{"Set up:", []*cobra.Command{a.genCommand(), a.flashCommand()}},
+		{"When something is lost:", []*cobra.Command{a.failoverCommand(), a.metadataCommand(), a.replicationCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
+	}
+
+	root.AddCommand(a.versionCommand())
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print antlerctl's version (status shows the nodes')",
-		Args:  noArgs,
+		Use:     "version",
+		Short:   "Print antlerctl's version (status shows the nodes')",
+		Example: "  antlerctl version\n  antlerctl status -o json | jq -r '.cluster.nodes[] | .name + \" \" + .version'",
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			switch a.output {
 			case formatJSON:

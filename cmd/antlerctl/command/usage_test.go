@@ -38,7 +38,7 @@ func TestAGroupOfCommandsShowsItsHelp(t *testing.T) {
 	for _, line := range []string{"", "volume", "node", "metadata", "gen", "help volume"} {
 		code, out, errs := run(t, t.Context(), "", strings.Fields(line)...)
 		require.Equal(t, exitOK, code, errs)
-		require.Contains(t, out, "Available Commands:", line)
+		require.Contains(t, out, "[command] --help", line)
 	}
 }
 
