@@ -79,11 +79,14 @@ const (
 	watchdogDevice  = "/dev/watchdog"
 	watchdogTimeout = 15 * time.Second
 	watchdogFeed    = 3 * time.Second
+	// fenceTell is a small part of the time in which a master must be dead.
+	fenceTell = 50 * time.Millisecond
 )
 
 func (d *antlerd) fence() *node.FenceController {
 	c := &node.FenceController{
-		Master: metadata.Container, Deadline: d.timing.FenceDeadline, FeedInterval: watchdogFeed,
+		Master: metadata.Container, MayServeUntil: d.authority.MayServeUntil,
+		Deadline: d.timing.FenceDeadline, Tell: fenceTell, FeedInterval: watchdogFeed,
 		Reset: node.Reset, Events: d.events, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
 	}
 

@@ -198,7 +198,7 @@ func (r *run) bestSource() *antlerv1.MetadataSource {
 	reply := r.sources()
 
 	for _, s := range reply.GetSources() {
-		r.cluster.Say("source %s: version %d, lacks %d: %s", s.GetName(), s.GetVersion(), s.GetLostChanges(), s.GetProblem())
+		r.cluster.Say("source %s: version %d, lacks %d: %s", s.GetName(), s.GetVersion(), s.GetLostChanges(), s.GetNote()+s.GetProblem())
 	}
 
 	best := reply.GetSources()[0]

@@ -12,7 +12,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/resources"
@@ -89,12 +88,7 @@ func (*Controller) Name() string { return "address.Controller" }
 
 // Inputs implements controller.Controller.
 func (*Controller) Inputs() []controller.Input {
-	return []controller.Input{{
-		Namespace: resources.Namespace,
-		Type:      AddressSpecType,
-		ID:        optional.Some(AddressSpecID),
-		Kind:      controller.InputWeak,
-	}}
+	return []controller.Input{resources.Input(AddressSpecType, AddressSpecID)}
 }
 
 // Outputs implements controller.Controller.

@@ -5,11 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/controller/generic"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -27,9 +23,9 @@ func (*SpecController) Name() string { return "address.SpecController" }
 // Inputs implements controller.Controller.
 func (*SpecController) Inputs() []controller.Input {
 	return []controller.Input{
-		input(authority.AuthorityStatusType, authority.AuthorityStatusID),
-		input(metadata.MasterStatusType, metadata.MasterStatusID),
-		input(node.ConfigType, node.ConfigID),
+		resources.Input(authority.AuthorityStatusType, authority.AuthorityStatusID),
+		resources.Input(metadata.MasterStatusType, metadata.MasterStatusID),
+		resources.Input(node.ConfigType, node.ConfigID),
 	}
 }
 
@@ -56,22 +52,22 @@ func (c *SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.L
 }
 
 func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) error {
-	cfg, err := get[*node.NodeConfig](ctx, r, node.ConfigID)
+	cfg, err := resources.Read[*node.NodeConfig](ctx, r, node.ConfigID)
 	if err != nil || cfg == nil {
 		return err
 	}
 
-	record, err := get[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	record, err := resources.Read[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
 	if err != nil || record == nil {
 		return err
 	}
 
-	master, err := get[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	master, err := resources.Read[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
 	if err != nil {
 		return err
 	}
 
-	before, err := get[*AddressSpec](ctx, r, AddressSpecID)
+	before, err := resources.Read[*AddressSpec](ctx, r, AddressSpecID)
 	if err != nil {
 		return err
 	}
@@ -160,26 +156,6 @@ func orRelease(before *AddressSpecSpec) verdict {
 	}
 
 	return release
-}
-
-// input is the one resource of a type, to look at.
-func input(t resource.Type, id resource.ID) controller.Input {
-	return controller.Input{Namespace: resources.Namespace, Type: t, ID: optional.Some(id), Kind: controller.InputWeak}
-}
-
-// get reads a resource, nil if there is none.
-func get[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
-	res, err := safe.ReaderGetByID[R](ctx, r, id)
-	if err != nil {
-		var none R
-		if state.IsNotFoundError(err) {
-			return none, nil
-		}
-
-		return none, fmt.Errorf("decide about the floating address: %w", err)
-	}
-
-	return res, nil
 }
 
 // typedResource is a resource with a typed spec.

@@ -29,15 +29,16 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 
 	leads := is.HaveQuorum && is.Leader == is.Self
 	holds := is.IsHolder && is.HaveQuorum
+	// A node that was just started learns of what happened long ago.
+	knew := was.ConsentID != ""
 
 	add(is.Leader != was.Leader && is.Leader != "", "authority.leader", "%s leads the quorum", is.Leader)
 	add(was.HaveQuorum && !is.HaveQuorum, "authority.quorum-lost", "%s hears from no leader", is.Self)
 	add(leads && was.ConsentID == "" && is.ConsentID != "", "authority.consent", "consent %s: replicas on %q", is.ConsentID, is.Replicas)
-	add(holds && is.Formatted && !was.Formatted, "authority.formed", "file system and metadata exist")
-	add(is.IsHolder && is.Epoch > was.Epoch, "authority.granted", "epoch %d is granted to %s, after %q", is.Epoch, is.Self, was.LastHolder)
+	add(knew && holds && is.Formatted && !was.Formatted, "authority.formed", "file system and metadata exist")
+	add(knew && is.IsHolder && is.Epoch > was.Epoch, "authority.granted", "epoch %d is granted to %s, after %q", is.Epoch, is.Self, was.LastHolder)
 	add(was.LeaseValid && !is.LeaseValid && is.IsHolder, "authority.lease-lost", "%s has lost its lease of epoch %d and stops serving", is.Self, is.Epoch)
 
-	// A node that was just started learns of epochs it gave up long ago.
 	release, released := is.GiveUps[is.Self]
 	add(released && was.Epoch > 0 && release != was.GiveUps[is.Self] && release.Epoch >= was.Epoch, "authority.released", "%s gave up epoch %d: %s", is.Self, release.Epoch, release.Reason)
 

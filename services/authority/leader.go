@@ -98,7 +98,7 @@ func (a *Authority) beginTerm(ctx context.Context, q *quorum) (end func()) {
 
 // serveTerm is a term of this node's leadership.
 func (a *Authority) serveTerm(ctx context.Context, q *quorum) {
-	l, err := a.takeOver(q)
+	l, err := a.takeOver(ctx, q)
 
 	for err != nil {
 		a.config.Logger.Info("leading the quorum, but not ready", zap.Error(err))
@@ -107,7 +107,7 @@ func (a *Authority) serveTerm(ctx context.Context, q *quorum) {
 		case <-ctx.Done():
 			return // lost before it began
 		case <-time.After(takeOverAgain):
-			l, err = a.takeOver(q)
+			l, err = a.takeOver(ctx, q)
 		}
 	}
 
@@ -125,10 +125,10 @@ const takeOverAgain = 100 * time.Millisecond
 
 // takeOver applies everything before this term. The time from which the new
 // leader waits is read after that, so it is later than the election.
-func (a *Authority) takeOver(q *quorum) (*leadership, error) {
+func (a *Authority) takeOver(ctx context.Context, q *quorum) (*leadership, error) {
 	term := q.raft.CurrentTerm()
 
-	if err := q.raft.Barrier(a.config.Timing.ApplyTimeout).Error(); err != nil {
+	if err := committed(ctx, q.raft.Barrier(a.config.Timing.ApplyTimeout)); err != nil {
 		return nil, fmt.Errorf("apply what earlier leaders left: %w", err)
 	}
 
@@ -157,7 +157,7 @@ func (l *leadership) run(ctx context.Context, a *Authority) {
 		changed := a.Changed()
 
 		action, again := l.decide(a.config)
-		if err := l.act(a, action); err != nil {
+		if err := l.act(ctx, a, action); err != nil {
 			a.config.Logger.Info("decision not carried out", zap.String("decision", string(action.Kind)), zap.String("node", action.Node), zap.Error(err))
 		}
 
@@ -233,22 +233,22 @@ func (l *leadership) look(now time.Time, record State) {
 }
 
 // act carries the decision out.
-func (l *leadership) act(a *Authority, action Action) error {
+func (l *leadership) act(ctx context.Context, a *Authority, action Action) error {
 	record, _ := l.quorum.record.read()
 
 	switch action.Kind {
 	case ActConsent:
 		a.config.Logger.Info("recording consent to form the cluster", zap.Strings("replicas", action.Replicas))
 
-		return l.apply(Command{Kind: KindConsent, ConsentID: rand.Text(), ClusterID: a.config.ClusterID, Replicas: action.Replicas}).err
+		return l.apply(ctx, Command{Kind: KindConsent, ConsentID: rand.Text(), ClusterID: a.config.ClusterID, Replicas: action.Replicas}).err
 	case ActGrant:
 		a.config.Logger.Info("granting", zap.Uint64("epoch", record.Epoch+1), zap.String("node", action.Node), zap.String("last holder", record.LastHolder))
 
-		return l.grant(Command{Kind: KindGrant, Epoch: record.Epoch + 1, Node: action.Node, Term: l.term})
+		return l.grant(ctx, Command{Kind: KindGrant, Epoch: record.Epoch + 1, Node: action.Node, Term: l.term})
 	case ActClearTarget:
 		a.config.Logger.Info("dropping a switchover that was not begun in time", zap.String("target", record.Target))
 
-		return l.apply(Command{Kind: KindClearTarget, Epoch: record.Epoch}).err
+		return l.apply(ctx, Command{Kind: KindClearTarget, Epoch: record.Epoch}).err
 	case ActTransfer:
 		a.config.Logger.Info("moving the leadership to where it is better placed", zap.String("to", action.Node))
 
@@ -257,7 +257,7 @@ func (l *leadership) act(a *Authority, action Action) error {
 			return err
 		}
 
-		return l.quorum.raft.LeadershipTransferToServer(raft.ServerID(action.Node), address).Error()
+		return committed(ctx, l.quorum.raft.LeadershipTransferToServer(raft.ServerID(action.Node), address))
 	}
 
 	return nil
@@ -265,8 +265,8 @@ func (l *leadership) act(a *Authority, action Action) error {
 
 // grant proposes a grant whose predecessor epoch was closed. Only a definite
 // no opens that again.
-func (l *leadership) grant(c Command) error {
-	out := l.apply(c)
+func (l *leadership) grant(ctx context.Context, c Command) error {
+	out := l.apply(ctx, c)
 	l.reopenIfRefused(c.Epoch-1, out.err)
 
 	return out.err
@@ -286,22 +286,22 @@ func (l *leadership) reopenIfRefused(epoch uint64, err error) {
 
 // apply proposes a command and waits for the outcome. An error that is not a
 // Rejection, nor errNotLeader, means that the outcome is unknown.
-func (l *leadership) apply(c Command) outcome {
+func (l *leadership) apply(ctx context.Context, c Command) outcome {
 	raw, err := c.Encode()
 	if err != nil {
 		return outcome{err: err}
 	}
 
-	return l.applyRaw(raw)
+	return l.applyRaw(ctx, raw)
 }
 
 // errNotLeader: nothing was proposed, because this node doesn't lead.
 var errNotLeader = errors.New("this node doesn't lead the quorum")
 
-func (l *leadership) applyRaw(raw []byte) outcome {
+func (l *leadership) applyRaw(ctx context.Context, raw []byte) outcome {
 	future := l.quorum.raft.Apply(raw, l.timing.ApplyTimeout)
 
-	err := future.Error()
+	err := committed(ctx, future)
 	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrEnqueueTimeout) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 		return outcome{err: errNotLeader}
 	}
@@ -320,6 +320,21 @@ func (l *leadership) applyRaw(raw []byte) outcome {
 	}
 
 	return out
+}
+
+// committed waits for what Raft says, and no longer than ctx lasts: what was handed
+// to its state machine in the moment in which Raft is shut down is never answered.
+func committed(ctx context.Context, future raft.Future) error {
+	answered := make(chan error, 1)
+
+	go func() { answered <- future.Error() }()
+
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-answered:
+		return err
+	}
 }
 
 // wake asks for a decision soon.

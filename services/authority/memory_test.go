@@ -83,6 +83,7 @@ func TestALaterRunInheritsTheLease(t *testing.T) {
 		s, _ := a.Status()
 		require.Equal(t, tc.lasts > 0, s.Starting, name)
 		require.Equal(t, tc.lasts > 0, s.MayServe(), name)
+		require.Equal(t, tc.lasts > 0, !a.MayServeUntil().IsZero(), name)
 
 		started := now
 		now = started.Add(tc.lasts)

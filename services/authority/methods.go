@@ -225,6 +225,26 @@ func (a *Authority) LeaseValid() bool {
 	return a.holds() && a.lease.Valid(a.config.Now(), a.record.Epoch)
 }
 
+// MayServeUntil is until when what serves on this node may go on, by its lease or by
+// that of the last run of antlerd; zero if it may not now. It is what Status says, for
+// who must not depend on anybody who passes that on.
+func (a *Authority) MayServeUntil() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	now, until := a.config.Now(), time.Time{}
+
+	if a.mayInherit() && now.Before(a.inherited) {
+		until = a.inherited
+	}
+
+	if end := a.lease.Until(); a.holds() && a.lease.Valid(now, a.record.Epoch) && end.After(until) {
+		until = end
+	}
+
+	return until
+}
+
 func (a *Authority) known() State {
 	a.mu.Lock()
 	defer a.mu.Unlock()

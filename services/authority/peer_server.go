@@ -84,7 +84,7 @@ func (p *PeerServer) Propose(ctx context.Context, r *antlerv1.ProposeRequest) (*
 		return nil, err
 	}
 
-	answer, err := p.authority.answerPropose(from, r)
+	answer, err := p.authority.answerPropose(ctx, from, r)
 	if err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
@@ -121,13 +121,13 @@ func (p *PeerServer) AcceptStore(ctx context.Context, r *antlerv1.AcceptStoreReq
 
 // answerPropose carries a command to the quorum, if this node leads and the
 // caller may say it.
-func (a *Authority) answerPropose(from string, r *antlerv1.ProposeRequest) (*antlerv1.ProposeResponse, error) {
+func (a *Authority) answerPropose(ctx context.Context, from string, r *antlerv1.ProposeRequest) (*antlerv1.ProposeResponse, error) {
 	l, leader := a.leadership()
 	if l == nil {
 		return &antlerv1.ProposeResponse{NotLeader: true, Leader: leader}, nil
 	}
 
-	out := l.submit(from, r.GetCommand())
+	out := l.submit(ctx, from, r.GetCommand())
 	answer := &antlerv1.ProposeResponse{Index: out.index, Record: recordToWire(out.state)}
 
 	if rejection := (*Rejection)(nil); errors.As(out.err, &rejection) {
@@ -144,7 +144,7 @@ func (a *Authority) answerPropose(from string, r *antlerv1.ProposeRequest) (*ant
 }
 
 // submit checks what only the leader can: who says it, and the lease.
-func (l *leadership) submit(from string, raw []byte) outcome {
+func (l *leadership) submit(ctx context.Context, from string, raw []byte) outcome {
 	c, err := DecodeCommand(raw)
 	if err == nil {
 		err = l.admit(from, c)
@@ -159,10 +159,10 @@ func (l *leadership) submit(from string, raw []byte) outcome {
 	if c.Kind == KindForceGrant || c.Kind == KindRestore {
 		c.Term = l.term
 
-		return l.forced(c)
+		return l.forced(ctx, c)
 	}
 
-	return l.applyRaw(raw)
+	return l.applyRaw(ctx, raw)
 }
 
 // admit lets a node speak only for itself, nobody but this leader's own loop
@@ -201,13 +201,13 @@ func (l *leadership) admit(from string, c Command) error {
 }
 
 // forced is a grant by a person's word; see grant.
-func (l *leadership) forced(c Command) outcome {
+func (l *leadership) forced(ctx context.Context, c Command) outcome {
 	raw, err := c.Encode()
 	if err != nil {
 		return outcome{err: err}
 	}
 
-	out := l.applyRaw(raw)
+	out := l.applyRaw(ctx, raw)
 	l.reopenIfRefused(c.Epoch-1, out.err)
 
 	return out

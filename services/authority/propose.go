@@ -69,18 +69,18 @@ func (a *Authority) proposeOnce(ctx context.Context, raw []byte) (*antlerv1.Prop
 }
 
 func (a *Authority) callPropose(ctx context.Context, to string, raw []byte) (*antlerv1.ProposeResponse, error) {
+	ctx, cancel := a.peers.untilLeaderMoves(ctx, a.config.Timing.ApplyTimeout)
+	defer cancel()
+
 	request := &antlerv1.ProposeRequest{Command: raw}
 	if to == a.config.Self {
-		return a.answerPropose(to, request)
+		return a.answerPropose(ctx, to, request)
 	}
 
 	client, err := a.peers.client(to)
 	if err != nil {
 		return nil, err
 	}
-
-	ctx, cancel := a.peers.untilLeaderMoves(ctx, a.config.Timing.ApplyTimeout)
-	defer cancel()
 
 	answer, err := client.Propose(ctx, request)
 	if err != nil {

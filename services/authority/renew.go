@@ -232,18 +232,9 @@ func (a *Authority) leadership() (*leadership, string) {
 // verify asks a quorum whether this term is still the current one. Everything
 // that a former leader promised before is over when it returns nil.
 func (l *leadership) verify(ctx context.Context) error {
-	verified := make(chan error, 1)
-	future := l.quorum.raft.VerifyLeader()
-
-	go func() { verified <- future.Error() }()
-
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("ask the quorum who leads: %w", ctx.Err())
-	case err := <-verified:
-		if err != nil {
-			return fmt.Errorf("ask the quorum who leads: %w", err)
-		}
+	err := committed(ctx, l.quorum.raft.VerifyLeader())
+	if err != nil {
+		return fmt.Errorf("ask the quorum who leads: %w", err)
 	}
 
 	// Terms only grow: if it is this one now, it was this one when the quorum

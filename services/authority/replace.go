@@ -163,6 +163,9 @@ func (a *Authority) answerReplace(ctx context.Context, request *antlerv1.Replace
 	return answer, err
 }
 
+// replaceFirst is what comes before a replacement.
+const replaceFirst = "to put another machine in its place, power this one off for good, and start the other with the same configuration file and blank disks"
+
 // replaceable says which store would be given up for which, or why not.
 func (a *Authority) replaceable(ctx context.Context, l *leadership, node string) (Replacement, error) {
 	found := Replacement{Node: node, Old: a.rosterEntry(node)}
@@ -174,7 +177,7 @@ func (a *Authority) replaceable(ctx context.Context, l *leadership, node string)
 	}
 
 	if node == a.config.Self {
-		return found, reject(ErrCannotReplace, "replace %s: it leads the quorum", node)
+		return found, reject(ErrCannotReplace, "replace %s: it leads the quorum, so it has lost nothing: %s", node, replaceFirst)
 	}
 
 	answer, err := a.hello(ctx, voters[i])
@@ -188,7 +191,7 @@ func (a *Authority) replaceable(ctx context.Context, l *leadership, node string)
 	case found.New == "":
 		return found, reject(ErrCannotReplace, "replace %s: its store cannot be used, and it has no new one: stop antlerd there, move %s away, start antlerd", node, a.config.Dir)
 	case found.New == found.Old && l.counts(node):
-		return found, reject(ErrCannotReplace, "replace %s: it votes with the store that the cluster knows: there is nothing to replace", node)
+		return found, reject(ErrCannotReplace, "replace %s: it votes with the store that the cluster knows, so it has lost nothing: %s", node, replaceFirst)
 	case answer.GetTakenPart() && found.New != found.Old:
 		return found, reject(ErrCannotReplace, "replace %s: its store %s has taken part before and was given up: stop antlerd there, move %s away, start antlerd", node, found.New, a.config.Dir)
 	}
@@ -235,7 +238,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 		return reject(ErrCannotReplace, "replace %s: its old store is %s, not %s: look again before you decide", found.Node, found.Old, request.GetForget())
 	}
 
-	signed := l.apply(Command{
+	signed := l.apply(ctx, Command{
 		Kind: KindReplaceStore, Node: found.Node, Who: request.GetWho(), Why: request.GetWhy(), At: a.config.Now().Unix(),
 	})
 	if signed.err != nil {
@@ -243,7 +246,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 	}
 
 	id := raft.ServerID(found.Node)
-	if err := l.quorum.raft.RemoveServer(id, 0, a.config.Timing.ApplyTimeout).Error(); err != nil {
+	if err := committed(ctx, l.quorum.raft.RemoveServer(id, 0, a.config.Timing.ApplyTimeout)); err != nil {
 		return fmt.Errorf("take %s out of the quorum: %w", found.Node, err)
 	}
 
@@ -256,7 +259,7 @@ func (a *Authority) replace(ctx context.Context, l *leadership, found Replacemen
 		return err
 	}
 
-	if err := l.quorum.raft.AddVoter(id, address, 0, a.config.Timing.ApplyTimeout).Error(); err != nil {
+	if err := committed(ctx, l.quorum.raft.AddVoter(id, address, 0, a.config.Timing.ApplyTimeout)); err != nil {
 		return fmt.Errorf("take %s into the quorum again: %w", found.Node, err)
 	}
 

@@ -31,6 +31,7 @@ func TestReplaceALostStore(t *testing.T) {
 
 	_, err := c.nodes["n1"].Replacement(c.ctx(), "n2")
 	require.ErrorIs(t, err, authority.ErrCannotReplace)
+	require.ErrorContains(t, err, "so it has lost nothing: to put another machine in its place, power this one off for good")
 
 	found, err := c.nodes["n2"].Replacement(c.ctx(), "n3")
 	require.NoError(t, err)

@@ -102,8 +102,8 @@ type MemberStatus struct {
 	Address string   `yaml:"address"`
 	Voter   bool     `yaml:"voter"`
 	Roles   []string `yaml:"roles,omitempty"`
-	// LastSeen is when the leader last heard from it, by this node's clock to
-	// the second; it is not moved on while the node is Alive.
+	// LastSeen is when the leader last heard from a node that is not Alive, by this
+	// node's clock to the second; it is not told of one that is.
 	LastSeen time.Time `yaml:"lastSeen,omitempty"`
 	Alive    bool      `yaml:"alive"`
 }

@@ -74,11 +74,21 @@ func (a *Authority) explain(s *AuthorityStatusSpec) {
 
 // member is a node as the leader told last. The lock is held.
 func (a *Authority) member(m Member, haveQuorum bool) MemberStatus {
+	alive := haveQuorum && a.alive[m.Name]
+
 	return MemberStatus{
-		Name: m.Name, Address: m.Address, Voter: m.Voter, Roles: m.Roles,
-		LastSeen: a.nodes[m.Name].LastSeen.Round(time.Second),
-		Alive:    haveQuorum && a.alive[m.Name],
+		Name: m.Name, Address: m.Address, Voter: m.Voter, Roles: m.Roles, LastSeen: lastSeen(a.nodes[m.Name], alive), Alive: alive,
 	}
+}
+
+// lastSeen is told only of a node that isn't alive: of the others it would be old as
+// soon as it is written, and everybody who watches would wake up for it.
+func lastSeen(n NodeView, alive bool) time.Time {
+	if alive {
+		return time.Time{}
+	}
+
+	return n.LastSeen.Round(time.Second)
 }
 
 // Reports are what all nodes said last, by name.
@@ -90,11 +100,8 @@ func (a *Authority) Reports() map[string]NodeReportSpec {
 	out := map[string]NodeReportSpec{}
 
 	for name, n := range a.nodes {
-		out[name] = NodeReportSpec{
-			Alive:    haveQuorum && a.alive[name],
-			LastSeen: n.LastSeen.Round(time.Second),
-			Report:   n.Report,
-		}
+		alive := haveQuorum && a.alive[name]
+		out[name] = NodeReportSpec{Alive: alive, LastSeen: lastSeen(n, alive), Report: n.Report}
 	}
 
 	return out

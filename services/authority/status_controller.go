@@ -81,11 +81,6 @@ func (c *StatusController) write(ctx context.Context, r controller.Runtime) (tim
 
 	for name, report := range c.Authority.Reports() {
 		err := safe.WriterModify(ctx, r, NewNodeReport(name), func(res *NodeReport) error {
-			// While a node is alive the moment of its last report says nothing.
-			if was := res.TypedSpec(); was.Alive && report.Alive {
-				report.LastSeen = was.LastSeen
-			}
-
 			*res.TypedSpec() = report
 
 			return nil
@@ -122,12 +117,6 @@ func worthWriting(was, is AuthorityStatusSpec) bool {
 func withoutTimes(s AuthorityStatusSpec) AuthorityStatusSpec {
 	s = s.DeepCopy()
 	s.LeaseUntil = time.Time{}
-
-	for i := range s.Members {
-		if s.Members[i].Alive {
-			s.Members[i].LastSeen = time.Time{}
-		}
-	}
 
 	return s
 }

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -85,32 +86,49 @@ func checkLog(path string) error {
 		return nil
 	}
 
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	err := inspect(path, false, func(tx *bbolt.Tx) error {
+		if err := checkSize(path, tx.Size()); err != nil {
+			return err
+		}
+
+		return walk(tx)
+	})
+
+	// Of a file that is all there: then its list of free pages can be read as well,
+	// in this goroutine, as walk says.
+	if err == nil {
+		err = inspect(path, true, checkPages)
+	}
+
+	if err != nil {
+		return err
+	}
+
+	return checkEntries(path)
+}
+
+// inspect lets look at the log without changing it.
+func inspect(path string, freePages bool, look func(*bbolt.Tx) error) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: freePages, Timeout: time.Second})
 	if err != nil {
 		return err
 	}
 
 	// Not deferred: after a panic in a transaction, Close would wait for it.
-	err = db.View(func(tx *bbolt.Tx) error {
-		if err := checkSize(path, tx.Size()); err != nil {
-			return err
-		}
+	err = db.View(look)
 
-		if err := walk(tx); err != nil {
-			return err
-		}
+	return errors.Join(err, db.Close())
+}
 
-		for err := range tx.Check() {
-			return err
-		}
-
-		return nil
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return err
+// checkPages is bbolt's own check, to its end: it goes on reading the file after what
+// it has found, and must not when that is closed.
+func checkPages(tx *bbolt.Tx) error {
+	var found error
+	for err := range tx.Check() {
+		found = cmp.Or(found, err)
 	}
 
-	return checkEntries(path)
+	return found
 }
 
 // checkSize finds a file that was cut short before a page past its end is read.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -31,7 +32,8 @@ type stream struct {
 	stop  context.CancelFunc
 	close func() error
 	done  <-chan struct{}
-	wg    sync.WaitGroup
+	// wg counts what runs here, and the connections that Raft has accepted.
+	wg sync.WaitGroup
 }
 
 var _ raft.StreamLayer = (*stream)(nil)
@@ -69,6 +71,10 @@ func (s *stream) accept(ctx context.Context, config *tls.Config) {
 	for {
 		conn, err := s.Listener.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				_ = conn.Close()
+			}
+
 			return
 		}
 
@@ -88,8 +94,8 @@ func (s *stream) accept(ctx context.Context, config *tls.Config) {
 
 // handshake happens before Raft sees the connection: Raft would wait for the
 // first byte without a limit.
-func (s *stream) handshake(ctx context.Context, conn *tls.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+func (s *stream) handshake(life context.Context, conn *tls.Conn) {
+	ctx, cancel := context.WithTimeout(life, handshakeTimeout)
 	defer cancel()
 
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -98,12 +104,53 @@ func (s *stream) handshake(ctx context.Context, conn *tls.Conn) {
 		return
 	}
 
+	accepted := s.accepted(life, conn)
+
 	select {
-	case s.ready <- conn:
+	case s.ready <- accepted:
 	case <-s.done:
-		_ = conn.Close()
+		_ = accepted.Close()
 	}
 }
+
+// acceptedConn is a connection on which Raft answers another voter.
+type acceptedConn struct {
+	net.Conn
+
+	ended func() error
+	close func() error
+}
+
+// accepted counts the connection until whoever answers on it is done with it.
+// The end of the stream ends it, but does not count as that: Raft writes to the
+// store while it answers.
+func (s *stream) accepted(life context.Context, conn *tls.Conn) acceptedConn {
+	s.wg.Add(1)
+
+	hangUp := context.AfterFunc(life, func() { _ = conn.NetConn().Close() })
+
+	return acceptedConn{conn, life.Err, sync.OnceValue(func() error {
+		defer s.wg.Done()
+
+		hangUp()
+
+		return conn.Close()
+	})}
+}
+
+// Read implements net.Conn. The end of the stream is none of the other side's faults,
+// which Raft would log.
+func (c acceptedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.ended() != nil {
+		err = io.EOF
+	}
+
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c acceptedConn) Close() error { return c.close() }
 
 // Accept implements net.Listener.
 func (s *stream) Accept() (net.Conn, error) {
@@ -128,7 +175,8 @@ func (advertised) Network() string { return "tcp" }
 // String implements net.Addr.
 func (a advertised) String() string { return string(a) }
 
-// Close implements net.Listener.
+// Close implements net.Listener. When it returns nobody answers any more: the
+// store may be closed.
 func (s *stream) Close() error {
 	s.stop()
 	err := s.close()

@@ -9,7 +9,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -110,14 +109,8 @@ func (*MasterController) Inputs() []controller.Input {
 	return []controller.Input{
 		safe.Input[*MasterSpec](controller.InputWeak),
 		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
-		{
-			Namespace: resources.Namespace, Type: containers.ContainerStatusType,
-			ID: optional.Some(Container), Kind: controller.InputWeak,
-		},
-		{
-			Namespace: resources.Namespace, Type: node.ConfigType,
-			ID: optional.Some(node.ConfigID), Kind: controller.InputWeak,
-		},
+		resources.Input(containers.ContainerStatusType, Container),
+		resources.Input(node.ConfigType, node.ConfigID),
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/containers"
@@ -50,12 +49,7 @@ func (*ChunkserverController) Outputs() []controller.Output {
 }
 
 func nodeConfigInput() controller.Input {
-	return controller.Input{
-		Namespace: resources.Namespace,
-		Type:      node.ConfigType,
-		ID:        optional.Some(node.ConfigID),
-		Kind:      controller.InputWeak,
-	}
+	return resources.Input(node.ConfigType, node.ConfigID)
 }
 
 // Run implements controller.Controller.

@@ -9,7 +9,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/address"
@@ -94,14 +93,8 @@ func (*Reconnector) Name() string { return "moosefs.Reconnector" }
 func (*Reconnector) Inputs() []controller.Input {
 	return []controller.Input{
 		nodeConfigInput(),
-		{
-			Namespace: resources.Namespace, Type: address.AddressStatusType,
-			ID: optional.Some(address.AddressStatusID), Kind: controller.InputWeak,
-		},
-		{
-			Namespace: resources.Namespace, Type: authority.AuthorityStatusType,
-			ID: optional.Some(authority.AuthorityStatusID), Kind: controller.InputWeak,
-		},
+		resources.Input(address.AddressStatusType, address.AddressStatusID),
+		resources.Input(authority.AuthorityStatusType, authority.AuthorityStatusID),
 		{Namespace: resources.Namespace, Type: authority.NodeReportType, Kind: controller.InputWeak},
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/metadata"
@@ -45,12 +44,7 @@ func (*StatusController) Name() string { return "moosefs.StatusController" }
 func (*StatusController) Inputs() []controller.Input {
 	return []controller.Input{
 		nodeConfigInput(), masterStatusInput(),
-		{
-			Namespace: resources.Namespace,
-			Type:      MountStatusType,
-			ID:        optional.Some(AdminMountContainer),
-			Kind:      controller.InputWeak,
-		},
+		resources.Input(MountStatusType, AdminMountContainer),
 	}
 }
 
@@ -236,10 +230,5 @@ func member(cluster config.Cluster, address netip.Addr) string {
 }
 
 func masterStatusInput() controller.Input {
-	return controller.Input{
-		Namespace: resources.Namespace,
-		Type:      metadata.MasterStatusType,
-		ID:        optional.Some(metadata.MasterStatusID),
-		Kind:      controller.InputWeak,
-	}
+	return resources.Input(metadata.MasterStatusType, metadata.MasterStatusID)
 }

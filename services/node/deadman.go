@@ -12,13 +12,20 @@ type deadman struct {
 }
 
 // verdict says whether to reset now and, if not, how long until it must be
-// asked again (zero: only when something changes). Serving means that an
-// mfsmaster which could still answer a client runs on this node.
-func (d *deadman) verdict(now time.Time, leaseValid, serving bool) (reset bool, again time.Duration) {
-	if leaseValid || !serving {
+// asked again (zero: only when something changes). until is the end of the lease.
+// Serving means that an mfsmaster which could still answer a client runs on this
+// node.
+func (d *deadman) verdict(now, until time.Time, serving bool) (reset bool, again time.Duration) {
+	if !serving {
 		d.lost = time.Time{}
 
 		return false, 0
+	}
+
+	if now.Before(until) {
+		d.lost = time.Time{}
+
+		return false, until.Sub(now)
 	}
 
 	if d.lost.IsZero() {

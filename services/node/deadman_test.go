@@ -9,32 +9,33 @@ import (
 
 func TestDeadman(t *testing.T) {
 	type observation struct {
-		at             time.Duration
-		lease, serving bool
-		reset          bool
-		again          time.Duration
+		at      time.Duration
+		until   time.Duration // the end of the lease
+		serving bool
+		reset   bool
+		again   time.Duration
 	}
 
 	for name, history := range map[string][]observation{
-		"a holder with a lease lives": {
-			{at: 0, lease: true, serving: true},
-			{at: time.Hour, lease: true, serving: true},
+		"a holder with a lease lives, and is looked at when it ends": {
+			{at: 0, until: 3 * time.Second, serving: true, again: 3 * time.Second},
+			{at: 3 * time.Second, until: 5 * time.Second, serving: true, again: 2 * time.Second},
 		},
 		"stopping in time is enough": {
-			{at: 0, lease: false, serving: true, again: time.Second},
-			{at: 900 * time.Millisecond, lease: false, serving: true, again: 100 * time.Millisecond},
-			{at: 950 * time.Millisecond, lease: false, serving: false},
-			{at: time.Hour, lease: false, serving: false},
+			{at: 0, serving: true, again: time.Second},
+			{at: 900 * time.Millisecond, serving: true, again: 100 * time.Millisecond},
+			{at: 950 * time.Millisecond},
+			{at: time.Hour},
 		},
 		"a master that doesn't stop costs the node": {
-			{at: 0, lease: true, serving: true},
-			{at: 5 * time.Second, lease: false, serving: true, again: time.Second},
-			{at: 6 * time.Second, lease: false, serving: true, reset: true},
+			{at: 0, until: 5 * time.Second, serving: true, again: 5 * time.Second},
+			{at: 5 * time.Second, until: 5 * time.Second, serving: true, again: time.Second},
+			{at: 6 * time.Second, until: 5 * time.Second, serving: true, reset: true},
 		},
 		"a lease regained starts the clock anew": {
-			{at: 0, lease: false, serving: true, again: time.Second},
-			{at: 500 * time.Millisecond, lease: true, serving: true},
-			{at: 2 * time.Second, lease: false, serving: true, again: time.Second},
+			{at: 0, serving: true, again: time.Second},
+			{at: 500 * time.Millisecond, until: time.Second, serving: true, again: 500 * time.Millisecond},
+			{at: 2 * time.Second, until: time.Second, serving: true, again: time.Second},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +43,7 @@ func TestDeadman(t *testing.T) {
 			d := deadman{deadline: time.Second}
 
 			for _, o := range history {
-				reset, again := d.verdict(start.Add(o.at), o.lease, o.serving)
+				reset, again := d.verdict(start.Add(o.at), start.Add(o.until), o.serving)
 				require.Equal(t, o.reset, reset, "reset at %s", o.at)
 				require.Equal(t, o.again, again, "asked again after %s", o.at)
 			}

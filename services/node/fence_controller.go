@@ -8,7 +8,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -23,12 +22,16 @@ type Events interface {
 
 // FenceController is the last line: it feeds the watchdog while antlerd lives,
 // and resets the node when the lease is lost and mfsmaster can't be stopped in
-// time. It trusts no other controller: it looks at the process itself.
+// time. It trusts no other controller: it asks the authority itself, and looks at
+// the process itself. Where the authority doesn't answer, the watchdog is not fed.
 type FenceController struct {
+	// MayServeUntil is when the lease ends; zero where there is none.
+	MayServeUntil func() time.Time
 	// Master is the name of mfsmaster's container.
 	Master string
-	// Deadline from the loss of the lease until the node is reset.
-	Deadline time.Duration
+	// Deadline from the loss of the lease until the node is reset. The last Tell of it
+	// is for the event of that to get to the journal and the console.
+	Deadline, Tell time.Duration
 	// Feed keeps the watchdog quiet; nil where there is none.
 	Feed func() error
 	// FeedInterval is a small part of the watchdog's timeout.
@@ -49,13 +52,9 @@ func (*FenceController) Name() string { return "node.FenceController" }
 // Inputs implements controller.Controller.
 func (c *FenceController) Inputs() []controller.Input {
 	return []controller.Input{
+		// Only so that a lease that ends before its time is seen at once.
 		safe.Input[*authority.AuthorityStatus](controller.InputWeak),
-		{
-			Namespace: resources.Namespace,
-			Type:      containers.ContainerStatusType,
-			ID:        optional.Some(c.Master),
-			Kind:      controller.InputWeak,
-		},
+		resources.Input(containers.ContainerStatusType, c.Master),
 	}
 }
 
@@ -64,7 +63,7 @@ func (*FenceController) Outputs() []controller.Output { return nil }
 
 // Run implements controller.Controller.
 func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
-	dead := deadman{deadline: c.Deadline}
+	dead := deadman{deadline: c.Deadline - c.Tell}
 
 	ticker := time.NewTicker(c.FeedInterval)
 	defer ticker.Stop()
@@ -73,29 +72,27 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 	defer again.Stop()
 
 	for {
+		due := false
+
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.EventCh():
 		case <-again.C:
 		case <-ticker.C:
-			c.feed(logger)
+			due = true
 		}
 
-		leaseValid, pid, err := c.observe(ctx, r)
+		pid, err := c.master(ctx, r)
 		if err != nil {
 			return err
 		}
 
-		reset, wait := dead.verdict(c.Now(), leaseValid, pid != 0 && c.CanAnswer(pid))
+		until := c.MayServeUntil()
+
+		reset, wait := dead.verdict(c.Now(), until, pid != 0 && c.CanAnswer(pid))
 		if reset {
-			logger.Error("lease lost and mfsmaster still runs: resetting this node", zap.Int("pid", pid))
-
-			if c.Events != nil {
-				c.Events.Emit("node.fence", 0, fmt.Sprintf("mfsmaster (process %d) could not be stopped in time: resetting this node", pid))
-			}
-
-			err = c.Reset()
+			err = c.reset(pid, logger)
 			if err != nil {
 				return err
 			}
@@ -105,8 +102,25 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 			again.Reset(wait)
 		}
 
+		if due {
+			c.feed(logger)
+		}
+
 		r.ResetRestartBackoff()
 	}
+}
+
+// reset the node, once the word of it had the time to get out.
+func (c *FenceController) reset(pid int, logger *zap.Logger) error {
+	logger.Error("lease lost and mfsmaster still runs: resetting this node", zap.Int("pid", pid))
+
+	if c.Events != nil {
+		c.Events.Emit("node.fence", 0, fmt.Sprintf("mfsmaster (process %d) could not be stopped in time: resetting this node", pid))
+	}
+
+	<-time.After(c.Tell)
+
+	return c.Reset()
 }
 
 func (c *FenceController) feed(logger *zap.Logger) {
@@ -120,26 +134,16 @@ func (c *FenceController) feed(logger *zap.Logger) {
 	}
 }
 
-// observe returns whether the lease is valid and the pid of a running master.
-func (c *FenceController) observe(ctx context.Context, r controller.Reader) (bool, int, error) {
-	status, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
-	if state.IsNotFoundError(err) {
-		// antlerd has just started and doesn't know yet what it may do.
-		return true, 0, nil
-	}
-
-	if err != nil {
-		return false, 0, fmt.Errorf("read authority: %w", err)
-	}
-
+// master returns the process of a running master, or 0.
+func (c *FenceController) master(ctx context.Context, r controller.Reader) (int, error) {
 	master, err := safe.ReaderGetByID[*containers.ContainerStatus](ctx, r, c.Master)
 	if state.IsNotFoundError(err) {
-		return status.TypedSpec().MayServe(), 0, nil
+		return 0, nil
 	}
 
 	if err != nil {
-		return false, 0, fmt.Errorf("read master's container: %w", err)
+		return 0, fmt.Errorf("read master's container: %w", err)
 	}
 
-	return status.TypedSpec().MayServe(), master.TypedSpec().PID, nil
+	return master.TypedSpec().PID, nil
 }

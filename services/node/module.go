@@ -12,7 +12,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/resource/typed"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/node/config"
@@ -72,12 +71,7 @@ func (*ModuleController) Name() string { return "node.ModuleController" }
 
 // Inputs implements controller.Controller.
 func (*ModuleController) Inputs() []controller.Input {
-	return []controller.Input{{
-		Namespace: resources.Namespace,
-		Type:      ConfigType,
-		ID:        optional.Some(ConfigID),
-		Kind:      controller.InputWeak,
-	}}
+	return []controller.Input{resources.Input(ConfigType, ConfigID)}
 }
 
 // Outputs implements controller.Controller.

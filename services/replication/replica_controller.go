@@ -10,7 +10,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -46,12 +45,7 @@ func (*ReplicaController) Name() string { return "replication.ReplicaController"
 
 // Inputs implements controller.Controller.
 func (*ReplicaController) Inputs() []controller.Input {
-	return []controller.Input{{
-		Namespace: resources.Namespace,
-		Type:      ReplicaSpecType,
-		ID:        optional.Some(ReplicaSpecID),
-		Kind:      controller.InputWeak,
-	}}
+	return []controller.Input{resources.Input(ReplicaSpecType, ReplicaSpecID)}
 }
 
 // Outputs implements controller.Controller.

@@ -8,8 +8,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller/generic"
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -27,15 +25,11 @@ func (*SpecController) Name() string { return "replication.SpecController" }
 // Inputs implements controller.Controller.
 func (*SpecController) Inputs() []controller.Input {
 	return []controller.Input{
-		weak(authority.AuthorityStatusType, authority.AuthorityStatusID),
-		weak(node.ConfigType, node.ConfigID),
-		weak(ReplicaStatusType, ReplicaStatusID),
-		weak(DeviceUseType, DeviceUseID),
+		resources.Input(authority.AuthorityStatusType, authority.AuthorityStatusID),
+		resources.Input(node.ConfigType, node.ConfigID),
+		resources.Input(ReplicaStatusType, ReplicaStatusID),
+		resources.Input(DeviceUseType, DeviceUseID),
 	}
-}
-
-func weak(t resource.Type, id resource.ID) controller.Input {
-	return controller.Input{Namespace: resources.Namespace, Type: t, ID: optional.Some(id), Kind: controller.InputWeak}
 }
 
 // Outputs implements controller.Controller.
@@ -61,7 +55,7 @@ func (c *SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.L
 }
 
 func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) error {
-	cfg, err := read[*node.NodeConfig](ctx, r, node.ConfigID)
+	cfg, err := resources.Read[*node.NodeConfig](ctx, r, node.ConfigID)
 	if err != nil || cfg == nil || !cfg.TypedSpec().Self().Has(config.RoleMetadata) {
 		return err
 	}
@@ -178,29 +172,13 @@ func (f facts) lastEpoch() uint64 {
 	return f.record.Epoch
 }
 
-// read returns nil when there is no such resource.
-func read[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
-	var none R
-
-	res, err := safe.ReaderGetByID[R](ctx, r, id)
-
-	switch {
-	case state.IsNotFoundError(err):
-		return none, nil
-	case err != nil:
-		return none, fmt.Errorf("read %s: %w", id, err)
-	}
-
-	return res, nil
-}
-
 // spec returns a copy of what the resource says, or nil.
 func spec[S any, R interface {
 	comparable
 	generic.ResourceWithRD
 	TypedSpec() *S
 }](ctx context.Context, r controller.Reader, id resource.ID) (*S, error) {
-	res, err := read[R](ctx, r, id)
+	res, err := resources.Read[R](ctx, r, id)
 
 	var none R
 	if err != nil || res == none {

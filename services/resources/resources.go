@@ -11,8 +11,16 @@
 package resources
 
 import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
+	"github.com/cosi-project/runtime/pkg/controller/generic"
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/meta"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/gen/optional"
 )
 
 // Namespace is the only COSI namespace of antlerd.
@@ -31,4 +39,25 @@ func Define(t resource.Type, aliases ...resource.Type) meta.ResourceDefinitionSp
 // Metadata returns the metadata of a resource of type t called id.
 func Metadata(t resource.Type, id resource.ID) resource.Metadata {
 	return resource.NewMetadata(Namespace, t, id, resource.VersionUndefined)
+}
+
+// Input is the one resource of a type, to look at.
+func Input(t resource.Type, id resource.ID) controller.Input {
+	return controller.Input{Namespace: Namespace, Type: t, ID: optional.Some(id), Kind: controller.InputWeak}
+}
+
+// Read returns a resource, nil if there is none.
+func Read[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
+	var none R
+
+	res, err := safe.ReaderGetByID[R](ctx, r, id)
+
+	switch {
+	case state.IsNotFoundError(err):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("read %s: %w", id, err)
+	}
+
+	return res, nil
 }

@@ -144,11 +144,16 @@ func TestResourcesByAliasAndWithoutSecrets(t *testing.T) {
 
 	_, err = nodes.GetResources(t.Context(), &antlerv1.GetResourcesRequest{Type: "pod"})
 	require.Equal(t, codes.NotFound, status.Code(err))
-	require.Contains(t, hintOf(t, err), "authoritystatus")
+	require.Contains(t, hintOf(t, err), "authority, ")
 
 	types, err := nodes.GetResources(t.Context(), &antlerv1.GetResourcesRequest{})
 	require.NoError(t, err)
 	require.Greater(t, len(types.Resources), 10)
+
+	for _, r := range types.Resources {
+		require.NotEmpty(t, r.Meaning, "say in meanings() what %s is about", r.Id)
+		require.NotContains(t, r.Name, ".")
+	}
 
 	own, err := nodes.GetResources(t.Context(), &antlerv1.GetResourcesRequest{Type: "config"})
 	require.NoError(t, err)

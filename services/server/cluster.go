@@ -70,6 +70,9 @@ func take(into, from *antlerv1.ClusterStatus) {
 
 	if serves {
 		into.Serving = from.Serving
+		// Of what concerns nobody alone, who serves knows best: a moment after a
+		// takeover the others take for lost what is on its way back.
+		into.Problems = slices.DeleteFunc(into.Problems, func(p *antlerv1.Problem) bool { return p.Node == "" })
 	}
 
 	for i, node := range into.Nodes {

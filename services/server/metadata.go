@@ -69,7 +69,9 @@ func (m *metadataService) ListSources(ctx context.Context, request *antlerv1.Lis
 	}
 
 	for _, source := range reply.Sources {
-		source.LostChanges = known.lostChanges(source.Version)
+		if !source.Current {
+			source.LostChanges = known.lostChanges(source.Version)
+		}
 	}
 
 	slices.SortStableFunc(reply.Sources, func(a, b *antlerv1.MetadataSource) int { return cmp.Compare(b.Version, a.Version) })
@@ -166,17 +168,27 @@ func (s snapshot) addClosedReplicas(reply *antlerv1.ListSourcesResponse) {
 			continue
 		}
 
-		replica := s.reports[member.Name].Report.Replica
-		what := fmt.Sprintf("it can be read only where it serves; DRBD says %s", orNone(replica.Disk))
+		source := s.closedReplica(member.Name)
+		source.Name = name
+		reply.Sources = append(reply.Sources, source)
+	}
+}
 
-		switch {
-		case s.replaced(member.Name):
-			what = "its disk is a blank one, though the quorum counts on the one before: should that still exist, put it back, before anything else"
-		case slices.Contains(s.authority.UpToDate, member.Name):
-			what += ", and the quorum counts on it: let this node serve, before anything else"
-		}
+func (s snapshot) closedReplica(node string) *antlerv1.MetadataSource {
+	report := s.reports[node]
+	counted := slices.Contains(s.authority.UpToDate, node)
 
-		reply.Sources = append(reply.Sources, &antlerv1.MetadataSource{Name: name, Problem: what})
+	switch {
+	case s.replaced(node):
+		return &antlerv1.MetadataSource{Problem: "its disk is a blank one, though the quorum counts on the one before: should that still exist, put it back, before anything else"}
+	case counted && !report.Alive:
+		return &antlerv1.MetadataSource{Problem: "its node is not heard of, and the quorum counts on it: bring it back, before anything else"}
+	case counted && s.serving() == "":
+		return &antlerv1.MetadataSource{Current: true, Note: "the quorum counts on it: let this node serve, before anything else"}
+	case counted:
+		return &antlerv1.MetadataSource{Current: true, Note: "it has every acknowledged write; it can be read only where it serves"}
+	default:
+		return &antlerv1.MetadataSource{Problem: "it lacks acknowledged writes, and can be read only where it serves; DRBD says " + orNone(report.Report.Replica.Disk)}
 	}
 }
 

@@ -76,8 +76,10 @@ func TestSourcesOfAllNodes(t *testing.T) {
 	require.Equal(t, []string{"n3/metalogger", "n2/metalogger", "n1/replica", "n2/replica"}, names)
 	require.EqualValues(t, 10, reply.Sources[0].LostChanges)
 	require.EqualValues(t, 20, reply.Sources[1].LostChanges)
-	require.EqualValues(t, 100, reply.Sources[3].LostChanges)
-	require.Contains(t, reply.Sources[2].Problem, "let this node serve, before anything else")
+	require.Zero(t, reply.Sources[3].LostChanges, "a replica that the quorum counts on lacks nothing")
+	require.True(t, reply.Sources[3].Current)
+	require.Empty(t, reply.Sources[2].Problem)
+	require.Contains(t, reply.Sources[2].Note, "let this node serve, before anything else")
 }
 
 func TestFetchWhatServes(t *testing.T) {
@@ -213,6 +215,14 @@ func TestAReplacedReplicaIsNotTheOneThatCounts(t *testing.T) {
 	known.addClosedReplicas(reply)
 
 	require.Len(t, reply.Sources, 2)
-	require.Contains(t, reply.Sources[0].Problem, "let this node serve, before anything else")
+	require.Equal(t, "it has every acknowledged write; it can be read only where it serves", reply.Sources[0].Note)
+	require.Empty(t, reply.Sources[0].Problem)
 	require.Contains(t, reply.Sources[1].Problem, "its disk is a blank one")
+	require.False(t, reply.Sources[1].Current)
+
+	known.change("n2", func(r *authority.NodeReportSpec) { r.Alive = false })
+	require.Contains(t, known.closedReplica("n2").Problem, "bring it back")
+
+	known.authority.UpToDate = []string{"n1"}
+	require.Contains(t, known.closedReplica("n2").Problem, "lacks acknowledged writes")
 }

@@ -86,14 +86,14 @@ func (s snapshot) checkFailover(target, reason string, force bool) error {
 		return err
 	}
 
-	if strings.TrimSpace(reason) == "" {
-		return badField("reason", "is missing: it is kept in the cluster's record")
-	}
-
 	if !force {
 		return problem(codes.FailedPrecondition, "FORCE_NEEDED",
 			fmt.Sprintf("fail over to %s: acknowledged writes that only the other replica has would be given up", target),
-			"if the other replica is lost for good, repeat it with --force; otherwise start that node")
+			fmt.Sprintf("if the other replica is lost for good: antlerctl failover %s --force --reason \"WHY\"; otherwise start that node", target))
+	}
+
+	if strings.TrimSpace(reason) == "" {
+		return badField("reason", "is missing: it is kept in the cluster's record")
 	}
 
 	return nil

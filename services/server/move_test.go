@@ -163,10 +163,13 @@ func TestFailoverNeedsAPersonsWord(t *testing.T) {
 
 	conn := c.dial("n2", c.files.Admin)
 
-	_, err := failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Reason: "n1 burnt"})
-	require.Equal(t, "FORCE_NEEDED", reasonOf(t, err))
+	for _, reason := range []string{"", "n1 burnt"} {
+		_, err := failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Reason: reason})
+		require.Equal(t, "FORCE_NEEDED", reasonOf(t, err))
+		require.Contains(t, hintOf(t, err), `antlerctl failover n2 --force --reason "WHY"`, "all that is needed, at once")
+	}
 
-	_, err = failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Force: true, Reason: " "})
+	_, err := failover(t.Context(), conn, &antlerv1.FailoverRequest{Target: "n2", Force: true, Reason: " "})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 
 	_, err = failover(t.Context(), conn, &antlerv1.FailoverRequest{Force: true, Reason: "n1 burnt"})

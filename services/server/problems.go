@@ -81,13 +81,21 @@ func (s snapshot) quorumProblems(list *problemList) {
 }
 
 func (s snapshot) servingProblems(list *problemList) {
+	holder := s.authority.Holder
+
 	if s.serving() != "" {
+		if s.moves() {
+			list.warn(holder, fmt.Sprintf("a switchover is under way: the master moves from %s to %s", holder, s.authority.Target), seeTakeover)
+		}
+
 		return
 	}
 
-	holder := s.authority.Holder
-
 	switch {
+	case s.moves():
+		list.wrong("", fmt.Sprintf("nobody serves for a moment: a switchover to %s is under way", s.authority.Target), seeTakeover)
+
+		return
 	case holder == "":
 		list.wrong("", "nobody serves", s.orWait())
 
@@ -107,12 +115,33 @@ func (s snapshot) servingProblems(list *problemList) {
 	}
 
 	phase := master.Phase
-	if phase == "" {
+	if master.Epoch != s.authority.Epoch || phase == "" {
 		phase = "waiting for the replica"
 	}
 
-	list.wrong(holder, fmt.Sprintf("%s holds epoch %d and does not serve yet (%s)", holder, s.authority.Epoch, phase),
-		"wait; `antlerctl events -f` shows the takeover")
+	list.wrong(holder, fmt.Sprintf("nobody serves yet: %s takes over, in epoch %d (%s)", holder, s.authority.Epoch, phase), seeTakeover)
+}
+
+// seeTakeover is all that there is to do about one.
+const seeTakeover = "wait; `antlerctl events -f` shows the takeover"
+
+// moves reports whether the holder is asked to hand over to another node. The quorum
+// takes the wish off its record when the other one is granted its epoch.
+func (s snapshot) moves() bool {
+	return s.authority.Target != "" && s.authority.Target != s.authority.Holder
+}
+
+// returnTime is what chunkservers get to come back after a takeover, and the floating
+// address to be announced: twice the 5 s after which a chunkserver tries again
+// (MASTER_RECONNECTION_DELAY), and some.
+const returnTime = 12 * time.Second
+
+// tookOver is how long this node's master has served, if so short that not all can be
+// back yet.
+func (s snapshot) tookOver() (time.Duration, bool) {
+	ago := s.now.Sub(s.since)
+
+	return ago, s.serves(s.self) && !s.since.IsZero() && ago >= 0 && ago < returnTime
 }
 
 // orWait is why nobody is granted an epoch, or that somebody is about to be.
@@ -121,7 +150,7 @@ func (s snapshot) orWait() string {
 		return s.authority.Reason
 	}
 
-	return "wait; `antlerctl events -f` shows the takeover"
+	return seeTakeover
 }
 
 func (s snapshot) nodeProblems(list *problemList, member config.Member) {
@@ -177,7 +206,14 @@ func (s snapshot) storageProblems(list *problemList) {
 	}
 
 	space := s.space()
-	if space.Chunkservers < space.ChunkserversExpected {
+	ago, justNow := s.tookOver()
+
+	switch {
+	case space.Chunkservers >= space.ChunkserversExpected:
+	case justNow:
+		list.warn("", fmt.Sprintf("%s took over %d s ago, and %d of %d chunkservers are back so far", s.self, int(ago.Seconds()), space.Chunkservers, space.ChunkserversExpected),
+			"wait: they come back by themselves within seconds")
+	default:
 		list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
 			"see which node is down, or `antlerctl logs mfschunkserver -n NODE`")
 	}
@@ -191,8 +227,11 @@ func (s snapshot) storageProblems(list *problemList) {
 		return
 	}
 
-	if s.address.Error != "" {
+	switch {
+	case s.address.Error != "":
 		list.wrong(s.self, "the floating address: "+s.address.Error, "")
+	case justNow && len(s.reports[s.self].Report.Addresses) == 0 && len(s.cluster.Floating) > 0:
+		list.warn(s.self, s.self+" takes over, and the floating address is not there yet", "wait: it comes within seconds")
 	}
 
 	s.missingChunks(list, space.Chunkservers < space.ChunkserversExpected)

@@ -120,12 +120,27 @@ func TestProblems(t *testing.T) {
 		{"taking over", func(s *snapshot) {
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Phase = "mounting" })
 		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
-			{"n1 holds epoch 5 and does not serve yet (mounting)", "wait; `antlerctl events -f` shows the takeover"},
+			{"nobody serves yet: n1 takes over, in epoch 5 (mounting)", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"asked to hand over", func(s *snapshot) { s.authority.Target = "n2" }, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"a switchover is under way: the master moves from n1 to n2", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"handing over", func(s *snapshot) {
+			s.authority.Target, s.authority.Holder, s.authority.Reason = "n2", "", "waiting for something"
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves for a moment: a switchover to n2 is under way", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"a moment after a takeover", func(s *snapshot) {
+			s.since = s.now.Add(-3 * time.Second)
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers, r.Report.Addresses = 1, nil })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"n1 took over 3 s ago, and 1 of 3 chunkservers are back so far", "wait: they come back by themselves within seconds"},
+			{"n1 takes over, and the floating address is not there yet", "wait: it comes within seconds"},
 		}},
 		{"a master of an older epoch", func(s *snapshot) {
 			s.authority.Epoch = 6
 		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
-			{"n1 holds epoch 6 and does not serve yet (serving)", "wait; `antlerctl events -f` shows the takeover"},
+			{"nobody serves yet: n1 takes over, in epoch 6 (waiting for the replica)", "wait; `antlerctl events -f` shows the takeover"},
 		}},
 		{"cannot serve", func(s *snapshot) {
 			s.change("n1", func(r *authority.NodeReportSpec) {
@@ -257,4 +272,21 @@ func TestStatusHasEveryNodesOwnProblems(t *testing.T) {
 	require.Equal(t, antlerv1.Health_HEALTH_DEGRADED, status.Health)
 	require.Len(t, status.Problems, 1)
 	require.Equal(t, "the kernel module fuse is missing on n3: not found", status.Problems[0].Summary)
+}
+
+// What is on its way back after a takeover is not called lost by those who don't serve.
+func TestWhoServesTellsWhatConcernsAll(t *testing.T) {
+	serving := healthySnapshot(t)
+	serving.since = serving.now.Add(-2 * time.Second)
+	serving.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = 2 })
+
+	asked := serving
+	asked.self, asked.since = "n3", time.Time{}
+
+	status := asked.status()
+	require.Equal(t, "2 of 3 chunkservers are connected", status.Problems[0].Summary)
+
+	take(status, serving.status())
+	require.Len(t, status.Problems, 1)
+	require.Equal(t, "n1 took over 2 s ago, and 2 of 3 chunkservers are back so far", status.Problems[0].Summary)
 }

@@ -64,6 +64,11 @@ func (n *nodeService) GetResources(ctx context.Context, request *antlerv1.GetRes
 	if request.GetType() == "" {
 		out.Resources, err = encodeAll(definitions)
 
+		for i, r := range out.Resources {
+			spec := definitions[i].TypedSpec()
+			r.Name, r.Meaning = shortName(spec), meanings()[spec.Type]
+		}
+
 		return out, explained(err, "list resource types")
 	}
 
@@ -139,10 +144,19 @@ func shortNames(all []*meta.ResourceDefinition) []string {
 	var out []string
 
 	for _, definition := range all {
-		out = append(out, strings.ToLower(definition.TypedSpec().DisplayType))
+		out = append(out, shortName(definition.TypedSpec()))
 	}
 
 	return out
+}
+
+// shortName is what people type.
+func shortName(spec *meta.ResourceDefinitionSpec) resource.Type {
+	if len(spec.Aliases) == 0 {
+		return spec.Type
+	}
+
+	return spec.Aliases[0]
 }
 
 func encodeAll[T resource.Resource](list []T) ([]*antlerv1.Resource, error) {

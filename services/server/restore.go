@@ -207,7 +207,7 @@ func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.Resto
 		case other.Version > source.Version && other.Name != source.Name:
 			plan.Better = append(plan.Better, fmt.Sprintf("%s reaches version %d", other.Name, other.Version))
 		case other.Version == 0 && slices.Contains(r.known.authority.UpToDate, files.NodeOf(other.Name)) && strings.HasSuffix(other.Name, "/replica"):
-			plan.Better = append(plan.Better, other.Name+": "+other.Problem)
+			plan.Better = append(plan.Better, other.Name+": "+other.Note+other.Problem)
 		}
 	}
 

@@ -99,11 +99,14 @@ func (s snapshot) nodeStatus(member config.Member) *antlerv1.NodeStatus {
 		Name:         member.Name,
 		Address:      member.Address.String(),
 		Alive:        report.Alive,
-		LastHeard:    stamp(report.LastSeen),
 		Leader:       s.authority.HaveQuorum && s.authority.Leader == member.Name,
 		Serving:      s.serving() == member.Name,
 		ServicesDown: servicesDown(report.Report),
 		Version:      report.Report.Version,
+	}
+
+	if !report.Alive {
+		out.LastHeard = stamp(report.LastSeen)
 	}
 
 	for _, role := range member.Roles {

@@ -48,7 +48,37 @@ func (v *volumeService) Create(ctx context.Context, r *antlerv1.VolumeServiceCre
 		return nil, explained(err, "")
 	}
 
-	return &antlerv1.VolumeServiceCreateResponse{Volume: volumeToAPI(created)}, nil
+	return &antlerv1.VolumeServiceCreateResponse{Volume: volumeToAPI(created), Warnings: v.warnings(ctx, created)}, nil
+}
+
+// warnings for a volume that was made or changed; none where nothing is known.
+func (v *volumeService) warnings(ctx context.Context, of volume.Volume) []string {
+	known, err := v.server.snapshot(ctx)
+	if err != nil {
+		return nil
+	}
+
+	return volumeWarnings(of, known.space())
+}
+
+// volumeWarnings are what the cluster can't give the volume now. Both may be what
+// somebody wants who is about to add a chunkserver.
+func volumeWarnings(of volume.Volume, space *antlerv1.Space) []string {
+	var out []string
+
+	copies, servers := uint64(max(of.Copies, 1)), uint64(max(space.GetChunkservers(), space.GetChunkserversExpected()))
+
+	if servers > 0 && copies > servers {
+		out = append(out, fmt.Sprintf("%d copies are wanted, each on another chunkserver, and the cluster has %d: MooseFS keeps %d until there are more", copies, servers, servers))
+		copies = servers
+	}
+
+	if space.GetTotalBytes() > 0 && of.Size > space.GetFreeBytes()/copies {
+		out = append(out, fmt.Sprintf("the volume may grow to %.1f GiB, %d times on the disks, and %.1f GiB of them are free: add a chunkserver before it is full",
+			float64(of.Size)/(1<<30), copies, float64(space.GetFreeBytes())/(1<<30)))
+	}
+
+	return out
 }
 
 // specFromAPI checks what only the API can get wrong; the rest is checked where
@@ -142,7 +172,7 @@ func (v *volumeService) Expand(ctx context.Context, r *antlerv1.VolumeServiceExp
 		return nil, explained(err, "")
 	}
 
-	return &antlerv1.VolumeServiceExpandResponse{Volume: volumeToAPI(found)}, nil
+	return &antlerv1.VolumeServiceExpandResponse{Volume: volumeToAPI(found), Warnings: v.warnings(ctx, found)}, nil
 }
 
 // Delete implements antlerv1.VolumeServiceServer.

@@ -9,7 +9,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/metadata"
@@ -48,12 +47,7 @@ func (*PurgeController) Name() string { return "volume.PurgeController" }
 
 // Inputs implements controller.Controller.
 func (*PurgeController) Inputs() []controller.Input {
-	return []controller.Input{{
-		Namespace: resources.Namespace,
-		Type:      metadata.MasterStatusType,
-		ID:        optional.Some(metadata.MasterStatusID),
-		Kind:      controller.InputWeak,
-	}}
+	return []controller.Input{resources.Input(metadata.MasterStatusType, metadata.MasterStatusID)}
 }
 
 // Outputs implements controller.Controller.

@@ -568,7 +568,8 @@ type NodeStatus struct {
 	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// roles: metadata, witness, chunkserver, metalogger, client.
 	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
-	// alive says that the node was heard of lately; last_heard when.
+	// alive says that the node was heard of lately; last_heard when, of one that
+	// wasn't.
 	Alive     bool                   `protobuf:"varint,4,opt,name=alive,proto3" json:"alive,omitempty"`
 	LastHeard *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_heard,json=lastHeard,proto3" json:"last_heard,omitempty"`
 	Leader    bool                   `protobuf:"varint,6,opt,name=leader,proto3" json:"leader,omitempty"`

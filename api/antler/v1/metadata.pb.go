@@ -156,7 +156,12 @@ type MetadataSource struct {
 	// quorum has recorded.
 	LostChanges uint64 `protobuf:"varint,6,opt,name=lost_changes,json=lostChanges,proto3" json:"lost_changes,omitempty"`
 	// problem says why it holds nothing, or less than it seems.
-	Problem       string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	// note says what else there is to know of it, which is no problem.
+	Note string `protobuf:"bytes,8,opt,name=note,proto3" json:"note,omitempty"`
+	// current: it is a replica with every acknowledged write, as far as the quorum
+	// knows. One that doesn't serve can't be read, so its version is 0 all the same.
+	Current       bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +243,20 @@ func (x *MetadataSource) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *MetadataSource) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *MetadataSource) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
 }
 
 // FetchRequest names a source.
@@ -556,7 +575,7 @@ const file_antler_v1_metadata_proto_rawDesc = "" +
 	"\asources\x18\x01 \x03(\v2\x19.antler.v1.MetadataSourceR\asources\x12%\n" +
 	"\x0eserved_version\x18\x02 \x01(\x04R\rservedVersion\x12\x1b\n" +
 	"\tserved_id\x18\x03 \x01(\x04R\bservedId\x12\x16\n" +
-	"\x06silent\x18\x04 \x03(\tR\x06silent\"\xe0\x01\n" +
+	"\x06silent\x18\x04 \x03(\tR\x06silent\"\x8e\x02\n" +
 	"\x0eMetadataSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -565,7 +584,9 @@ const file_antler_v1_metadata_proto_rawDesc = "" +
 	"metadataId\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12!\n" +
 	"\flost_changes\x18\x06 \x01(\x04R\vlostChanges\x12\x18\n" +
-	"\aproblem\x18\a \x01(\tR\aproblem\"&\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\x12\x12\n" +
+	"\x04note\x18\b \x01(\tR\x04note\x12\x18\n" +
+	"\acurrent\x18\t \x01(\bR\acurrent\"&\n" +
 	"\fFetchRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\"7\n" +
 	"\rFetchResponse\x12\x12\n" +

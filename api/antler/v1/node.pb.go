@@ -439,8 +439,12 @@ type Resource struct {
 	// owner is the controller that writes it.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	// yaml and json hold the same spec.
-	Yaml          string `protobuf:"bytes,6,opt,name=yaml,proto3" json:"yaml,omitempty"`
-	Json          string `protobuf:"bytes,7,opt,name=json,proto3" json:"json,omitempty"`
+	Yaml string `protobuf:"bytes,6,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	Json string `protobuf:"bytes,7,opt,name=json,proto3" json:"json,omitempty"`
+	// meaning says in one line what a type is about, and name what people call it;
+	// only where the types are listed.
+	Meaning       string `protobuf:"bytes,8,opt,name=meaning,proto3" json:"meaning,omitempty"`
+	Name          string `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,6 +524,20 @@ func (x *Resource) GetYaml() string {
 func (x *Resource) GetJson() string {
 	if x != nil {
 		return x.Json
+	}
+	return ""
+}
+
+func (x *Resource) GetMeaning() string {
+	if x != nil {
+		return x.Meaning
+	}
+	return ""
+}
+
+func (x *Resource) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -970,7 +988,7 @@ const file_antler_v1_node_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"]\n" +
 	"\x14GetResourcesResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
-	"\tresources\x18\x02 \x03(\v2\x13.antler.v1.ResourceR\tresources\"\x9c\x01\n" +
+	"\tresources\x18\x02 \x03(\v2\x13.antler.v1.ResourceR\tresources\"\xca\x01\n" +
 	"\bResource\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -978,7 +996,9 @@ const file_antler_v1_node_proto_rawDesc = "" +
 	"\x05phase\x18\x04 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04yaml\x18\x06 \x01(\tR\x04yaml\x12\x12\n" +
-	"\x04json\x18\a \x01(\tR\x04json\"\x12\n" +
+	"\x04json\x18\a \x01(\tR\x04json\x12\x18\n" +
+	"\ameaning\x18\b \x01(\tR\ameaning\x12\x12\n" +
+	"\x04name\x18\t \x01(\tR\x04name\"\x12\n" +
 	"\x10GetSystemRequest\"\x9f\x02\n" +
 	"\x11GetSystemResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +

@@ -293,8 +293,10 @@ func (x *VolumeServiceCreateRequest) GetTrashTime() *durationpb.Duration {
 
 // VolumeServiceCreateResponse is the volume, new or found.
 type VolumeServiceCreateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Volume *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// warnings say what the cluster can't give the volume now.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -332,6 +334,13 @@ func (*VolumeServiceCreateResponse) Descriptor() ([]byte, []int) {
 func (x *VolumeServiceCreateResponse) GetVolume() *Volume {
 	if x != nil {
 		return x.Volume
+	}
+	return nil
+}
+
+func (x *VolumeServiceCreateResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -564,8 +573,10 @@ func (x *VolumeServiceExpandRequest) GetSizeBytes() uint64 {
 
 // VolumeServiceExpandResponse is the volume with its new size.
 type VolumeServiceExpandResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Volume *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// warnings as in VolumeServiceCreateResponse.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +614,13 @@ func (*VolumeServiceExpandResponse) Descriptor() ([]byte, []int) {
 func (x *VolumeServiceExpandResponse) GetVolume() *Volume {
 	if x != nil {
 		return x.Volume
+	}
+	return nil
+}
+
+func (x *VolumeServiceExpandResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -920,9 +938,10 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x06copies\x18\x03 \x01(\rR\x06copies\x12#\n" +
 	"\rstorage_class\x18\x04 \x01(\tR\fstorageClass\x128\n" +
 	"\n" +
-	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\"H\n" +
+	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\"d\n" +
 	"\x1bVolumeServiceCreateResponse\x12)\n" +
-	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\"-\n" +
+	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"-\n" +
 	"\x17VolumeServiceGetRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"E\n" +
 	"\x18VolumeServiceGetResponse\x12)\n" +
@@ -933,9 +952,10 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x1aVolumeServiceExpandRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"H\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"d\n" +
 	"\x1bVolumeServiceExpandResponse\x12)\n" +
-	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\"f\n" +
+	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"f\n" +
 	"\x1aVolumeServiceDeleteRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\bkeep_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\akeepFor\"T\n" +

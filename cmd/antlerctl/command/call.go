@@ -32,6 +32,13 @@ func call[C, Request, Reply any](ctx context.Context, a *app, client func(grpc.C
 	return method(client(conn), ctx, request)
 }
 
+// note tells a person what goes on. A program is told of errors only.
+func (a *app) note(format string, args ...any) {
+	if a.output == formatTable {
+		_, _ = fmt.Fprintf(a.Err, format+"\n", args...)
+	}
+}
+
 // reassure says every two seconds that it is still being waited, until the
 // function it returns is called.
 func (a *app) reassure(doing string) (stop func()) {
@@ -49,7 +56,7 @@ func (a *app) reassure(doing string) (stop func()) {
 			case <-ended:
 				return
 			case <-ticker.C:
-				_, _ = fmt.Fprintf(a.Err, "%s (%s)\n", doing, a.Now().Sub(began).Round(time.Second))
+				a.note("%s (%s)", doing, a.Now().Sub(began).Round(time.Second))
 			}
 		}
 	}()

@@ -13,11 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"antler/services/node/config"
@@ -91,7 +91,10 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 		failures = append(failures, fmt.Sprintf("\n  %s at %s: %v", endpoint.Node, endpoint.Address, err))
 	}
 
-	return ctx, nil, fmt.Errorf("no node of cluster %s answers:%s\nAre they on, and can this machine reach them?", client.Cluster, strings.Join(failures, ""))
+	return ctx, nil, reasonError{
+		fmt.Errorf("no node of cluster %s answers:%s\nAre they on, and can this machine reach them?", client.Cluster, strings.Join(failures, "")),
+		codes.Unavailable, "NO_NODE_ANSWERS",
+	}
 }
 
 // connectLocal asks the node that this runs on, which passes a question for
@@ -99,7 +102,10 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 func (a *app) connectLocal(ctx context.Context) (context.Context, *session, error) {
 	_, err := os.Stat(config.APISocket)
 	if err != nil {
-		return ctx, nil, errors.New("no client configuration: give one with --config or $ANTLERCONFIG, or put it at ~/.antler/config.yaml (`antlerctl gen config` makes admin.yaml)")
+		return ctx, nil, reasonError{
+			errors.New("no client configuration: give one with --config or $ANTLERCONFIG, or put it at ~/.antler/config.yaml (`antlerctl gen config` makes admin.yaml)"),
+			codes.FailedPrecondition, "NO_CONFIGURATION",
+		}
 	}
 
 	conn, err := probe(ctx, "unix:"+config.APISocket, insecure.NewCredentials())
@@ -107,11 +113,7 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 		return ctx, nil, fmt.Errorf("ask this node over %s: %w: is antlerd running, and are you root?", config.APISocket, err)
 	}
 
-	if a.node != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, config.NodeMetadata, a.node)
-	}
-
-	return ctx, &session{conn}, nil
+	return passedOn(ctx, a.node), &session{conn}, nil
 }
 
 // probe connects and makes sure that the other end answers.

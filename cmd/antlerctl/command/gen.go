@@ -15,9 +15,9 @@ import (
 
 func (a *app) genCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "gen",
-		Short: "Make a cluster's configuration files and certificates",
-		Args:  noArgs,
+		Use:     "gen",
+		Short:   "Make a cluster's configuration files and certificates",
+		Example: "  antlerctl gen config cluster.yaml -o home\n  antlerctl gen cert --ca home/ca.yaml --name grafana -o grafana.yaml",
 	}
 	cmd.AddCommand(a.genConfigCommand(), a.genCertCommand())
 
@@ -172,7 +172,7 @@ func (a *app) genCertCommand() *cobra.Command {
 	)
 
 	cmd := &cobra.Command{
-		Use:     "cert",
+		Use:     "cert --name NAME -o FILE",
 		Short:   "Make a client configuration for one more person",
 		Long:    "Make a client configuration with a certificate of its own, signed by the\ncluster's CA. The role reader may look, the role admin may do everything.",
 		Example: "  antlerctl gen cert --ca home/ca.yaml --name grafana --role reader -o grafana.yaml",
@@ -183,8 +183,8 @@ func (a *app) genCertCommand() *cobra.Command {
 				return usageError{fmt.Errorf("--role %s: use admin or reader", role)}
 			}
 
-			if name == "" || path == "" || lifetime <= 0 {
-				return usageError{errors.New("--name and --output are needed, and a lifetime above 0: see `antlerctl gen cert --help`")}
+			if lifetime <= 0 {
+				return usageError{fmt.Errorf("--lifetime %s: must be above 0", lifetime)}
 			}
 
 			loaded, err := gen.LoadSecrets(secrets)
@@ -205,6 +205,8 @@ func (a *app) genCertCommand() *cobra.Command {
 	cmd.Flags().StringVar(&name, "name", "", "whose it is, for the records")
 	cmd.Flags().StringVarP(&path, "output", "o", "", "file to write")
 	cmd.Flags().DurationVar(&lifetime, "lifetime", 365*24*time.Hour, "how long it is valid")
+	_ = cmd.MarkFlagRequired("name")
+	_ = cmd.MarkFlagRequired("output")
 
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,8 +26,9 @@ the cluster anew from such a copy when both replicas are gone.
 
 A replica that is up to date is always better than a copy: look at ` + "`antlerctl status`" + `
 first, and bring back what it says is missing.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  antlerctl metadata sources                    # what there is, and how far it goes
+  antlerctl metadata backup /backup/$(date +%F)
+  antlerctl metadata restore n3/metalogger      # what it would lose, and how to go on`,
 	}
 	cmd.AddCommand(a.metadataSources(), a.metadataBackup(), a.metadataRestore())
 
@@ -40,7 +42,8 @@ func (a *app) metadataSources() *cobra.Command {
 		Long: `Show every place on every node that holds metadata: replicas, metaloggers, and what
 earlier restores put aside. VERSION counts changes since the file system was made;
 LACKS is how many fewer it has than were served, as far as the quorum has recorded,
-which it does every few seconds.
+which it does every few seconds. NOTE says what else there is to know, and what is a
+problem.
 
 A replica is read only where it is mounted, which is where a master serves or has
 failed to.`,
@@ -58,13 +61,21 @@ failed to.`,
 }
 
 func showSources(w io.Writer, reply *antlerv1.ListSourcesResponse) error {
-	rows := [][]string{{"SOURCE", "VERSION", "LAST CHANGE", "LACKS", "PROBLEM"}}
+	rows := [][]string{{"SOURCE", "VERSION", "LAST CHANGE", "LACKS", "NOTE"}}
 
 	for _, s := range reply.GetSources() {
-		row := []string{s.GetName(), "", "", "", s.GetProblem()}
+		row := []string{s.GetName(), "", "", "", s.GetNote()}
+
+		if s.GetProblem() != "" {
+			row[4] = "PROBLEM: " + s.GetProblem()
+		}
 
 		if s.GetVersion() > 0 {
-			row[1], row[3] = fmt.Sprint(s.GetVersion()), fmt.Sprint(s.GetLostChanges())
+			row[1] = fmt.Sprint(s.GetVersion())
+		}
+
+		if s.GetVersion() > 0 || s.GetCurrent() {
+			row[3] = fmt.Sprint(s.GetLostChanges())
 		}
 
 		if s.Time != nil {
@@ -115,6 +126,12 @@ func (a *app) backup(ctx context.Context, dir string, request *antlerv1.FetchReq
 	_, err := os.Lstat(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("back up to %s: it is there already: name a new directory", dir)
+	}
+
+	// A place that is not mounted must not be made on the disk below it.
+	parent := filepath.Dir(dir)
+	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
+		return fmt.Errorf("back up to %s: there is no directory %s: make it, or mount what belongs there", dir, parent)
 	}
 
 	ctx, cancel := a.deadline(ctx, 0)
@@ -239,7 +256,7 @@ func (a *app) restore(ctx context.Context, request *antlerv1.RestoreRequest) err
 		}
 
 		if err != nil {
-			return err
+			return goesOn(err, "the restore")
 		}
 
 		if plan := reply.GetPlan(); plan != nil {

@@ -27,7 +27,7 @@ func sourceOfN3() *antlerv1.MetadataSource {
 
 func (fakeSources) ListSources(context.Context, *antlerv1.ListSourcesRequest) (*antlerv1.ListSourcesResponse, error) {
 	return &antlerv1.ListSourcesResponse{ServedVersion: 100, Silent: []string{"n1"}, Sources: []*antlerv1.MetadataSource{
-		sourceOfN3(), {Name: "n2/replica", Problem: "it is blank"},
+		sourceOfN3(), {Name: "n1/replica", Current: true, Note: "it has all"}, {Name: "n2/replica", Problem: "it is blank"},
 	}}, nil
 }
 
@@ -68,9 +68,10 @@ func TestMetadataSources(t *testing.T) {
 
 	code, out, errs := run(t, t.Context(), "", "-c", path, "metadata", "sources")
 	require.Equal(t, exitOK, code, errs)
-	require.Equal(t, `SOURCE         VERSION  LAST CHANGE           LACKS  PROBLEM
+	require.Equal(t, `SOURCE         VERSION  LAST CHANGE           LACKS  NOTE
 n3/metalogger  90       2023-11-14T22:13:20Z  10     -
-n2/replica     -        -                     -      it is blank
+n1/replica     -        -                     0      it has all
+n2/replica     -        -                     -      PROBLEM: it is blank
 
 n1 does not answer: it may hold more
 
@@ -95,6 +96,13 @@ func TestMetadataBackup(t *testing.T) {
 	code, _, errs = run(t, t.Context(), "", "-c", path, "metadata", "backup", dir)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "it is there already")
+
+	// Nor is a directory made for it that should have been there.
+	below := filepath.Join(t.TempDir(), "unmounted", "kept")
+	code, _, errs = run(t, t.Context(), "", "-c", path, "metadata", "backup", below)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "there is no directory "+filepath.Dir(below))
+	require.NoDirExists(t, filepath.Dir(below))
 
 	// And nothing is left of what is not whole.
 	for _, source := range []string{"n2/metalogger", "n9/metalogger"} {

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -21,7 +25,13 @@ func (a *app) switchoverCommand() *cobra.Command {
 		Short: "Move the master in good order, to NODE or the other metadata node",
 		Long: `Move the master to another metadata node: it saves and stops first, and clients
 wait a moment. It is refused if that node does not hold every acknowledged write.
-Nothing can be lost by it.`,
+Nothing can be lost by it.
+
+Once the other node serves it waits until the chunkservers have come back to it and
+"antlerctl status" shows no problem that was not there before, or says what is still
+missing. With -o json the last line is {"whole": true, "remaining": []}.
+
+If --timeout ends it, or Ctrl-C, the move goes on: "antlerctl events -f" shows it.`,
 		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -30,7 +40,7 @@ Nothing can be lost by it.`,
 				request.Target = given[0]
 			}
 
-			return a.follow(cmd.Context(), func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+			return a.follow(cmd.Context(), "the switchover", func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
 				stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, request)
 
 				return progressOf(stream), err
@@ -58,7 +68,7 @@ Your name (from your certificate) and the reason are kept in the cluster's recor
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Target = given[0]
 
-			return a.follow(cmd.Context(), func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+			return a.follow(cmd.Context(), "the failover", func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
 				stream, err := antlerv1.NewClusterServiceClient(conn).Failover(ctx, request)
 
 				return progressOf(stream), err
@@ -83,8 +93,8 @@ func progressOf[T interface{ GetProgress() *antlerv1.Progress }, S interface{ Re
 	}
 }
 
-// follow shows the progress of a move until it is done.
-func (a *app) follow(ctx context.Context, begin func(context.Context, *session) (func() (*antlerv1.Progress, error), error)) error {
+// follow shows the progress of a move until it is done, and the cluster whole again.
+func (a *app) follow(ctx context.Context, what string, begin func(context.Context, *session) (func() (*antlerv1.Progress, error), error)) error {
 	ctx, cancel := a.deadline(ctx, moveWait)
 	defer cancel()
 
@@ -94,13 +104,28 @@ func (a *app) follow(ctx context.Context, begin func(context.Context, *session) 
 	}
 	defer conn.end()
 
+	s := &settling{app: a, client: antlerv1.NewClusterServiceClient(conn), began: a.Now()}
+	s.rememberProblems(ctx)
+
 	next, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}
 
-	defer a.reassure("still moving")()
+	stop := sync.OnceFunc(a.reassure("still moving"))
+	defer stop()
 
+	err = a.followProgress(next)
+	if err != nil {
+		return goesOn(err, what)
+	}
+
+	stop()
+
+	return s.wait(ctx)
+}
+
+func (a *app) followProgress(next func() (*antlerv1.Progress, error)) error {
 	for {
 		progress, err := next()
 		if errors.Is(err, io.EOF) {
@@ -116,6 +141,28 @@ func (a *app) follow(ctx context.Context, begin func(context.Context, *session) 
 			return err
 		}
 	}
+}
+
+// goesOn is what a person is told whose --timeout has ended the wait, and nothing
+// else. Any other error stays as it is, and so does what a node has to say of it.
+func goesOn(err error, what string) error {
+	if given := status.Convert(err); given.Code() != codes.DeadlineExceeded || len(given.Details()) > 0 {
+		return err
+	}
+
+	answer := status.New(codes.DeadlineExceeded, what+" was not done in time, and goes on without antlerctl")
+
+	detailed, detailErr := answer.WithDetails(
+		&errdetails.ErrorInfo{Reason: "NOT_YET", Domain: "antler"},
+		&errdetails.Help{Links: []*errdetails.Help_Link{
+			{Description: "watch it with `antlerctl events -f`; `antlerctl status` says who serves"},
+			{Description: "--timeout gives antlerctl longer to wait for it"},
+		}})
+	if detailErr != nil {
+		return err
+	}
+
+	return detailed.Err()
 }
 
 func showProgress(w io.Writer, progress *antlerv1.Progress) error {

@@ -2,42 +2,114 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/metadata"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/services/node/config"
 )
 
 func (a *app) servicesCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "services",
-		Short:   "The MooseFS processes of a node",
-		Example: "  antlerctl services -n n2",
+		Use:   "services",
+		Short: "The MooseFS processes of all nodes, or of one",
+		Long: `Show the processes of MooseFS that antlerd looks after: on every node that is
+alive, or with --node on one. With -o json there is one answer for each node.`,
+		Example: "  antlerctl services\n  antlerctl services -n n2",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reply, err := call(cmd.Context(), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.ListServices, &antlerv1.ListServicesRequest{})
-			if err != nil {
-				return err
-			}
-
-			return a.show(reply, func(w io.Writer) error { return showServices(w, reply) })
+			return a.services(cmd.Context())
 		},
 	}
 }
 
-func showServices(w io.Writer, reply *antlerv1.ListServicesResponse) error {
-	rows := [][]string{{"NODE", "SERVICE", "STATE", "PID", "RESTARTS", "ERROR"}}
+func (a *app) services(ctx context.Context) error {
+	nodes, err := a.aliveOrChosen(ctx)
+	if err != nil {
+		return err
+	}
 
-	for _, s := range reply.GetServices() {
-		state, pid := fmt.Sprintf("ended (%d)", s.GetExitCode()), ""
-		if s.GetRunning() {
-			state, pid = "running", fmt.Sprint(s.GetPid())
+	var (
+		answers []*antlerv1.ListServicesResponse
+		failed  error
+	)
+
+	for _, node := range nodes {
+		reply, err := call(passedOn(ctx, node), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.ListServices, &antlerv1.ListServicesRequest{})
+		if err != nil {
+			failed = err
+
+			continue
 		}
 
-		rows = append(rows, []string{reply.GetNode(), s.GetName(), state, pid, fmt.Sprint(s.GetRestarts()), s.GetError()})
+		answers = append(answers, reply)
+	}
+
+	if a.output == formatTable {
+		return firstOf(failed, showServices(a.Out, answers))
+	}
+
+	for _, reply := range answers {
+		err := a.show(reply, nil)
+		if err != nil {
+			return err
+		}
+	}
+
+	return failed
+}
+
+// aliveOrChosen are the nodes that a question goes to: that of --node, or all that
+// are alive.
+func (a *app) aliveOrChosen(ctx context.Context) ([]string, error) {
+	if a.node != "" {
+		return []string{""}, nil // it is asked itself
+	}
+
+	reply, err := call(ctx, a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+
+	var nodes []string
+
+	for _, node := range reply.GetCluster().GetNodes() {
+		if node.GetAlive() {
+			nodes = append(nodes, node.GetName())
+		} else {
+			a.note("%s is not heard of, and not asked", node.GetName())
+		}
+	}
+
+	return nodes, nil
+}
+
+// passedOn has whichever node is asked pass the question on; "" keeps it there.
+func passedOn(ctx context.Context, node string) context.Context {
+	if node == "" {
+		return ctx
+	}
+
+	return metadata.AppendToOutgoingContext(ctx, config.NodeMetadata, node)
+}
+
+func showServices(w io.Writer, answers []*antlerv1.ListServicesResponse) error {
+	rows := [][]string{{"NODE", "SERVICE", "STATE", "PID", "RESTARTS", "ERROR"}}
+
+	for _, reply := range answers {
+		for _, s := range reply.GetServices() {
+			state, pid := fmt.Sprintf("ended (%d)", s.GetExitCode()), ""
+			if s.GetRunning() {
+				state, pid = "running", fmt.Sprint(s.GetPid())
+			}
+
+			rows = append(rows, []string{reply.GetNode(), s.GetName(), state, pid, fmt.Sprint(s.GetRestarts()), s.GetError()})
+		}
 	}
 
 	return table(w, rows)
@@ -47,12 +119,20 @@ func (a *app) logsCommand() *cobra.Command {
 	request := &antlerv1.StreamLogsRequest{}
 
 	cmd := &cobra.Command{
-		Use:     "logs SERVICE",
-		Short:   "What a service of a node wrote; -f: and goes on writing",
-		Example: "  antlerctl logs mfschunkserver -n n3 --tail 20\n  antlerctl logs mfsmaster -n n1 -f",
+		Use:   "logs SERVICE",
+		Short: "What a service of a node wrote; -f: and goes on writing",
+		Long: `Show the log of a service, of which "antlerctl services" lists the names. Without
+--node it is the node's on which this runs, or, from elsewhere, the serving node's:
+say which node for what runs on several.`,
+		Example: "  antlerctl logs mfsmaster            # where it serves\n  antlerctl logs mfschunkserver -n n3 --tail 20\n  antlerctl logs mfsmaster -n n1 -f",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Service = given[0]
+
+			err := a.chooseServing(cmd.Context())
+			if err != nil {
+				return err
+			}
 
 			return a.streamLogs(cmd, request)
 		},
@@ -61,6 +141,27 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd.Flags().Uint32Var(&request.Tail, "tail", 0, "begin with the last so many lines (0: all)")
 
 	return cmd
+}
+
+// chooseServing names the node that serves where a person has named none.
+func (a *app) chooseServing(ctx context.Context) error {
+	path, err := a.configPath()
+	if err != nil || path == "" || a.node != "" {
+		return err
+	}
+
+	reply, err := call(ctx, a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
+	if err != nil {
+		return err
+	}
+
+	if a.node = reply.GetCluster().GetServing().GetNode(); a.node == "" {
+		return usageError{errors.New("nobody serves, so say which node: -n NODE; `antlerctl services` shows what runs where")}
+	}
+
+	a.note("on %s, which serves (-n names another node)", a.node)
+
+	return nil
 }
 
 func (a *app) streamLogs(cmd *cobra.Command, request *antlerv1.StreamLogsRequest) error {
@@ -81,7 +182,8 @@ func (a *app) getCommand() *cobra.Command {
 		Short: "Any part of a node's state, as it is; without TYPE: what there is",
 		Long: `Show resources, the parts that a node's state consists of. A failover can be read
 off them in this order: authority, replicaspec, replica, masterspec, master,
-addressspec, address.`,
+addressspec, address. Each node has its own: without --node it is the first that
+answers, and the first line says which.`,
 		Example: "  antlerctl get                       # which types there are\n  antlerctl get authority -n n1 -o yaml\n  antlerctl get report n2",
 		Args:    args(cobra.MaximumNArgs(2)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -99,31 +201,47 @@ addressspec, address.`,
 				return err
 			}
 
-			if a.output == formatTable {
-				return showResources(a.Out, reply)
-			}
-
-			return a.showSpecs(reply)
+			return a.showGot(request.GetType(), reply)
 		},
 	}
 }
 
-// specWidth is how much of a spec a table shows.
-const specWidth = 100
+func (a *app) showGot(kind string, reply *antlerv1.GetResourcesResponse) error {
+	switch {
+	case a.output != formatTable:
+		return a.showSpecs(reply)
+	case kind == "":
+		return showTypes(a.Out, reply)
+	case len(reply.GetResources()) == 0:
+		a.note("there is no %s on %s: `antlerctl get` says what each type is about", kind, reply.GetNode())
+	}
 
-func showResources(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
-	rows := [][]string{{"NODE", "TYPE", "ID", "VERSION", "SPEC"}}
+	return showResources(a.Out, reply)
+}
+
+// showTypes lists what there is to get.
+func showTypes(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
+	rows := [][]string{{"TYPE", "WHAT IT SAYS"}}
 
 	for _, r := range reply.GetResources() {
-		spec := []rune(r.GetJson())
-		if len(spec) > specWidth {
-			spec = append(spec[:specWidth-3], []rune("...")...)
-		}
-
-		rows = append(rows, []string{reply.GetNode(), r.GetType(), r.GetId(), r.GetVersion(), string(spec)})
+		rows = append(rows, []string{r.GetName(), r.GetMeaning()})
 	}
 
 	return table(w, rows)
+}
+
+// showResources prints each resource whole: a line that names it, and its spec.
+func showResources(w io.Writer, reply *antlerv1.GetResourcesResponse) error {
+	for _, r := range reply.GetResources() {
+		spec := "  " + strings.ReplaceAll(strings.TrimSpace(r.GetYaml()), "\n", "\n  ")
+
+		_, err := fmt.Fprintf(w, "%s on %s (%s, version %s)\n%s\n", r.GetId(), reply.GetNode(), r.GetType(), r.GetVersion(), spec)
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
 }
 
 // showSpecs prints resources as Kubernetes' users expect them: metadata and

@@ -12,10 +12,9 @@ import (
 
 func (a *app) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "node",
-		Short: "Upgrade a node, or replace it for good",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "node",
+		Short:   "Upgrade a node, or replace it for good",
+		Example: "  antlerctl node upgrade antler-v2-arm64.img.xz -n n3\n  antlerctl node replace n3                  # what would be given up, and how to go on",
 	}
 	cmd.AddCommand(a.nodeReplace(), a.nodeUpgrade())
 

@@ -13,10 +13,9 @@ import (
 
 func (a *app) replicationCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "replication",
-		Short: "End a split brain: two replicas that were written apart from each other",
-		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "replication",
+		Short:   "End a split brain: two replicas that were written apart from each other",
+		Example: "  antlerctl replication resolve --keep n2      # what each side has, and how to go on",
 	}
 	cmd.AddCommand(a.replicationResolve())
 

@@ -6,7 +6,6 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -45,7 +44,7 @@ func Execute(ctx context.Context, env Environment, args []string) int {
 	root := New(env)
 	root.SetArgs(args)
 
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 
 	switch {
 	case err == nil:
@@ -55,18 +54,31 @@ func Execute(ctx context.Context, env Environment, args []string) int {
 		return exitInterrupted
 	}
 
-	_, _ = fmt.Fprintln(env.Err, describe(err))
-
-	var usage usageError
-	if errors.As(err, &usage) {
-		return exitUsage
+	failed := failureOf(cmd, err)
+	if wantsJSON(args) {
+		_, _ = fmt.Fprintln(env.Err, failed.json())
+	} else {
+		_, _ = fmt.Fprintln(env.Err, failed.text())
 	}
 
-	return exitFailed
+	return failed.ExitCode
 }
 
-// usageError is a mistake in the command line.
-type usageError struct{ error }
+// wantsJSON looks at the command line itself, which may be one that can't be parsed.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			return i+1 < len(args) && args[i+1] == formatJSON
+		case "--":
+			return false
+		}
+	}
+
+	return false
+}
 
 const rootHelp = `antlerctl looks at and steers a cluster of Antler nodes.
 
@@ -76,7 +88,18 @@ in order, and what another node must carry out is passed on to it. On a node
 itself, root needs no configuration.
 
 The client configuration is, in this order: --config, $ANTLERCONFIG,
-~/.antler/config.yaml, and else the unix socket of the node it runs on.`
+~/.antler/config.yaml, and else the unix socket of the node it runs on.
+
+The exit code is 0 when it is done, 1 when it failed, 2 when the command line is at
+fault (nothing was done), 130 after Ctrl-C. With -o json an error is one line on
+stderr, always of this shape:
+
+  {"error": {"code": "FailedPrecondition", "reason": "TARGET_NOT_UP_TO_DATE",
+   "message": "what is wrong", "hints": ["what to do"],
+   "fields": [{"field": "--size", "description": "what is wrong with it"}],
+   "exit_code": 1}}
+
+code is one of gRPC's, reason a word within it; hints and fields may be empty.`
 
 const rootExample = `  antlerctl gen config cluster.yaml -o home     # a CA and everybody's files
   antlerctl flash antler.img.xz /dev/sdX --node-config home/n1.yaml
@@ -98,44 +121,67 @@ func New(env Environment) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			err := checkRequired(cmd)
+
 			// gen's -o is a place.
-			if cmd.Flags().Lookup("output") == cmd.Root().PersistentFlags().Lookup("output") {
-				return a.checkOutput()
+			if err == nil && cmd.Flags().Lookup("output") == cmd.Root().PersistentFlags().Lookup("output") {
+				err = a.checkOutput()
 			}
 
-			return nil
+			return err
 		},
 	}
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagMistake)
+	root.SetHelpCommand(helpCommand())
 
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.config, "config", "c", "", "client configuration (default $ANTLERCONFIG, ~/.antler/config.yaml)")
 	flags.StringVarP(&a.node, "node", "n", "", "ask this node, and no other")
 	flags.StringVarP(&a.output, "output", "o", formatTable, "table, json or yaml")
-	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 30s; following never ends)")
+	flags.DurationVar(&a.timeout, "timeout", 0, "give up after this time (default 30s; what moves the master 2m; following never ends)")
 
 	// Completion is a comfort: without a configuration there is just none.
 	_ = root.RegisterFlagCompletionFunc("node", a.completeNodes)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(
-		a.statusCommand(), a.eventsCommand(), a.switchoverCommand(), a.failoverCommand(),
-		a.nodeCommand(), a.replicationCommand(), a.metadataCommand(), a.volumeCommand(), a.servicesCommand(), a.logsCommand(),
-		a.getCommand(), a.genCommand(), a.flashCommand(), a.upgradeCommand(), a.versionCommand(),
-	)
+	a.addCommands(root)
+	root.InitDefaultCompletionCmd()
+	groups(root)
 
 	return root
 }
 
+// addCommands in the order in which a person needs them.
+func (a *app) addCommands(root *cobra.Command) {
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Look:", []*cobra.Command{a.statusCommand(), a.eventsCommand(), a.servicesCommand(), a.logsCommand(), a.getCommand()}},
+		{"Use:", []*cobra.Command{a.volumeCommand()}},
+		{"Steer:", []*cobra.Command{a.switchoverCommand(), a.upgradeCommand(), a.nodeCommand()}},
+		{"Set up:", []*cobra.Command{a.genCommand(), a.flashCommand()}},
+		{"When something is lost:", []*cobra.Command{a.failoverCommand(), a.metadataCommand(), a.replicationCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
+	}
+
+	root.AddCommand(a.versionCommand())
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print antlerctl's version (status shows the nodes')",
-		Args:  noArgs,
+		Use:     "version",
+		Short:   "Print antlerctl's version (status shows the nodes')",
+		Example: "  antlerctl version\n  antlerctl status -o json | jq -r '.cluster.nodes[] | .name + \" \" + .version'",
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			switch a.output {
 			case formatJSON:
@@ -152,17 +198,3 @@ func (a *app) versionCommand() *cobra.Command {
 		},
 	}
 }
-
-// args wraps a check of arguments so that its error is a usageError.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, given []string) error {
-		err := check(cmd, given)
-		if err != nil {
-			return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
-		}
-
-		return nil
-	}
-}
-
-func noArgs(cmd *cobra.Command, given []string) error { return args(cobra.NoArgs)(cmd, given) }

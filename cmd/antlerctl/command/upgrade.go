@@ -75,6 +75,14 @@ func (a *app) upgradeCommand() *cobra.Command {
 				return usageError{errors.New("this takes every node; for one there is `antlerctl node upgrade IMAGE -n NODE`")}
 			}
 
+			// Before any node is bothered.
+			image, err := openSystem(given[0])
+			if err != nil {
+				return err
+			}
+
+			_ = image.Close()
+
 			reply, err := call(cmd.Context(), a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
 			if err != nil {
 				return err
@@ -121,7 +129,7 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 			return err
 		}
 
-		_, _ = fmt.Fprintf(a.Err, "%s: %s: waiting\n", node, status.Convert(err).Message())
+		a.note("%s: %s: waiting", node, status.Convert(err).Message())
 
 		err = pause(ctx, upgradePoll)
 		if err != nil {
@@ -130,9 +138,18 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 	}
 }
 
+func openSystem(path string) (*flash.System, error) {
+	image, err := flash.OpenSystem(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: name the image to upgrade to, antler-VERSION-arm64.img or .img.xz; nothing was done", err)
+	}
+
+	return image, nil
+}
+
 // upgradeNode writes, and waits for what becomes of it.
 func (a *app) upgradeNode(ctx context.Context, path string) error {
-	image, err := flash.OpenSystem(path)
+	image, err := openSystem(path)
 	if err != nil {
 		return err
 	}
@@ -162,7 +179,7 @@ func (a *app) upgradeNode(ctx context.Context, path string) error {
 		return err
 	}
 
-	_, _ = fmt.Fprintf(a.Err, "%s: slot %s is written and read back; it restarts\n", a.node, slot)
+	a.note("%s: slot %s is written and read back; it restarts", a.node, slot)
 
 	return a.awaitTrial(ctx, before.GetBootId(), slot)
 }
@@ -291,7 +308,7 @@ func (a *app) awaitTrial(ctx context.Context, bootID, slot string) error {
 		if now.GetTrial() {
 			if now.GetMissing() != told {
 				told = now.GetMissing()
-				_, _ = fmt.Fprintf(a.Err, "%s: slot %s runs on trial: %s\n", a.node, now.GetSlot(), orElse(told, "healthy, and is to stay so for a moment"))
+				a.note("%s: slot %s runs on trial: %s", a.node, now.GetSlot(), orElse(told, "healthy, and is to stay so for a moment"))
 			}
 
 			continue

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -24,6 +25,14 @@ func TestUpgradeWantsToKnowWhich(t *testing.T) {
 	code, _, errs = run(t, t.Context(), "", "node", "upgrade", filepath.Join(t.TempDir(), "gone.img"), "-n", "n1")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "open the image")
+
+	// Neither is a node asked, nor blamed.
+	notOne := filepath.Join(t.TempDir(), "photo.jpg")
+	require.NoError(t, os.WriteFile(notOne, []byte("photo"), 0o600))
+
+	code, _, errs = run(t, t.Context(), "", "upgrade", notOne)
+	require.Equal(t, exitFailed, code)
+	require.Regexp(t, `^antlerctl: .*photo\.jpg is not an image of Antler, or not a whole one: .*: name the image to upgrade to, antler-VERSION-arm64\.img or \.img\.xz; nothing was done\n$`, errs)
 }
 
 func TestTheServingNodeIsUpgradedLast(t *testing.T) {

@@ -17,8 +17,13 @@ func (a *app) volumeCommand() *cobra.Command {
 		Aliases: []string{"volumes", "vol"},
 		Short:   "Create, list, resize, delete and undelete volumes",
 		Long: `A volume is a directory on MooseFS with a size that it can't outgrow, a number of
-copies of all its data, and a time for which deleted files can be had back.`,
-		Args: noArgs,
+copies of all its data, and a time for which deleted files can be had back. Each
+node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.`,
+		Example: `  antlerctl volume create photos --size 200GiB
+  antlerctl volume list
+  antlerctl volume expand photos --size 400GiB
+  antlerctl volume delete photos                # it can be had back for 7 days
+  antlerctl volume undelete photos`,
 	}
 	cmd.AddCommand(a.volumeCreate(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
 
@@ -34,8 +39,14 @@ func (a *app) volumeCreate() *cobra.Command {
 	)
 
 	cmd := &cobra.Command{
-		Use:     "create NAME --size SIZE",
-		Short:   "Create a volume; doing it again changes nothing",
+		Use:   "create NAME --size SIZE",
+		Short: "Create a volume; doing it again changes nothing",
+		Long: `Create a volume. A write that would make it larger than its size fails (EDQUOT).
+The copies are kept on as many chunkservers: with more than there are it is created
+all the same, with a warning, and so is one that is larger than what is free.
+
+With a name that exists and the same settings it succeeds and changes nothing; with
+others it is refused.`,
 		Example: "  antlerctl volume create photos --size 200GiB\n  antlerctl volume create scratch --size 1TiB --copies 1 --trash-time 0s",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -50,10 +61,12 @@ func (a *app) volumeCreate() *cobra.Command {
 				return err
 			}
 
+			a.warn(reply.GetWarnings())
+
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
 	}
-	cmd.Flags().Var(&size, "size", sizeHelp)
+	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
 	cmd.Flags().Uint32Var(&request.Copies, "copies", 0, "copies of all data, 1 to 9 (default: the cluster's)")
 	cmd.Flags().StringVar(&request.StorageClass, "storage-class", "", "a storage class of MooseFS, instead of --copies")
 	cmd.Flags().DurationVar(&trash, "trash-time", 0, "how long deleted files can be had back (default: the cluster's)")
@@ -62,11 +75,19 @@ func (a *app) volumeCreate() *cobra.Command {
 	return cmd
 }
 
+// warn a person; a program finds the warnings in the answer.
+func (a *app) warn(warnings []string) {
+	for _, warning := range warnings {
+		a.note("warning: %s", warning)
+	}
+}
+
 func (a *app) volumeGet() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get NAME",
-		Short: "Show one volume",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "get NAME",
+		Short:   "Show one volume",
+		Example: "  antlerctl volume get photos\n  antlerctl volume get photos -o json | jq -r .volume.path",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			reply, err := call(cmd.Context(), a, antlerv1.NewVolumeServiceClient, antlerv1.VolumeServiceClient.Get,
 				&antlerv1.VolumeServiceGetRequest{Name: given[0]})
@@ -86,6 +107,7 @@ func (a *app) volumeList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List volumes, or with --archived those that can be brought back",
+		Example: "  antlerctl volume list\n  antlerctl volume list --archived",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if archived {
@@ -118,8 +140,10 @@ func (a *app) volumeExpand() *cobra.Command {
 	var size sizeFlag
 
 	cmd := &cobra.Command{
-		Use:     "expand NAME --size SIZE",
-		Short:   "Set a volume's size; never below what is in use",
+		Use:   "expand NAME --size SIZE",
+		Short: "Make a volume larger",
+		Long: `Set the size that a volume can't outgrow. It can't be made smaller: create another
+one, and copy.`,
 		Example: "  antlerctl volume expand photos --size 400GiB      # the new size, not what is added",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -129,10 +153,12 @@ func (a *app) volumeExpand() *cobra.Command {
 				return err
 			}
 
+			a.warn(reply.GetWarnings())
+
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
 	}
-	cmd.Flags().Var(&size, "size", sizeHelp)
+	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
 	_ = cmd.MarkFlagRequired("size")
 
 	return cmd
@@ -145,6 +171,8 @@ func (a *app) volumeDelete() *cobra.Command {
 		Use:     "delete NAME",
 		Aliases: []string{"rm"},
 		Short:   "Delete a volume; it can be brought back for a while",
+		Long: `Take a volume away, with all its files, into an archive from which "antlerctl volume
+undelete" brings it back. Its space is free when its time there is over.`,
 		Example: "  antlerctl volume delete photos\n  antlerctl volume delete photos --keep-for 720h",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -177,7 +205,11 @@ func (a *app) volumeUndelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "undelete NAME",
 		Short: "Bring a deleted volume back",
-		Args:  args(cobra.ExactArgs(1)),
+		Long: `Bring a deleted volume back, under its old name. Of several of that name it is the
+one that was deleted last; "antlerctl volume list --archived" shows them all, with
+the ids for --archive-id and until when each can be had back.`,
+		Example: "  antlerctl volume undelete photos\n  antlerctl volume list --archived\n  antlerctl volume undelete photos --archive-id ARCHIVE-ID",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Name = given[0]
 
@@ -189,7 +221,7 @@ func (a *app) volumeUndelete() *cobra.Command {
 			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 		},
 	}
-	cmd.Flags().StringVar(&request.ArchiveId, "archive-id", "", "which one, of several of that name (default: the last deleted)")
+	cmd.Flags().StringVar(&request.ArchiveId, "archive-id", "", "which one, of several of that name: antlerctl volume list --archived shows them (default: the last deleted)")
 
 	return cmd
 }

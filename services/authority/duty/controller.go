@@ -3,20 +3,17 @@ package duty
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/controller/generic"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/address"
 	"antler/services/authority"
 	"antler/services/metadata"
 	"antler/services/replication"
+	"antler/services/resources"
 )
 
 // Quorum takes what the holder says.
@@ -144,22 +141,22 @@ func (c *Controller) record(ctx context.Context, s situation) error {
 func (c *Controller) situation(ctx context.Context, r controller.Reader) (situation, bool, error) {
 	s := situation{peer: c.Peer, lossy: c.Lossy, interval: c.Timing.VersionInterval, now: c.Now()}
 
-	record, err := read[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	record, err := resources.Read[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
 	if err != nil || record == nil {
 		return s, false, err
 	}
 
-	replica, err := read[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
+	replica, err := resources.Read[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
 	if err != nil || replica == nil {
 		return s, false, err
 	}
 
-	master, err := read[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	master, err := resources.Read[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
 	if err != nil || master == nil {
 		return s, false, err
 	}
 
-	floating, err := read[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	floating, err := resources.Read[*address.AddressStatus](ctx, r, address.AddressStatusID)
 	if err != nil {
 		return s, false, err
 	}
@@ -168,20 +165,4 @@ func (c *Controller) situation(ctx context.Context, r controller.Reader) (situat
 	s.address = floating != nil && len(floating.TypedSpec().Held) > 0
 
 	return s, true, nil
-}
-
-// read returns nil when there is no such resource.
-func read[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id resource.ID) (R, error) {
-	var none R
-
-	res, err := safe.ReaderGetByID[R](ctx, r, id)
-
-	switch {
-	case state.IsNotFoundError(err):
-		return none, nil
-	case err != nil:
-		return none, fmt.Errorf("read %s: %w", id, err)
-	}
-
-	return res, nil
 }

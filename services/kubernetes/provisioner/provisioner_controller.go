@@ -8,7 +8,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/siderolabs/gen/optional"
 	"go.uber.org/zap"
 
 	"antler/services/kubernetes"
@@ -43,12 +42,7 @@ func (*Controller) Name() string { return "kubernetes.ProvisionerController" }
 
 // Inputs implements controller.Controller.
 func (*Controller) Inputs() []controller.Input {
-	return []controller.Input{{
-		Namespace: resources.Namespace,
-		Type:      metadata.MasterStatusType,
-		ID:        optional.Some(metadata.MasterStatusID),
-		Kind:      controller.InputWeak,
-	}}
+	return []controller.Input{resources.Input(metadata.MasterStatusType, metadata.MasterStatusID)}
 }
 
 // Outputs implements controller.Controller.

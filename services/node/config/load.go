@@ -106,6 +106,10 @@ func Decode(raw []byte, into any) error {
 var (
 	unknownKey  = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
 	quotedValue = regexp.MustCompile(`"([^"]*)"`)
+	// As package netip says it.
+	noLength  = regexp.MustCompile(`netip\.ParsePrefix\("([^"]*)"\): no '/'`)
+	noPrefix  = regexp.MustCompile(`netip\.ParsePrefix\("([^"]*)"\): `)
+	noAddress = regexp.MustCompile(`ParseAddr\("([^"]*)"\): `)
 )
 
 // explain puts the decoder's words into a person's.
@@ -129,6 +133,9 @@ func explain(raw []byte, err error) error {
 func locate(raw []byte, err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	quoted := quotedValue.FindStringSubmatch(text)
+	text = noLength.ReplaceAllString(text, "$1 lacks the length of its network: write $1/24, if that has 24 bits")
+	text = noPrefix.ReplaceAllString(text, "$1 is not an address with the length of its network, such as 192.168.1.250/24: ")
+	text = noAddress.ReplaceAllString(text, "$1 is not an IP address: ")
 
 	var root yaml.Node
 	if quoted == nil || yaml.Unmarshal(raw, &root) != nil {

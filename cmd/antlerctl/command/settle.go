@@ -1,0 +1,121 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	antlerv1 "antler/api/antler/v1"
+)
+
+const (
+	// settleWait is what the rest of the cluster gets after a move: a chunkserver may
+	// take 5 s to try again, and needs another second or two.
+	settleWait = 15 * time.Second
+	// settlePoll is between two looks at the status.
+	settlePoll = 500 * time.Millisecond
+)
+
+// settling waits after a move until the status shows no problem that was not there
+// before it.
+type settling struct {
+	*app
+
+	client antlerv1.ClusterServiceClient
+	began  time.Time
+	before []string
+}
+
+func (s *settling) rememberProblems(ctx context.Context) {
+	s.before, _ = s.problems(ctx)
+}
+
+// problems of the cluster, as the node that was asked sees it.
+func (s *settling) problems(ctx context.Context) ([]string, error) {
+	reply, err := s.client.GetStatus(ctx, &antlerv1.GetStatusRequest{})
+
+	var out []string
+	for _, problem := range reply.GetCluster().GetProblems() {
+		out = append(out, problem.GetSummary())
+	}
+
+	return out, err
+}
+
+// wait shows what is still missing, each time that it is something else. A cluster
+// that does not get whole is no failure of the move.
+func (s *settling) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+
+	remaining, told := []string{"no node has said how the cluster is"}, ""
+
+	for {
+		now, err := s.problems(ctx)
+		if err == nil {
+			remaining = slices.DeleteFunc(now, func(problem string) bool { return slices.Contains(s.before, problem) })
+		}
+
+		if len(remaining) == 0 {
+			return s.end(nil)
+		}
+
+		if text := strings.Join(remaining, "; "); err == nil && text != told {
+			told = text
+			s.note("%6.2f s  still coming: %s", s.elapsed(), told)
+		}
+
+		if pause(ctx, settlePoll) != nil {
+			return s.end(remaining)
+		}
+	}
+}
+
+func (s *settling) elapsed() float64 { return s.Now().Sub(s.began).Seconds() }
+
+// end says how it stands.
+func (s *settling) end(remaining []string) error {
+	if s.output != formatTable {
+		return s.showSettled(remaining)
+	}
+
+	if len(remaining) > 0 {
+		_, err := fmt.Fprintf(s.Out, "not whole yet: %s: see `antlerctl status`\n", strings.Join(remaining, "; "))
+
+		return err
+	}
+
+	word := "the cluster is whole"
+	if len(s.before) > 0 {
+		word = "the cluster is as it was before (`antlerctl status` shows what is wrong)"
+	}
+
+	_, err := fmt.Fprintf(s.Out, "%s, after %.1f s\n", word, s.elapsed())
+
+	return err
+}
+
+func (s *settling) showSettled(remaining []string) error {
+	if remaining == nil {
+		remaining = []string{}
+	}
+
+	raw, err := json.Marshal(struct {
+		Whole     bool     `json:"whole"`
+		Remaining []string `json:"remaining"`
+	}{len(remaining) == 0, remaining})
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+
+	if s.output == formatYAML {
+		return s.showYAML(raw)
+	}
+
+	_, err = fmt.Fprintln(s.Out, string(raw))
+
+	return err
+}

@@ -1,0 +1,54 @@
+package authority
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+)
+
+// TestNobodyWaitsForWhatIsNeverAnswered: what Raft has handed to a state machine
+// that doesn't get to it holds up neither the end of a term nor that of antlerd.
+func TestNobodyWaitsForWhatIsNeverAnswered(t *testing.T) {
+	stuck := make(chan struct{})
+	r := &replicated{changed: func() { <-stuck }}
+	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r}, timing: DefaultTiming()}
+
+	t.Cleanup(func() { close(stuck) })
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+
+	out := l.apply(ctx, Command{Kind: KindConsent, ConsentID: "c", Replicas: []string{"n1"}})
+	require.ErrorIs(t, out.err, context.DeadlineExceeded)
+	require.NotErrorIs(t, out.err, errNotLeader, "whether it was committed is unknown")
+
+	a := &Authority{config: Config{Timing: l.timing, Now: time.Now}}
+	_, err := a.takeOver(ctx, l.quorum)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// aloneInRaft is the leader of a quorum of one.
+func aloneInRaft(t *testing.T, fsm raft.FSM) *raft.Raft {
+	t.Helper()
+
+	config := raft.DefaultConfig()
+	config.LocalID, config.Logger = "n1", newRaftLogger(zaptest.NewLogger(t))
+	config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+
+	store, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+	address, transport := raft.NewInmemTransport("")
+	servers := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: address}}}
+	require.NoError(t, raft.BootstrapCluster(config, store, store, snapshots, transport, servers))
+
+	r, err := raft.NewRaft(config, fsm, store, store, snapshots, transport)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Shutdown().Error()) })
+
+	require.True(t, <-r.LeaderCh())
+
+	return r
+}
