@@ -74,7 +74,7 @@ func (c *Containerd) Start(ctx context.Context) (Daemon, error) {
 }
 
 func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*daemon, error) {
-	err := clear(ctx, client)
+	err := clearEarlier(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +159,8 @@ func (c *Containerd) prepare() error {
 	return nil
 }
 
-// clear ends and removes an antlerd that an earlier run of the service left.
-func clear(ctx context.Context, client *containerd.Client) error {
+// clearEarlier ends and removes an antlerd that an earlier run of the service left.
+func clearEarlier(ctx context.Context, client *containerd.Client) error {
 	container, err := client.LoadContainer(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return nil
