@@ -23,6 +23,8 @@ var suite struct {
 	report  lab.Report
 	// programs is the directory that scripts/build-talos printed.
 	programs string
+	// volumes were made by the tests before, and acknowledged.
+	volumes []string
 	// broken is the test that left a cluster from which the others can't go on.
 	broken string
 }

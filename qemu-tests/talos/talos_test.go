@@ -52,6 +52,8 @@ func TestThreeNodesFormACluster(t *testing.T) {
 
 	_, err = c.CreateVolume(ctx, serving, "first", 1<<30)
 	require.NoError(t, err)
+
+	suite.volumes = append(suite.volumes, "first")
 }
 
 // TestTheFenceHandlerRunsOnTheImmutableRoot: with the other replica gone, DRBD
@@ -69,6 +71,8 @@ func TestTheFenceHandlerRunsOnTheImmutableRoot(t *testing.T) {
 
 	_, err = c.CreateVolume(ctx, serving, "second", 1<<30)
 	require.NoError(t, err)
+
+	suite.volumes = append(suite.volumes, "second")
 
 	_, err = serving.Console().Wait(ctx, from, says("helper command: "+talos.Helper+" fence-peer meta exit code 4"))
 	require.NoError(t, err)
@@ -98,7 +102,7 @@ func TestAPowerCutOfTheServingNodeLosesNothing(t *testing.T) {
 
 	acknowledged, longest := made.stop()
 	figures["acknowledged"], figures["longest_gap_s"] = len(acknowledged), longest.Round(100*time.Millisecond).Seconds()
-	lost := missing(ctx, t, c, next, append(acknowledged, "first", "second"))
+	lost := missing(ctx, t, c, next, append(acknowledged, suite.volumes...))
 	figures["lost"] = len(lost)
 	require.Empty(t, lost)
 

@@ -108,8 +108,8 @@ func mergeSbin(root string) error {
 	}
 	for _, program := range programs {
 		to := filepath.Join(root, "usr/bin", program.Name())
-		if _, err := os.Lstat(to); err == nil {
-			continue // usr/sbin has a link to it
+		if _, err := os.Lstat(to); err == nil && program.Type() == os.ModeSymlink {
+			continue // the program is in usr/bin; else what is there is a link to it
 		}
 		if err := os.Rename(filepath.Join(sbin, program.Name()), to); err != nil {
 			return err
