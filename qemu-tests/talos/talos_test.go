@@ -37,8 +37,8 @@ func says(text string) func(string) bool {
 	return func(line string) bool { return strings.Contains(line, text) }
 }
 
-func TestThreeNodesFormACluster(t *testing.T) {
-	ctx, c, figures := begin(t, "three Talos nodes become a cluster that serves, and make a volume")
+func TestANodeServes(t *testing.T) {
+	ctx, c, figures := begin(t, "Talos nodes become a cluster that serves, and make a volume")
 	begun := time.Now()
 
 	serving, err := c.AwaitServing(ctx, "")
