@@ -118,7 +118,7 @@ func TestAPowerCutOfTheServingNodeLosesNothing(t *testing.T) {
 
 }
 
-func TestTalosctlShowsTheService(t *testing.T) {
+func TestANodeIsShownByTalosctl(t *testing.T) {
 	ctx, c, _ := begin(t, "talosctl shows the extension, its service and its log, and DRBD among the modules")
 
 	for _, m := range c.Machines {
