@@ -54,7 +54,7 @@ func links(arch string) map[string]string {
 }
 
 // dirs are mount points of the service's root: it is read-only to us.
-var dirs = []string{"dev", "etc/antler", "proc", "run", "sys", "tmp", "var/lib/antler", "var/lock", "var/run/drbd"}
+var dirs = []string{"dev", "etc/antler", "proc", "run", "sys", "system", "tmp", "var/lib/antler", "var/lock", "var/run/drbd"}
 
 func tree(arch string) debian.Tree {
 	return debian.Tree{Suite: suite, Arch: arch, Packages: packages, Sources: debian.Sources(suite, "main")}

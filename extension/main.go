@@ -117,7 +117,7 @@ func (b build) run(ctx context.Context, out *os.File) error {
 
 // image makes and checks the image for one architecture.
 func (b build) image(ctx context.Context, arch string) (image, error) {
-	base, err := fetch(ctx, b.cache, arch)
+	base, err := tree(arch).Kept(ctx, b.cache, "extension")
 	if err != nil {
 		return image{}, err
 	}

@@ -61,17 +61,14 @@ func (d *antlerd) everywhere() []controller.Controller {
 		&authority.StatusController{Authority: d.authority, Events: d.events},
 		&report.Controller{Authority: d.authority, Version: version.Version},
 		&node.ModuleController{
-			Loader: node.Modprobe{}, SysModule: "/sys/module", Helper: helper,
+			Loader: d.platform.loader, SysModule: sysModule, Helper: d.platform.helper,
 			Helpless: func() bool { return d.drbd.Version() == replication.Version9 },
 		},
 		d.fence(),
-		&containers.Controller{Runtime: d.tasks, LogDir: containers.DefaultPlaces(config.RunDir).LogDir()},
-		&containers.LogController{Dir: containers.DefaultPlaces(config.RunDir).LogDir()},
+		&containers.Controller{Runtime: d.tasks, LogDir: d.platform.places.LogDir()},
+		&containers.LogController{Dir: d.platform.places.LogDir()},
 	}
 }
-
-// helper is what the kernel executes as DRBD's handler.
-const helper = "/usr/bin/antlerd"
 
 // The watchdog resets a node on which antlerd is gone for so long: what a
 // Raspberry Pi's can do at most.

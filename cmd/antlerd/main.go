@@ -71,28 +71,51 @@ func command() *cobra.Command {
 		return config.LoadFile(config.Path(configPath, procfs.ProcCmdline()), time.Now())
 	}
 
-	root.AddCommand(validateCommand(load), &cobra.Command{
+	root.AddCommand(validateCommand(load), runCommand(load), prepareCommand(&configPath, load), trialCommand(load), talosCommand(load))
+
+	return root
+}
+
+func runCommand(load func() (*config.Config, error)) *cobra.Command {
+	var on string
+
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon until SIGTERM; what it supervises goes on and is adopted at the next start",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load()
+			platform, err := platformOf(on)
 			if err != nil {
-				fmt.Fprintln(os.Stderr, "antlerd: this node stays as it is until that is mended:", err)
-
-				select {
-				case <-cmd.Context().Done():
-				case <-time.After(secondThoughts):
-				}
-
 				return err
 			}
 
-			return run(cmd.Context(), cfg)
-		},
-	}, prepareCommand(&configPath, load), trialCommand(load))
+			cfg, err := loadOrWait(cmd.Context(), load)
+			if err != nil {
+				return err
+			}
 
-	return root
+			return run(cmd.Context(), cfg, platform)
+		},
+	}
+	cmd.Flags().StringVar(&on, "platform", onAppliance, "what it runs on: "+onAppliance+" or "+onTalos)
+
+	return cmd
+}
+
+// loadOrWait returns the configuration, or waits a while before it returns what is
+// wrong with it.
+func loadOrWait(ctx context.Context, load func() (*config.Config, error)) (*config.Config, error) {
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "antlerd: this node stays as it is until that is mended:", err)
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(secondThoughts):
+		}
+	}
+
+	return cfg, err
 }
 
 func validateCommand(load func() (*config.Config, error)) *cobra.Command {

@@ -33,6 +33,7 @@ import (
 
 // antlerd is everything that runs in the daemon.
 type antlerd struct {
+	platform  platform
 	config    *config.Config
 	timing    authority.Timing
 	logger    *zap.Logger
@@ -55,8 +56,8 @@ type antlerd struct {
 }
 
 // run the daemon until ctx ends, in order.
-func run(ctx context.Context, cfg *config.Config) error {
-	d, err := assemble(ctx, cfg)
+func run(ctx context.Context, cfg *config.Config, on platform) error {
+	d, err := assemble(ctx, cfg, on)
 	if err != nil {
 		return err
 	}
@@ -109,20 +110,15 @@ func run(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
-func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
-	d := &antlerd{config: cfg, timing: authority.DefaultTiming(), drbd: replication.NewModule(replication.ProcDRBD)}
+func assemble(ctx context.Context, cfg *config.Config, on platform) (*antlerd, error) {
+	d := &antlerd{platform: on, config: cfg, timing: authority.DefaultTiming(), drbd: replication.NewModule(replication.ProcDRBD)}
 	d.aside = metadata.HostAside(cfg.Node.Name, cfg.Node.Replica.Device)
 
 	var err error
 
-	logging := zap.NewProductionConfig()
-	logging.Encoding, logging.OutputPaths = "console", []string{"stderr"}
-	logging.EncoderConfig.TimeKey = "" // the journal has it
-	logging.DisableCaller, logging.DisableStacktrace = true, true
-
-	d.logger, err = logging.Build()
+	d.logger, err = newLogger()
 	if err != nil {
-		return nil, fmt.Errorf("set up logging: %w", err)
+		return nil, err
 	}
 
 	d.events = server.NewEventLog(cfg.Node.Name, time.Now)
@@ -138,7 +134,7 @@ func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
 		return nil, fmt.Errorf("keep the configuration: %w", err)
 	}
 
-	d.tasks, err = containers.NewContainerd(config.ContainerdSocket, containers.DefaultPlaces(config.RunDir))
+	d.tasks, err = containers.NewContainerd(config.ContainerdSocket, d.platform.places)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +160,22 @@ func assemble(ctx context.Context, cfg *config.Config) (*antlerd, error) {
 	return d, err
 }
 
+func newLogger() (*zap.Logger, error) {
+	logging := zap.NewProductionConfig()
+	logging.Encoding, logging.OutputPaths = "console", []string{"stderr"}
+	logging.EncoderConfig.TimeKey = "" // the journal has it
+	logging.DisableCaller, logging.DisableStacktrace = true, true
+
+	logger, err := logging.Build()
+	if err != nil {
+		return nil, fmt.Errorf("set up logging: %w", err)
+	}
+
+	return logger, nil
+}
+
 func (d *antlerd) newServer() (*server.Server, error) {
-	logs := containers.DefaultPlaces(config.RunDir).LogDir()
+	logs := d.platform.places.LogDir()
 
 	return server.New(server.Options{
 		Config: d.config, State: d.state, Events: d.events, Logger: d.logger,

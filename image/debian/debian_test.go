@@ -31,6 +31,11 @@ func TestSuiteSources(t *testing.T) {
 	}
 }
 
+func TestSidIsAllThereIs(t *testing.T) {
+	targets := "http://mirror.example/debian/ bookworm Debian Debian\nhttp://mirror.example/security/ bookworm-security Debian Debian-Security\n"
+	require.Equal(t, []string{"deb http://mirror.example/debian/ sid main"}, suiteSources(targets, "sid", "main"))
+}
+
 func TestManifestOf(t *testing.T) {
 	got, err := manifestOf("lock\npartial\niproute2_6.15.0-1_arm64.deb\nfuse3_1%3a3.17-1+b1_arm64.deb\n")
 	require.NoError(t, err)

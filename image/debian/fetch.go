@@ -22,6 +22,10 @@ type Tree struct {
 	Packages    []string
 	// Sources are the lines of sources.list; none means mmdebstrap's default.
 	Sources []string
+	// AllowExpired takes lists that the archive says are too old: those of a mirror
+	// that stands still. Their signatures are checked all the same. What it gives
+	// up is that nobody can pass old packages off as today's.
+	AllowExpired bool
 }
 
 // Fetch unpacks the packages into root, which it makes, and writes the list of
@@ -39,6 +43,9 @@ func (t Tree) Fetch(ctx context.Context, root, list string) error {
 		// variant dpkg's database stays empty.
 		`--extract-hook=ls "$1/var/cache/apt/archives" > "` + debs + `"`,
 		t.Suite, root,
+	}
+	if t.AllowExpired {
+		args = append([]string{`--aptopt=Acquire::Check-Valid-Until "false"`}, args...)
 	}
 	if err := Run(ctx, "mmdebstrap", append(args, t.Sources...)...); err != nil {
 		return fmt.Errorf("%w\nif the mirror's lists are missing or old, run \"apt-get update\" and try again", err)

@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// unreleased is where Debian's packages go first: it is not a release, and has
+// neither updates nor a security archive.
+const unreleased = "sid"
+
 // Sources asks the build machine's own apt where its Debian packages come
 // from and returns the sources.list lines for the suite's components ("main",
 // or several with blanks between) at the same place, so
@@ -43,10 +47,11 @@ func suiteSources(targets, suite, components string) []string {
 	if archive == "" {
 		return nil
 	}
-	sources := []string{
-		fmt.Sprintf("deb %s %s %s", archive, suite, components),
-		fmt.Sprintf("deb %s %s-updates %s", archive, suite, components),
+	sources := []string{fmt.Sprintf("deb %s %s %s", archive, suite, components)}
+	if suite == unreleased {
+		return sources
 	}
+	sources = append(sources, fmt.Sprintf("deb %s %s-updates %s", archive, suite, components))
 	if security != "" {
 		sources = append(sources, fmt.Sprintf("deb %s %s-security %s", security, suite, components))
 	}

@@ -125,6 +125,13 @@ func (c *Cluster) addMachine(index int, tools string) error {
 		return err
 	}
 
+	if c.Image.talos {
+		m.TalosPort, err = freePort()
+		if err != nil {
+			return err
+		}
+	}
+
 	m.records, err = newRecordPort(filepath.Join(m.Dir, "records.jsonl"))
 	if err != nil {
 		return err
@@ -213,7 +220,11 @@ func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
 			return fmt.Errorf("wait for antlerd on %s: %w\n%s", m.Name, err, tail(m))
 		}
 
-		err = m.ReadyAgent(ctx)
+		// Talos has no shell to type at.
+		if !c.Image.talos {
+			err = m.ReadyAgent(ctx)
+		}
+
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(m))
 		}

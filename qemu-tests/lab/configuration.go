@@ -38,8 +38,18 @@ func (c *Cluster) flash(ctx context.Context) error {
 		return err
 	}
 
+	suffix := ""
+
+	if c.Image.talos {
+		suffix = ".talos"
+
+		if err = c.configureTalos(files); err != nil {
+			return err
+		}
+	}
+
 	for i, m := range c.Machines {
-		err = m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
+		err = m.flash(ctx, c.ConfigFile(m.Name+suffix), c.Antlerctl, i < 2)
 		if err != nil {
 			return err
 		}
@@ -72,11 +82,16 @@ func clusterFile(options Options) *gen.ClusterFile {
 			Roles:   []config.Role{config.RoleMetadata, config.RoleChunkserver, config.RoleMetalogger, config.RoleClient},
 			Replica: config.Replica{Device: "/dev/disk/by-id/virtio-replica"},
 			Chunks:  []config.ChunkStore{{Device: "/dev/disk/by-id/virtio-chunks"}},
-			Network: config.Network{MAC: mac(i), Addresses: []netip.Prefix{
-				netip.MustParsePrefix(fmt.Sprintf("10.77.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd77::1%d/64", i)),
-			}},
-			Debug: config.Debug{ConsoleShell: true},
 		}
+
+		// On Talos both are Talos's.
+		if !options.Image.talos {
+			node.Debug = config.Debug{ConsoleShell: true}
+			node.Network = config.Network{MAC: mac(i), Addresses: []netip.Prefix{
+				netip.MustParsePrefix(fmt.Sprintf("10.77.0.1%d/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd77::1%d/64", i)),
+			}}
+		}
+
 		if i == 3 {
 			node.Roles[0], node.Replica = config.RoleWitness, config.Replica{}
 		}

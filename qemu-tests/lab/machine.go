@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"antler/services/node/config"
 )
 
 // Machine is a virtual machine: a QEMU process and what survives it.
@@ -21,6 +23,8 @@ type Machine struct {
 	// APIPort on 127.0.0.1 is forwarded to the guest's API, by a network of its
 	// own that the Switch can't cut.
 	APIPort int
+	// TalosPort is forwarded to Talos's API in the same way; 0 where there is none.
+	TalosPort int
 
 	image  Image
 	loader string
@@ -43,6 +47,8 @@ type Image struct {
 	Disk, Kernel, Initrd string
 	// Cmdline is the kernel's.
 	Cmdline string
+	// talos has no Disk: a machine boots from the initrd alone.
+	talos bool
 }
 
 // OpenImage returns the image in dir.
@@ -91,6 +97,15 @@ func (m *Machine) flash(ctx context.Context, configFile, antlerctl string, withR
 
 	if antlerctl != "" {
 		commands = [][]string{{antlerctl, "flash", m.image.Disk, system, "--node-config", configFile, "--size", strconv.Itoa(systemSize)}}
+	}
+
+	if m.image.talos {
+		commands = nil
+
+		err := m.flashTalos(ctx, configFile)
+		if err != nil {
+			return err
+		}
 	}
 
 	for _, command := range commands {
@@ -228,15 +243,15 @@ func (m *Machine) connect() error {
 func (m *Machine) arguments() []string {
 	path := func(name string) string { return filepath.Join(m.Dir, name) }
 	arguments := []string{
-		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(memoryMiB),
+		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(m.memory()),
 		// A machine has its memory from the start: it doesn't get it page by page
 		// from a host when something is first started.
-		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", memoryMiB), "-machine", "memory-backend=ram",
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", m.memory()), "-machine", "memory-backend=ram",
 		"-nodefaults", "-display", "none", "-rtc", "base=utc",
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
 		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
-		"-netdev", fmt.Sprintf("user,id=access,restrict=on,hostfwd=tcp:127.0.0.1:%d-:9440", m.APIPort),
-		"-device", "virtio-net-pci,romfile=,netdev=access,mac=52:54:00:aa:00:" + fmt.Sprintf("%02x", m.index),
+		"-netdev", "user,id=access,restrict=on" + m.forwards(),
+		"-device", "virtio-net-pci,romfile=,netdev=access,mac=" + accessMAC(m.index),
 		"-device", "virtio-rng-pci",
 		"-device", "i6300esb", "-action", "watchdog=reset",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + path("console.sock") + ",logappend=on,logfile=" + path("console.log"),
@@ -264,6 +279,27 @@ func (m *Machine) arguments() []string {
 
 	return arguments
 }
+
+// forwards are the ports of this host that lead into the machine.
+func (m *Machine) forwards() string {
+	out := fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", m.APIPort, config.APIPort)
+	if m.TalosPort != 0 {
+		out += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", m.TalosPort, talosPort)
+	}
+
+	return out
+}
+
+func (m *Machine) memory() int {
+	if m.image.talos {
+		return talosMemoryMiB
+	}
+
+	return memoryMiB
+}
+
+// accessMAC is the address of the machine's interface that the Switch can't cut.
+func accessMAC(index int) string { return fmt.Sprintf("52:54:00:aa:00:%02x", index) }
 
 // mac is the address of the machine's cluster interface.
 func mac(index int) string { return fmt.Sprintf("52:54:00:77:00:%02x", index) }

@@ -146,6 +146,9 @@ func TailLog(ctx context.Context, dir, name string, lines int, follow bool, each
 	for {
 		select {
 		case <-ctx.Done():
+			// What was written last; nobody may be there to read it.
+			_ = tail.more()
+
 			return nil
 		case <-ticker.C:
 		}

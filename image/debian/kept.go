@@ -1,4 +1,4 @@
-package main
+package debian
 
 import (
 	"context"
@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 )
 
-// fetch returns a directory with root/, Debian's packages as they are, and
+// Kept returns a directory below cache with root/, the packages as they are, and
 // packages.txt, the list of them. It is made anew only when what it is made of
 // changes; packages are those of the day it was made.
-func fetch(ctx context.Context, cache, arch string) (string, error) {
-	wanted := tree(arch)
-	key := sha256.Sum256(fmt.Appendf(nil, "%q", wanted))
-	dir := filepath.Join(cache, fmt.Sprintf("extension-%s-%x", arch, key[:8]))
+func (t Tree) Kept(ctx context.Context, cache, name string) (string, error) {
+	key := sha256.Sum256(fmt.Appendf(nil, "%q", struct {
+		Suite, Arch       string
+		Packages, Sources []string
+	}{t.Suite, t.Arch, t.Packages, t.Sources}))
+	dir := filepath.Join(cache, fmt.Sprintf("%s-%s-%x", name, t.Arch, key[:8]))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
@@ -25,7 +27,7 @@ func fetch(ctx context.Context, cache, arch string) (string, error) {
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return "", err
 	}
-	if err := wanted.Fetch(ctx, filepath.Join(tmp, "root"), filepath.Join(tmp, "packages.txt")); err != nil {
+	if err := t.Fetch(ctx, filepath.Join(tmp, "root"), filepath.Join(tmp, "packages.txt")); err != nil {
 		return "", err
 	}
 	// The rename is the commit: an interrupted build leaves only a ".new".

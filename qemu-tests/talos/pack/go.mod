@@ -1,4 +1,4 @@
-module antler/qemu-tests/talos
+module antler/qemu-tests/talos/pack
 
 go 1.26.1
 

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"antler/services/node"
+	"antler/services/node/config"
+	"antler/services/talos"
+)
+
+func talosCommand(load func() (*config.Config, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "talos",
+		Short: "Start the daemon in a container of its own and follow it (Talos runs that as the extension's service)",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadOrWait(cmd.Context(), load)
+			if err != nil {
+				return err
+			}
+
+			logger, err := newLogger()
+			if err != nil {
+				return err
+			}
+
+			return talosService(cfg, logger).Run(cmd.Context())
+		},
+	}
+}
+
+func talosService(cfg *config.Config, logger *zap.Logger) *talos.Service {
+	kubelet := ""
+	if cfg.Cluster.Kubernetes.Enabled {
+		kubelet = cfg.Cluster.Kubernetes.Kubelet()
+	}
+
+	return &talos.Service{
+		Node: &talos.Containerd{
+			Socket: config.ContainerdSocket, Config: config.DefaultPath, Kubelet: kubelet, Out: os.Stdout,
+			Args: []string{"/usr/bin/antlerd", "run", "--config", config.DefaultPath, "--platform", onTalos},
+		},
+		Logger: logger, BeforeStop: func(ctx context.Context) { tellOfTheEnd(ctx, logger) },
+		StopTime: talos.StopTime, KillTime: talos.KillTime, RetryInterval: talos.RetryInterval,
+	}
+}
+
+// askTime is what machined gets to say what becomes of the node.
+const askTime = time.Second
+
+// tellOfTheEnd tells antlerd if the whole machine goes down, so that it hands over
+// what it serves. Where that isn't known it is told nothing: what serves goes on.
+func tellOfTheEnd(ctx context.Context, logger *zap.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+
+	goesDown, err := talos.Machine{Socket: talos.MachineSocket}.GoesDown(ctx)
+	if err == nil && goesDown {
+		err = node.SayGoesDown(config.RunDir)
+	}
+
+	if err != nil {
+		logger.Warn("antlerd is stopped as if the node stayed on", zap.Error(err))
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"antler/image/debian"
+)
+
+// early are the modules that Talos's own kernel has built in, and that its init
+// and machined so take for granted.
+var early = []string{
+	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "loop", "squashfs", "overlay", "configfs", "xfs", "ext4",
+	"vfat", "nls_cp437", "nls_ascii", "nls_utf8", "br_netfilter", "dm_mod", "fuse", "i6300esb", "nf_tables", "tcp_diag",
+}
+
+// initramfs makes what Talos's imager calls the initramfs: Talos's init and the
+// root filesystem, with an init in front that loads modules.
+func (n node) initramfs(ctx context.Context, root, release string) error {
+	stage := filepath.Join(n.out, "initramfs")
+	if err := os.MkdirAll(filepath.Join(stage, "modules"), 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{"dev", "proc", "sys", "root", "layers"} {
+		if err := os.MkdirAll(filepath.Join(stage, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	files, err := loadOrder(ctx, root, release)
+	if err != nil {
+		return err
+	}
+	for i, file := range files {
+		// init loads them in the order of their names.
+		if err := copyFile(file, filepath.Join(stage, fmt.Sprintf("modules/%02d-%s", i, filepath.Base(file))), 0o644); err != nil {
+			return err
+		}
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(stage, "init"), "./qemu-tests/talos/node/init")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the init in front of Talos's: %w\n%s", err, out)
+	}
+	to := filepath.Join(n.out, "initramfs.zst")
+	return errors.Join(
+		copyFile(filepath.Join(n.programs, "init"), filepath.Join(stage, "talos-init"), 0o755),
+		debian.Run(ctx, "mksquashfs", root, filepath.Join(stage, "rootfs.sqsh"), "-all-root", "-noappend", "-no-progress", "-comp", "zstd",
+			"-Xcompression-level", "6"),
+		debian.Run(ctx, "sh", "-c", `cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, stage, absolute(to)),
+		os.RemoveAll(stage),
+	)
+}
+
+// loadOrder are the files of the early modules, each after those it needs.
+func loadOrder(ctx context.Context, root, release string) ([]string, error) {
+	var files []string
+	for _, module := range early {
+		cmd := exec.CommandContext(ctx, "modprobe", "-d", absolute(filepath.Join(root, "usr")), "-S", release, "--show-depends", module)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("look for the kernel's module %s: %w: %s", module, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			action, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+			file = strings.TrimSpace(file)
+			if action == "insmod" && !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files, nil
+}
+
+func absolute(path string) string {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	return full
+}

@@ -1,0 +1,232 @@
+package talos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+
+	"antler/services/containers"
+	"antler/services/node/config"
+)
+
+const (
+	// namespace in containerd, apart from that of what antlerd supervises.
+	namespace = containers.Namespace + "-daemon"
+	id        = "antlerd"
+	runtime   = "io.containerd.runc.v2"
+)
+
+// startTime is what containerd gets to start antlerd: it takes seconds under
+// emulation, and longer while the node boots.
+const startTime = time.Minute
+
+// Containerd is the real Node.
+type Containerd struct {
+	Socket string
+	// Args is antlerd's command line, Config the file that it is to read.
+	Args   []string
+	Config string
+	// Kubelet is kubelet's directory, "" where no pod can have volumes.
+	Kubelet string
+	// Out gets what antlerd logs.
+	Out io.Writer
+}
+
+// daemon is the real Daemon.
+type daemon struct {
+	client    *containerd.Client
+	container containerd.Container
+	task      containerd.Task
+	exited    chan int
+	endLog    func()
+}
+
+// Start implements Node.
+func (c *Containerd) Start(ctx context.Context) (Daemon, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+
+	err := c.prepare()
+	if err != nil {
+		return nil, err
+	}
+
+	client, err := containerd.New(c.Socket, containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd at %s: %w", c.Socket, err)
+	}
+
+	started, err := c.start(ctx, client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+
+	return started, nil
+}
+
+func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*daemon, error) {
+	err := clearEarlier(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+
+	logs := Places().LogDir()
+	log := filepath.Join(logs, id+".log")
+
+	for _, old := range []string{log, log + ".1"} {
+		_ = os.Remove(old)
+	}
+
+	container, err := client.NewContainer(ctx, id, containerd.WithRuntime(runtime, nil), containerd.WithSpec(Spec(c.Args, c.Kubelet)))
+	if err != nil {
+		return nil, fmt.Errorf("create antlerd's container: %w", err)
+	}
+
+	task, err := container.NewTask(ctx, cio.LogFile(log))
+	if err != nil {
+		return nil, fmt.Errorf("create antlerd's process: %w", err)
+	}
+
+	// Both live longer than the call.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+
+	waiting, err := task.Wait(life)
+	if err == nil {
+		err = task.Start(ctx)
+	}
+
+	if err != nil {
+		end()
+
+		return nil, fmt.Errorf("start antlerd: %w", err)
+	}
+
+	d := &daemon{client: client, container: container, task: task, exited: make(chan int, 1)}
+
+	followed := make(chan struct{})
+	d.endLog = func() { end(); <-followed }
+
+	go func() {
+		defer close(followed)
+
+		_ = containers.TailLog(life, logs, id, 0, true, func(line string) error {
+			_, err := fmt.Fprintln(c.Out, line)
+
+			return err
+		})
+	}()
+
+	go func() {
+		status := <-waiting
+		d.exited <- int(status.ExitCode())
+	}()
+
+	return d, nil
+}
+
+// prepare makes what the container is given. The configuration is copied because
+// the node has it where the service can't name it, for the service alone.
+func (c *Containerd) prepare() error {
+	content, err := os.ReadFile(c.Config)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+
+	for _, dir := range []string{configDir, config.RunDir + "/drbd-lock", config.RunDir + "/drbd-run", Places().LogDir()} {
+		err = errors.Join(err, os.MkdirAll(dir, 0o700))
+	}
+
+	if err != nil {
+		return fmt.Errorf("make antlerd's directories: %w", err)
+	}
+
+	path := filepath.Join(configDir, filepath.Base(c.Config))
+
+	err = errors.Join(os.WriteFile(path+".new", content, 0o600), os.Rename(path+".new", path))
+	if err != nil {
+		return fmt.Errorf("hand the configuration on: %w", err)
+	}
+
+	return nil
+}
+
+// clearEarlier ends and removes an antlerd that an earlier run of the service left.
+func clearEarlier(ctx context.Context, client *containerd.Client) error {
+	container, err := client.LoadContainer(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+
+	if err != nil {
+		return fmt.Errorf("look for an earlier antlerd: %w", err)
+	}
+
+	task, err := container.Task(ctx, nil)
+	if err == nil {
+		// It asks the quorum to wait for its next run when it is told to stop.
+		err = end(ctx, task)
+	}
+
+	if err == nil || errdefs.IsNotFound(err) {
+		err = container.Delete(ctx)
+	}
+
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove an earlier antlerd: %w", err)
+	}
+
+	return nil
+}
+
+func end(ctx context.Context, task containerd.Task) error {
+	waiting, err := task.Wait(ctx)
+	if err != nil {
+		return err
+	}
+
+	err = task.Kill(ctx, syscall.SIGTERM)
+	if err == nil {
+		select {
+		case <-waiting:
+		case <-time.After(StopTime):
+		}
+	}
+
+	_, err = task.Delete(ctx, containerd.WithProcessKill)
+
+	return err
+}
+
+// Exited implements Daemon.
+func (d *daemon) Exited() <-chan int { return d.exited }
+
+// Signal implements Daemon.
+func (d *daemon) Signal(ctx context.Context, signal syscall.Signal) error {
+	err := d.task.Kill(ctx, signal)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+
+	return err
+}
+
+// Remove implements Daemon. What was logged last is passed on before.
+func (d *daemon) Remove(ctx context.Context) error {
+	d.endLog()
+
+	_, err := d.task.Delete(ctx, containerd.WithProcessKill)
+	if err == nil || errdefs.IsNotFound(err) {
+		err = d.container.Delete(ctx)
+	}
+
+	return errors.Join(err, d.client.Close())
+}
