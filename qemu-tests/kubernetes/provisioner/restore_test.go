@@ -84,11 +84,11 @@ func (k *trial) define(kind, scope string) {
 		},
 	})
 	require.NoError(k, err)
-	require.NoError(k, k.admin.RESTClient().Post().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
+	require.NoError(k, k.Admin.RESTClient().Post().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
 		SetHeader("Content-Type", "application/json").Body(content).Do(k.ctx).Error())
 
 	await(k.ctx, k.T, kind+" is served", func() error {
-		return k.admin.RESTClient().Get().AbsPath("/apis/"+snapshotGroup+"/v1", plural).Do(k.ctx).Error()
+		return k.Admin.RESTClient().Get().AbsPath("/apis/"+snapshotGroup+"/v1", plural).Do(k.ctx).Error()
 	})
 }
 
@@ -101,7 +101,7 @@ func (k *trial) post(path string, o object) types.UID {
 	content, err := json.Marshal(o)
 	require.NoError(k, err)
 
-	answer, err := k.admin.RESTClient().Post().AbsPath("/apis/"+snapshotGroup+"/v1", path).
+	answer, err := k.Admin.RESTClient().Post().AbsPath("/apis/"+snapshotGroup+"/v1", path).
 		SetHeader("Content-Type", "application/json").Body(content).DoRaw(k.ctx)
 	require.NoError(k, err, string(answer))
 
