@@ -64,7 +64,7 @@ func TestProvisioner(t *testing.T) {
 		{"Expand", "a claim that asks for more gets it, without a pod or a node", (*trial).expanded},
 		{"FirstConsumer", "with WaitForFirstConsumer the volume waits for a node of this cluster", (*trial).firstConsumer},
 		{"Clone", "a claim with another one as its source begins as a copy of it", (*trial).cloned},
-		{"Restore", "a claim with a VolumeSnapshot as its source begins as what was snapshotted", (*trial).restored},
+		{"Snapshot", "a VolumeSnapshot is taken, restored by a claim, and deleted", (*trial).snapshotted},
 		{"Kubeconfig", "a kubeconfig that is missing or wrong is said and is used as soon as it is right", (*trial).lateKubeconfig},
 		{"APIServer", "while the API server is away that is said, and after it claims are served again", (*trial).apiServerRestarted},
 		{"Storm", "500 claims and a failover in the middle of them: each is bound, and none got two volumes", (*trial).storm},
