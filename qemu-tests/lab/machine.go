@@ -22,11 +22,13 @@ type Machine struct {
 	// own that the Switch can't cut.
 	APIPort int
 
-	image  Image
-	loader string
-	index  int
-	disks  []disk
-	toolsD string
+	image     Image
+	loader    string
+	index     int
+	disks     []disk
+	toolsD    string
+	reachHost bool
+	memory    int
 
 	qemu    *exec.Cmd
 	exited  chan struct{}
@@ -227,15 +229,21 @@ func (m *Machine) connect() error {
 
 func (m *Machine) arguments() []string {
 	path := func(name string) string { return filepath.Join(m.Dir, name) }
+
+	restrict := "on"
+	if m.reachHost {
+		restrict = "off"
+	}
+
 	arguments := []string{
-		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(memoryMiB),
+		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(m.memory),
 		// A machine has its memory from the start: it doesn't get it page by page
 		// from a host when something is first started.
-		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", memoryMiB), "-machine", "memory-backend=ram",
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", m.memory), "-machine", "memory-backend=ram",
 		"-nodefaults", "-display", "none", "-rtc", "base=utc",
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
 		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
-		"-netdev", fmt.Sprintf("user,id=access,restrict=on,hostfwd=tcp:127.0.0.1:%d-:9440", m.APIPort),
+		"-netdev", fmt.Sprintf("user,id=access,restrict=%s,hostfwd=tcp:127.0.0.1:%d-:9440", restrict, m.APIPort),
 		"-device", "virtio-net-pci,romfile=,netdev=access,mac=52:54:00:aa:00:" + fmt.Sprintf("%02x", m.index),
 		"-device", "virtio-rng-pci",
 		"-device", "i6300esb", "-action", "watchdog=reset",
