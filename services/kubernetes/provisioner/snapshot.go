@@ -120,14 +120,21 @@ func (s snapshots) Change(ctx context.Context, method string, at Place, content 
 	return err
 }
 
-// snapshotsServed reports whether the cluster has the kinds, and lets us see them.
+// snapshotsServed reports whether the cluster has the kinds, and lets us see all of
+// them: without that, claims go on and snapshots don't.
 func (c Clients) snapshotsServed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 
-	var list struct{}
+	for _, resource := range []string{resourceSnapshots, resourceContents, resourceClasses} {
+		var list struct{}
 
-	return c.Snapshots.Get(ctx, Place{Resource: resourceContents}, &list) == nil
+		if c.Snapshots.Get(ctx, Place{Resource: resource}, &list) != nil {
+			return false
+		}
+	}
+
+	return true
 }
 
 // getSnapshot returns nil if it isn't there.
