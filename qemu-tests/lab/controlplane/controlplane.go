@@ -131,7 +131,7 @@ func (c *ControlPlane) StartAPI() (err error) {
 	c.api, err = startProgram(c.path("kube-apiserver.log"), c.Dir, filepath.Join(c.Bin, "kube-apiserver"),
 		"--etcd-servers=http://"+loopback(c.etcdPort), "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
 		"--advertise-address="+Gateway, "--cert-dir="+c.path("certs"), "--endpoint-reconciler-type=none",
-		"--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
 		"--token-auth-file="+c.path("tokens.csv"), "--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file="+c.path("key.pem"), "--service-account-signing-key-file="+c.path("key.pem"))
 
