@@ -111,13 +111,15 @@ test-recovery: build image ## Lose hardware for good in VMs, and go the ways tha
 	$(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestHardwareLost' ./qemu-tests/faults/...
 
 .PHONY: test-kubernetes
-test-kubernetes: build image ## The CSI driver against a real MooseFS, in VMs that boot the image: csi-sanity, a power cut under a published volume
+test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so)
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
-	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/kubernetes/...
+	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && \
+		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds $(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes/...
 
 .PHONY: test-provisioner
 test-provisioner: ## Claims, against a real Kubernetes control plane on this machine (built once, which takes minutes)
-	dir=$$(scripts/build-controlplane) && ANTLER_CONTROLPLANE=$$dir $(GO) test -tags controlplane -count=1 -v -timeout 20m ./qemu-tests/kubernetes/provisioner/...
+	plane=$$(scripts/build-controlplane) && crds=$$(scripts/build-controlplane crds) && \
+		ANTLER_CONTROLPLANE=$$plane ANTLER_CRDS=$$crds $(GO) test -tags controlplane -count=1 -v -timeout 20m ./qemu-tests/kubernetes/provisioner/...
 
 .PHONY: bench-failover
 bench-failover: build image ## The same, and fail where the client's longest gap is over its target

@@ -1,13 +1,15 @@
 //go:build vm
 
-// Package kubernetes holds what the CSI driver promises against the real thing:
-// a cluster of virtual machines with a real MooseFS, and antlerd's own sockets.
-// There is no Kubernetes in it: the tests call the driver as kubelet does.
+// Package kubernetes holds what antlerd promises to Kubernetes against the real
+// thing: a cluster of virtual machines with a real MooseFS. Some cases call the
+// driver as kubelet does; the others have a real Kubernetes, whose control plane
+// runs on the machine that tests and whose kubelets run on the nodes.
 package kubernetes
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/controlplane"
 	"antler/qemu-tests/lab/history"
 	"antler/services/node/config"
 )
@@ -25,18 +28,20 @@ const (
 	timeout = 11 * time.Minute
 	// maxVolumes is small, so that csi-sanity reaches it soon.
 	maxVolumes = 5
+	// memoryMiB of a machine with kubelet and pods.
+	memoryMiB = 2048
 )
 
 // TestKubernetes boots one cluster, which each case must leave healthy.
 func TestKubernetes(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*timeout)
 	defer cancel()
 
 	report := &lab.Report{Name: "kubernetes"}
 
 	t.Cleanup(func() { require.NoError(t, report.Write(root+"reports", os.Stdout)) })
 
-	cluster := boot(ctx, t)
+	s := boot(ctx, t)
 
 	for _, c := range []struct {
 		name, promise string
@@ -47,41 +52,66 @@ func TestKubernetes(t *testing.T) {
 		{"AntlerdRestarted", "a pod's mounts and open files outlive antlerd", (*trial).antlerdRestarted},
 		{"PowerCut", "a power cut of the serving node costs a writing pod neither an error nor data", (*trial).powerCut},
 		{"Provisioning", "how long volumes take, one at a time and in a storm, each made once", (*trial).provisioning},
+		{"Claims", "claims become volumes and are bound, are expanded and cloned, and go to the archive or stay", (*trial).claims},
+		{"ClaimStorm", "claims in a storm, with a power cut of the serving node in the middle: all are bound, each to one volume", (*trial).claimStorm},
+		{"PodPowerCut", "a power cut of the serving node costs a writing pod neither an error nor data", (*trial).podPowerCut},
+		{"PodAntlerdRestarted", "antlerd is restarted and killed under a writing pod", (*trial).podAntlerdRestarted},
+		{"PodMoves", "a pod writes on one node; on another one it reads that, and not before the first is gone", (*trial).podMoves},
+		{"PodsShare", "two nodes write to one volume at once and see each other", (*trial).podsShare},
+		{"PodQuota", "a full volume is EDQUOT in the pod, which goes on when its claim is expanded", (*trial).podQuota},
+		{"PodSnapshot", "a VolumeSnapshot of a volume in use is taken, restored and deleted", (*trial).podSnapshot},
+		{"PodUndelete", "a volume whose claim was deleted comes back with its data", (*trial).podUndelete},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 
-			k := &trial{T: t, ctx: ctx, cluster: cluster, result: lab.Case{Name: c.name, Promise: c.promise, Figures: map[string]any{}}}
+			k := &trial{T: t, ctx: ctx, suite: s, result: lab.Case{Name: c.name, Promise: c.promise, Figures: map[string]any{}}}
 
 			// In the end, since a failed test doesn't come back from run.
 			t.Cleanup(func() {
 				k.result.Passed = !t.Failed()
 				report.Add(k.result)
+				s.cluster.Say("%s passed: %v %v %q", c.name, k.result.Passed, k.result.Figures, k.result.Failures)
+
+				// Also of a run that is ended before all cases have had their turn.
+				if err := report.Write(root+"reports", io.Discard); err != nil {
+					t.Error(err)
+				}
 
 				if t.Failed() {
-					fmt.Print(cluster.Tails())
+					fmt.Print(s.cluster.Tails())
+					s.clear(t)
 				}
 			})
 
-			cluster.Say("--- %s: %s", c.name, c.promise)
+			s.cluster.Say("--- %s: %s", c.name, c.promise)
 			k.begin()
 			c.run(k)
-			k.must(cluster.AwaitHealthy(ctx))
+			k.must(s.cluster.AwaitHealthy(ctx))
 		})
 	}
 }
 
-func boot(ctx context.Context, t *testing.T) *lab.Cluster {
+// suite is what all cases share.
+type suite struct {
+	cluster *lab.Cluster
+	plane   *controlplane.ControlPlane
+}
+
+func boot(ctx context.Context, t *testing.T) *suite {
 	t.Helper()
 
 	image, err := lab.OpenImage(root + "image")
 	require.NoError(t, err)
 
+	plane, files := startControlPlane(t, root+"lab/agent")
+
 	cluster, err := lab.New(ctx, lab.Options{
-		Dir: root + "lab/kubernetes", Image: image, Agent: root + "lab/agent", Programs: []string{root + "lab/csi-sanity"},
-		Kubernetes: config.Kubernetes{Enabled: true, MaxVolumes: maxVolumes},
-		Seed:       uint64(time.Now().UnixNano()), Progress: os.Stdout,
+		Dir: root + "lab/kubernetes", Image: image, Agent: root + "lab/agent", Programs: append(files, root+"lab/csi-sanity"),
+		Kubernetes: config.Kubernetes{Enabled: true, MaxVolumes: maxVolumes, Kubeconfig: kubeconfigPath},
+		ReachHost:  true, MemoryMiB: memoryMiB,
+		Seed: uint64(time.Now().UnixNano()), Progress: os.Stdout,
 	})
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
@@ -91,6 +121,12 @@ func boot(ctx context.Context, t *testing.T) *lab.Cluster {
 	err = cluster.PowerOn(ctx, cluster.Machines...)
 	if err == nil {
 		_, err = cluster.AwaitServing(ctx, "")
+	}
+
+	for _, name := range []string{"n1", "n2"} {
+		if err == nil {
+			_, err = cluster.Machine(name).Console().Run(ctx, "cp "+lab.ProgramDir+"/antler.kubeconfig "+kubeconfigPath)
+		}
 	}
 
 	if err == nil {
@@ -104,15 +140,15 @@ func boot(ctx context.Context, t *testing.T) *lab.Cluster {
 	require.NoError(t, err)
 	cluster.Say("booted in %.0f s", time.Since(started).Seconds())
 
-	return cluster
+	return &suite{cluster: cluster, plane: plane}
 }
 
 // trial is one promise on trial.
 type trial struct {
 	*testing.T
+	*suite
 
 	ctx     context.Context
-	cluster *lab.Cluster
 	serving *lab.Machine
 	// pods is the machine with the pods: it never serves, since it holds no
 	// replica.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,6 +39,11 @@ type Options struct {
 	Backup config.Backup
 	// Kubernetes is the cluster's setting; off if it is empty.
 	Kubernetes config.Kubernetes
+	// ReachHost lets the machines connect to this host's loopback addresses, at
+	// controlplane.Gateway.
+	ReachHost bool
+	// MemoryMiB of each machine; 1536 if it is 0.
+	MemoryMiB int
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64
 	// Progress is told what happens.
@@ -112,6 +118,7 @@ func New(ctx context.Context, options Options) (*Cluster, error) {
 func (c *Cluster) addMachine(index int, tools string) error {
 	m := &Machine{
 		Name: fmt.Sprintf("n%d", index), image: c.Image, loader: c.Loader, index: index, toolsD: tools, console: newConsole(),
+		reachHost: c.ReachHost, memory: cmp.Or(c.MemoryMiB, c.Image.memory()),
 	}
 	m.Dir = filepath.Join(c.Dir, m.Name)
 

@@ -26,11 +26,13 @@ type Machine struct {
 	// TalosPort is forwarded to Talos's API in the same way; 0 where there is none.
 	TalosPort int
 
-	image  Image
-	loader string
-	index  int
-	disks  []disk
-	toolsD string
+	image     Image
+	loader    string
+	index     int
+	disks     []disk
+	toolsD    string
+	reachHost bool
+	memory    int
 
 	qemu    *exec.Cmd
 	exited  chan struct{}
@@ -242,15 +244,21 @@ func (m *Machine) connect() error {
 
 func (m *Machine) arguments() []string {
 	path := func(name string) string { return filepath.Join(m.Dir, name) }
+
+	restrict := "on"
+	if m.reachHost {
+		restrict = "off"
+	}
+
 	arguments := []string{
-		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(m.memory()),
+		"-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi", "-smp", "1", "-m", strconv.Itoa(m.memory),
 		// A machine has its memory from the start: it doesn't get it page by page
 		// from a host when something is first started.
-		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", m.memory()), "-machine", "memory-backend=ram",
+		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", m.memory), "-machine", "memory-backend=ram",
 		"-nodefaults", "-display", "none", "-rtc", "base=utc",
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
 		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
-		"-netdev", "user,id=access,restrict=on" + m.forwards(),
+		"-netdev", "user,id=access,restrict=" + restrict + m.forwards(),
 		"-device", "virtio-net-pci,romfile=,netdev=access,mac=" + accessMAC(m.index),
 		"-device", "virtio-rng-pci",
 		"-device", "i6300esb", "-action", "watchdog=reset",
@@ -288,14 +296,6 @@ func (m *Machine) forwards() string {
 	}
 
 	return out
-}
-
-func (m *Machine) memory() int {
-	if m.image.talos {
-		return talosMemoryMiB
-	}
-
-	return memoryMiB
 }
 
 // accessMAC is the address of the machine's interface that the Switch can't cut.

@@ -133,6 +133,17 @@ func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int
 	return w, nil
 }
 
+// Follow is Work for workers that somebody else starts on the machine, with
+// "agent work": their files will be in dir. Stop is not for them.
+func (m *Machine) Follow(ctx context.Context, dir string) (*Workload, error) {
+	offset, err := m.ClockOffset(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Workload{machine: m, dir: dir, first: m.records.count(), offset: offset}, nil
+}
+
 // Ops returns the record so far, in the host's time: each operation once, with
 // its answer if there was one.
 func (w *Workload) Ops() []history.Op {
@@ -197,7 +208,12 @@ func (w *Workload) Stop(ctx context.Context) error {
 		return fmt.Errorf("stop the workload: %w", err)
 	}
 
-	_, err = w.machine.records.wait(ctx, w.first, func(m received) bool { return m.End == "work" })
+	return w.AwaitEnd(ctx)
+}
+
+// AwaitEnd waits until the workers have ended after their current operation.
+func (w *Workload) AwaitEnd(ctx context.Context) error {
+	_, err := w.machine.records.wait(ctx, w.first, func(m received) bool { return m.End == "work" })
 	if err != nil {
 		return fmt.Errorf("wait for the workload to end: %w", err)
 	}

@@ -265,3 +265,12 @@ func (c *Cluster) Talosctl(ctx context.Context, programs string, m *Machine, arg
 
 	return string(output), nil
 }
+
+// memory that a machine with the image has, in MiB.
+func (i Image) memory() int {
+	if i.talos {
+		return talosMemoryMiB
+	}
+
+	return memoryMiB
+}

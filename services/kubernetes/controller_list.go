@@ -168,6 +168,27 @@ func (c *Controller) DeleteSnapshot(ctx context.Context, r *csi.DeleteSnapshotRe
 	return &csi.DeleteSnapshotResponse{}, gone(failed(c.Volumes.DeleteSnapshot(ctx, h.Name, h.ID)))
 }
 
+// SnapshotHandleOf returns the handle of the snapshot that CreateSnapshot took for
+// a name, empty if there is none.
+func (c *Controller) SnapshotHandleOf(ctx context.Context, name string) (string, error) {
+	if err := c.serving(); err != nil {
+		return "", err
+	}
+
+	all, err := c.Volumes.ListSnapshots(ctx)
+	if err != nil {
+		return "", failed(err)
+	}
+
+	for _, s := range all {
+		if s.Labels[labelName] == name {
+			return Handle{s.Name, s.ID}.String(), nil
+		}
+	}
+
+	return "", nil
+}
+
 // snapshot finds the snapshot of a handle.
 func (c *Controller) snapshot(ctx context.Context, h Handle) (volume.Snapshot, error) {
 	all, err := c.Volumes.ListSnapshots(ctx)

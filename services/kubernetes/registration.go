@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"path/filepath"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -16,6 +17,11 @@ type Registration struct {
 	// Kubelet is kubelet's directory.
 	Kubelet string
 	Logger  *zap.Logger
+
+	// refused: kubelet has failed to take the driver, and will not try again before
+	// it sees a new socket. One that has just started does: its node isn't known to
+	// it yet.
+	refused atomic.Bool
 }
 
 // SocketPath is where the driver listens for kubelet.
@@ -40,7 +46,8 @@ func (r *Registration) NotifyRegistrationStatus(_ context.Context, s *registerap
 	if s.GetPluginRegistered() {
 		r.Logger.Info("kubelet knows the driver", zap.String("driver", DriverName))
 	} else {
-		r.Logger.Error("kubelet refused the driver", zap.String("driver", DriverName), zap.String("reason", s.GetError()))
+		r.refused.Store(true)
+		r.Logger.Error("kubelet refused the driver, it is asked again", zap.String("driver", DriverName), zap.String("reason", s.GetError()))
 	}
 
 	return &registerapi.RegistrationStatusResponse{}, nil

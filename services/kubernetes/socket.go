@@ -22,7 +22,8 @@ type Sockets struct {
 	// Serve answers the driver's calls on a listener until that is closed.
 	Serve func(net.Listener) error
 	// Interval at which is looked whether the sockets are still there: kubelet's
-	// directory may come later than antlerd, or be emptied. 10 s if 0.
+	// directory may come later than antlerd, or be emptied. At the same interval
+	// kubelet is asked again when it refused the driver. 10 s if 0.
 	Interval time.Duration
 }
 
@@ -51,6 +52,11 @@ func (s *Sockets) Run(ctx context.Context) error {
 	defer ticker.Stop()
 
 	for {
+		// A new socket is what kubelet registers anew.
+		if s.Registration.refused.Swap(false) {
+			all[1].close()
+		}
+
 		for _, one := range all {
 			if err := one.ensure(ctx); err != nil {
 				s.Registration.Logger.Warn("listen for kubelet", zap.String("socket", one.path), zap.Error(err))

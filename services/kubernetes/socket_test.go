@@ -112,3 +112,23 @@ func TestSocketsComeBack(t *testing.T) {
 	require.NoError(t, os.WriteFile(RegistrationPath(kubelet), []byte("left behind"), 0o600))
 	learn(t, kubelet)
 }
+
+// Kubelet doesn't come back by itself to a driver that it failed to take.
+func TestKubeletThatRefusedFindsANewSocket(t *testing.T) {
+	kubelet := serveSockets(t)
+	learn(t, kubelet)
+
+	before, err := os.Stat(RegistrationPath(kubelet))
+	require.NoError(t, err)
+
+	_, err = registerapi.NewRegistrationClient(dial(t, "unix://"+RegistrationPath(kubelet))).
+		NotifyRegistrationStatus(t.Context(), &registerapi.RegistrationStatus{Error: "the node has no UID"})
+	require.NoError(t, err)
+
+	require.Eventually(t, func() bool {
+		now, err := os.Stat(RegistrationPath(kubelet))
+
+		return err == nil && !now.ModTime().Equal(before.ModTime())
+	}, 10*time.Second, time.Millisecond)
+	learn(t, kubelet)
+}

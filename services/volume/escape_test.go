@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -317,4 +318,45 @@ func TestCallerThatGivesUpIsNotKeptWaiting(t *testing.T) {
 
 	_, err := b.Create(ctx, Spec{Name: "web", Size: 1 << 30})
 	require.ErrorIs(t, err, ErrUnavailable)
+}
+
+// A storm of changes takes longer than one call may, and fails neither itself nor
+// those who look meanwhile.
+func TestChangesThatWaitFailNobody(t *testing.T) {
+	b := newBench(t)
+
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{
+			Mount: b.root, Cluster: "cluster-1", Tools: b.tools, Now: time.Now, NewID: func() string { return "id" },
+			Defaults: Defaults{Copies: 2}, Timeout: 10 * time.Second, Stuck: 2,
+			Verify: func(*os.File) error { time.Sleep(2 * time.Second); return nil },
+		})
+		require.NoError(t, s.Prepare(t.Context()))
+
+		var group sync.WaitGroup
+
+		for range 12 {
+			group.Go(func() { require.NoError(t, s.Prepare(t.Context())) })
+		}
+
+		synctest.Wait()
+
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		group.Wait()
+
+		// One that hangs is given up on by those who wait, and lets the next ones go
+		// on when it ends.
+		hang := make(chan struct{})
+		s.opts.Verify = func(*os.File) error { <-hang; return nil }
+
+		for range 3 {
+			group.Go(func() { require.ErrorIs(t, s.Prepare(t.Context()), ErrUnavailable) })
+		}
+
+		group.Wait()
+		close(hang)
+		synctest.Wait()
+		require.NoError(t, s.Prepare(t.Context()))
+	})
 }

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,9 +75,10 @@ type Options struct {
 	// Emit tells the cluster's log of a change that was made; nil: nobody.
 	Emit func(kind, message string)
 	// Timeout is the longest that a call takes; Stuck is how many may hang in
-	// the kernel at once.
-	Timeout time.Duration
-	Stuck   int
+	// the kernel at once. Patience is how long a change waits for others before it.
+	Timeout  time.Duration
+	Stuck    int
+	Patience time.Duration
 }
 
 // Store keeps the volumes of a cluster. Its methods may be called from many
@@ -98,6 +100,10 @@ func New(opts Options) *Store {
 
 	if opts.Stuck == 0 {
 		opts.Stuck = 8
+	}
+
+	if opts.Patience == 0 {
+		opts.Patience = time.Minute
 	}
 
 	if opts.Emit == nil {
@@ -179,41 +185,75 @@ func look[T any](ctx context.Context, s *Store, doing string, f func(context.Con
 }
 
 // change runs f with the tree opened, verified and prepared, while nobody else
-// makes changes.
+// makes changes. Waiting for others has a time of its own and holds none of the
+// few calls that may hang: else a storm of changes would fail each other and
+// everybody who only looks.
 func change[T any](ctx context.Context, s *Store, doing string, f func(context.Context, *tree) (T, error)) (T, error) {
-	return Run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
-		var none T
+	var none T
 
-		select {
-		case s.changing <- struct{}{}:
-		case <-ctx.Done():
-			return none, failf(ErrUnavailable, "another change takes its time: try again")
+	if err := s.await(ctx); err != nil {
+		return none, classify(doing, err)
+	}
+
+	// Whoever is first here decides: the call that begins, and then holds its place
+	// until the kernel lets it go, or the one who gave up before it did.
+	var decided atomic.Bool
+
+	value, err := Run(ctx, s.calls, doing, func(ctx context.Context) (T, error) {
+		if !decided.CompareAndSwap(false, true) {
+			return none, ctx.Err()
 		}
 
 		defer func() { <-s.changing }()
 
-		t := &tree{}
-		defer t.close()
-
-		if err := s.open(t); err != nil {
-			return none, err
-		}
-
-		if err := s.opts.MayChange(); err != nil {
-			return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
-		}
-
-		if err := s.prepare(t); err != nil {
-			return none, err
-		}
-
-		// The caller may have given up while this waited.
-		if err := ctx.Err(); err != nil {
-			return none, err
-		}
-
-		return f(ctx, t)
+		return changed(ctx, s, f)
 	})
+
+	if decided.CompareAndSwap(false, true) {
+		<-s.changing
+	}
+
+	return value, err
+}
+
+// await waits until nobody else makes changes.
+func (s *Store) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Patience)
+	defer cancel()
+
+	select {
+	case s.changing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return failf(ErrUnavailable, "another change takes its time: try again")
+	}
+}
+
+// changed is change without waiting.
+func changed[T any](ctx context.Context, s *Store, f func(context.Context, *tree) (T, error)) (T, error) {
+	var none T
+
+	t := &tree{}
+	defer t.close()
+
+	if err := s.open(t); err != nil {
+		return none, err
+	}
+
+	if err := s.opts.MayChange(); err != nil {
+		return none, failf(ErrUnavailable, "this node doesn't serve now: %w", err)
+	}
+
+	if err := s.prepare(t); err != nil {
+		return none, err
+	}
+
+	// The caller may have given up while this waited.
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+
+	return f(ctx, t)
 }
 
 // open opens the mount point and verifies that it is one.

@@ -1,4 +1,5 @@
-// Package controlplane pins the programs of a Kubernetes control plane that
-// tests start: etcd, kube-apiserver and kube-controller-manager. It is a module
-// of its own, because Kubernetes asks for other versions of what both depend on.
+// Package controlplane pins the programs of Kubernetes that tests start: etcd,
+// kube-apiserver, kube-controller-manager and kube-scheduler on the machine that
+// tests, and kubelet in virtual ones. It is a module of its own, because
+// Kubernetes asks for other versions of what both depend on.
 package controlplane

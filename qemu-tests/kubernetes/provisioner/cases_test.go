@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"antler/qemu-tests/lab/controlplane"
 	"antler/services/kubernetes"
 	"antler/services/volume"
 )
@@ -70,7 +71,7 @@ func (k *trial) retained() {
 	_, pv := k.bind("retained")
 	k.remove("retained")
 	await(k.ctx, k.T, "the persistent volume is released", func() error {
-		now, err := k.admin.CoreV1().PersistentVolumes().Get(k.ctx, pv.Name, metav1.GetOptions{})
+		now, err := k.Admin.CoreV1().PersistentVolumes().Get(k.ctx, pv.Name, metav1.GetOptions{})
 		if err == nil && now.Status.Phase != corev1.VolumeReleased {
 			err = errNotYet
 		}
@@ -88,7 +89,7 @@ func (k *trial) retained() {
 	_, err := k.volumeOf(pv)
 	require.NoError(k, err, "it stays")
 
-	_, err = k.admin.CoreV1().PersistentVolumes().Patch(k.ctx, pv.Name, types.MergePatchType,
+	_, err = k.Admin.CoreV1().PersistentVolumes().Patch(k.ctx, pv.Name, types.MergePatchType,
 		[]byte(`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{})
 	require.NoError(k, err)
 	k.awaitNoVolume(pv.Name)
@@ -167,7 +168,7 @@ func (k *trial) firstConsumer() {
 	})
 
 	for name, labels := range map[string]map[string]string{"n1": {kubernetes.TopologyKey: clusterID}, "x1": nil} {
-		_, err := k.admin.CoreV1().Nodes().Create(k.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+		_, err := k.Admin.CoreV1().Nodes().Create(k.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
 		require.NoError(k, err)
 	}
 
@@ -235,7 +236,7 @@ func (k *trial) lateKubeconfig() {
 	require.NoError(k, os.WriteFile(path, []byte("nonsense"), 0o600))
 	says("write a new one")
 
-	wrong, err := os.ReadFile(k.controlPlane.kubeconfig(k.T, "nobody", "a-wrong-token"))
+	wrong, err := k.Kubeconfig("nobody", "a-wrong-token", controlplane.Host)
 	require.NoError(k, err)
 	require.NoError(k, os.WriteFile(path, wrong, 0o600))
 	says("Unauthorized")
@@ -259,7 +260,7 @@ func (k *trial) lateKubeconfig() {
 // apiServerRestarted says what antlerd says meanwhile, and that a claim made
 // right after it is served.
 func (k *trial) apiServerRestarted() {
-	k.stopAPI()
+	k.StopAPI()
 
 	begin := time.Now()
 
@@ -270,8 +271,8 @@ func (k *trial) apiServerRestarted() {
 
 		return nil
 	})
-	k.startAPI()
-	k.awaitReady(k.T)
+	require.NoError(k, k.StartAPI())
+	require.NoError(k, k.AwaitReady(k.ctx))
 
 	k.result.Figures["away_ms"] = time.Since(begin).Milliseconds()
 	begin = time.Now()

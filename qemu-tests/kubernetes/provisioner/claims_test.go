@@ -41,7 +41,7 @@ func sized(size string) corev1.ResourceList {
 func (k *trial) make(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 	k.Helper()
 
-	made, err := k.admin.CoreV1().PersistentVolumeClaims(namespace).Create(k.ctx, claim, metav1.CreateOptions{})
+	made, err := k.Admin.CoreV1().PersistentVolumeClaims(namespace).Create(k.ctx, claim, metav1.CreateOptions{})
 	require.NoError(k, err)
 
 	return made
@@ -50,7 +50,7 @@ func (k *trial) make(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolu
 func (k *trial) get(name string) *corev1.PersistentVolumeClaim {
 	k.Helper()
 
-	claim, err := k.admin.CoreV1().PersistentVolumeClaims(namespace).Get(k.ctx, name, metav1.GetOptions{})
+	claim, err := k.Admin.CoreV1().PersistentVolumeClaims(namespace).Get(k.ctx, name, metav1.GetOptions{})
 	require.NoError(k, err)
 
 	return claim
@@ -69,7 +69,7 @@ func (k *trial) bind(name string) (*corev1.PersistentVolumeClaim, *corev1.Persis
 
 	claim := k.get(name)
 
-	pv, err := k.admin.CoreV1().PersistentVolumes().Get(k.ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	pv, err := k.Admin.CoreV1().PersistentVolumes().Get(k.ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	require.NoError(k, err)
 
 	return claim, pv
@@ -77,9 +77,9 @@ func (k *trial) bind(name string) (*corev1.PersistentVolumeClaim, *corev1.Persis
 
 func (k *trial) remove(name string) {
 	k.Helper()
-	require.NoError(k, k.admin.CoreV1().PersistentVolumeClaims(namespace).Delete(k.ctx, name, metav1.DeleteOptions{}))
+	require.NoError(k, k.Admin.CoreV1().PersistentVolumeClaims(namespace).Delete(k.ctx, name, metav1.DeleteOptions{}))
 	await(k.ctx, k.T, "claim "+name+" is gone", func() error {
-		claim, err := k.admin.CoreV1().PersistentVolumeClaims(namespace).Get(k.ctx, name, metav1.GetOptions{})
+		claim, err := k.Admin.CoreV1().PersistentVolumeClaims(namespace).Get(k.ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -91,7 +91,7 @@ func (k *trial) remove(name string) {
 func (k *trial) awaitNoVolume(name string) {
 	k.Helper()
 	await(k.ctx, k.T, "persistent volume "+name+" is gone", func() error {
-		pv, err := k.admin.CoreV1().PersistentVolumes().Get(k.ctx, name, metav1.GetOptions{})
+		pv, err := k.Admin.CoreV1().PersistentVolumes().Get(k.ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -128,14 +128,14 @@ func (k *trial) class(name string, change func(*storagev1.StorageClass)) string 
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: kubernetes.DriverName, AllowVolumeExpansion: &expand}
 	change(class)
 
-	_, err := k.admin.StorageV1().StorageClasses().Create(k.ctx, class, metav1.CreateOptions{})
+	_, err := k.Admin.StorageV1().StorageClasses().Create(k.ctx, class, metav1.CreateOptions{})
 	require.NoError(k, err)
 
 	return name
 }
 
 func (k *trial) patch(name, content string) error {
-	_, err := k.admin.CoreV1().PersistentVolumeClaims(namespace).Patch(k.ctx, name, types.MergePatchType, []byte(content), metav1.PatchOptions{})
+	_, err := k.Admin.CoreV1().PersistentVolumeClaims(namespace).Patch(k.ctx, name, types.MergePatchType, []byte(content), metav1.PatchOptions{})
 
 	return err
 }
@@ -144,7 +144,7 @@ func (k *trial) patch(name, content string) error {
 func (k *trial) awaitEvent(claim, reason string, texts ...string) {
 	k.Helper()
 	await(k.ctx, k.T, "an event tells of claim "+claim, func() error {
-		list, err := k.admin.CoreV1().Events(namespace).List(k.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + claim})
+		list, err := k.Admin.CoreV1().Events(namespace).List(k.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + claim})
 		if err != nil {
 			return err
 		}

@@ -3,51 +3,45 @@
 package provisioner
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"antler/services/kubernetes"
 )
 
-type object = map[string]any
-
 const snapshotGroup = "snapshot.storage.k8s.io"
 
-// restored has the test do what external-snapshotter does, which isn't there:
-// have the driver take a snapshot, and tell the API server of it.
-func (k *trial) restored() {
+// snapshotted begins with a cluster that has no VolumeSnapshots: the provisioner
+// notices when they come.
+func (k *trial) snapshotted() {
+	crds := os.Getenv("ANTLER_CRDS")
+	require.NotEmpty(k, crds, "ANTLER_CRDS: is not set: run `make test-provisioner`")
+	require.NoError(k, k.DefineSnapshots(k.ctx, crds))
+	require.NoError(k, k.SnapshotClass(k.ctx, "moosefs", kubernetes.DriverName))
+	require.NoError(k, k.SnapshotClass(k.ctx, "others", "else.csi"))
+
 	k.make(k.claimOf("source", "moosefs"))
 
 	_, pv := k.bind("source")
 	file := filepath.Join(k.at(pv), "f")
 	require.NoError(k, os.WriteFile(file, []byte("one"), 0o600))
 
-	v, err := k.volumeOf(pv)
-	require.NoError(k, err)
+	begin := time.Now()
 
-	taken, err := k.n1.store.CreateSnapshot(k.ctx, "snapshot-1", v.Name, v.ID, nil)
+	require.NoError(k, k.Snapshot(k.ctx, "s", "moosefs", "source"))
+
+	content, err := k.AwaitSnapshot(k.ctx, "s")
 	require.NoError(k, err)
+	require.Equal(k, pv.Spec.CSI.VolumeHandle, content.Spec.Source.VolumeHandle)
+	require.True(k, content.Status.ReadyToUse)
+
+	k.result.Figures["ready_ms"] = time.Since(begin).Milliseconds()
+
 	require.NoError(k, os.WriteFile(file, []byte("two"), 0o600))
-
-	k.define("VolumeSnapshot", "Namespaced")
-	k.define("VolumeSnapshotContent", "Cluster")
-
-	of := k.post("namespaces/"+namespace+"/volumesnapshots", object{
-		"kind": "VolumeSnapshot", "metadata": object{"name": "s"},
-		"status": object{"boundVolumeSnapshotContentName": "content", "readyToUse": true},
-	})
-	k.post("volumesnapshotcontents", object{
-		"kind": "VolumeSnapshotContent", "metadata": object{"name": "content"},
-		"spec":   object{"driver": kubernetes.DriverName, "volumeSnapshotRef": object{"name": "s", "namespace": namespace, "uid": of}},
-		"status": object{"snapshotHandle": kubernetes.Handle{Name: taken.Name, ID: taken.ID}.String()},
-	})
 
 	group := snapshotGroup
 	claim := k.claimOf("restored", "moosefs")
@@ -55,59 +49,20 @@ func (k *trial) restored() {
 	k.make(claim)
 
 	_, to := k.bind("restored")
-	content, err := os.ReadFile(filepath.Join(k.at(to), "f"))
+	restored, err := os.ReadFile(filepath.Join(k.at(to), "f"))
 	require.NoError(k, err)
-	require.Equal(k, "one", string(content))
+	require.Equal(k, "one", string(restored))
 
-	require.NoError(k, k.n1.store.DeleteSnapshot(k.ctx, taken.Name, taken.ID))
+	// Another one follows it, so that what is left of the first would be seen.
+	require.NoError(k, k.Snapshot(k.ctx, "wrong", "moosefs", "no-such-claim"))
+	k.awaitEvent("wrong", "SnapshotFailed", "no-such-claim")
+	require.NoError(k, k.Admin.RESTClient().Delete().AbsPath("/apis", snapshotGroup, "v1/namespaces", namespace, "volumesnapshots/wrong").Do(k.ctx).Error())
+	require.NoError(k, k.RemoveSnapshot(k.ctx, "s"))
+
+	left, err := k.n1.store.ListSnapshots(k.ctx)
+	require.NoError(k, err)
+	require.Empty(k, left)
+
 	k.remove("restored")
 	k.remove("source")
-}
-
-// define makes a kind known, with any content.
-func (k *trial) define(kind, scope string) {
-	k.Helper()
-
-	plural := strings.ToLower(kind) + "s"
-	content, err := json.Marshal(object{
-		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-		"metadata": object{
-			"name":        plural + "." + snapshotGroup,
-			"annotations": object{"api-approved.kubernetes.io": "unapproved, for a test"},
-		},
-		"spec": object{
-			"group": snapshotGroup, "scope": scope, "names": object{"plural": plural, "singular": strings.ToLower(kind), "kind": kind},
-			"versions": []any{object{
-				"name": "v1", "served": true, "storage": true,
-				"schema": object{"openAPIV3Schema": object{"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-			}},
-		},
-	})
-	require.NoError(k, err)
-	require.NoError(k, k.admin.RESTClient().Post().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
-		SetHeader("Content-Type", "application/json").Body(content).Do(k.ctx).Error())
-
-	await(k.ctx, k.T, kind+" is served", func() error {
-		return k.admin.RESTClient().Get().AbsPath("/apis/"+snapshotGroup+"/v1", plural).Do(k.ctx).Error()
-	})
-}
-
-// post creates an object and returns its UID.
-func (k *trial) post(path string, o object) types.UID {
-	k.Helper()
-
-	o["apiVersion"] = snapshotGroup + "/v1"
-
-	content, err := json.Marshal(o)
-	require.NoError(k, err)
-
-	answer, err := k.admin.RESTClient().Post().AbsPath("/apis/"+snapshotGroup+"/v1", path).
-		SetHeader("Content-Type", "application/json").Body(content).DoRaw(k.ctx)
-	require.NoError(k, err, string(answer))
-
-	var made metav1.PartialObjectMetadata
-
-	require.NoError(k, json.Unmarshal(answer, &made))
-
-	return made.UID
 }

@@ -1,8 +1,7 @@
 //go:build controlplane
 
 // Package provisioner holds what antlerd's provisioner promises against a real
-// Kubernetes control plane: etcd, kube-apiserver and kube-controller-manager on
-// loopback addresses. The volumes are on a directory that stands for MooseFS;
+// Kubernetes control plane on loopback addresses. The volumes are on a directory that stands for MooseFS;
 // there is no kubelet.
 package provisioner
 
@@ -14,29 +13,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/controlplane"
 )
 
 const (
 	root      = "../../../build/"
 	base      = "../../../deploy/kubernetes/base"
-	namespace = "default"
+	namespace = controlplane.Namespace
 	// timeout ends a test that waits for what never comes; it judges no time.
 	timeout = 5 * time.Minute
 )
 
 // suite is what all cases share.
 type suite struct {
-	*controlPlane
+	*controlplane.ControlPlane
 
 	// volumes is the directory that stands for MooseFS, kubeconfig what the
 	// provisioner has: the rights in deploy/kubernetes, and no others.
@@ -58,8 +50,7 @@ func TestProvisioner(t *testing.T) {
 
 	t.Cleanup(func() { require.NoError(t, report.Write(root+"reports", os.Stdout)) })
 
-	s := &suite{controlPlane: startControlPlane(t), volumes: t.TempDir()}
-	s.deploy(t)
+	s := start(t)
 	s.n1 = serve(t, s.volumes, s.kubeconfig, "n1", 1)
 
 	for _, c := range []struct {
@@ -73,7 +64,7 @@ func TestProvisioner(t *testing.T) {
 		{"Expand", "a claim that asks for more gets it, without a pod or a node", (*trial).expanded},
 		{"FirstConsumer", "with WaitForFirstConsumer the volume waits for a node of this cluster", (*trial).firstConsumer},
 		{"Clone", "a claim with another one as its source begins as a copy of it", (*trial).cloned},
-		{"Restore", "a claim with a VolumeSnapshot as its source begins as what was snapshotted", (*trial).restored},
+		{"Snapshot", "a VolumeSnapshot is taken, restored by a claim, and deleted", (*trial).snapshotted},
 		{"Kubeconfig", "a kubeconfig that is missing or wrong is said and is used as soon as it is right", (*trial).lateKubeconfig},
 		{"APIServer", "while the API server is away that is said, and after it claims are served again", (*trial).apiServerRestarted},
 		{"Storm", "500 claims and a failover in the middle of them: each is bound, and none got two volumes", (*trial).storm},
@@ -95,86 +86,37 @@ func TestProvisioner(t *testing.T) {
 	}
 }
 
-// deploy creates what is in deploy/kubernetes, and a kubeconfig of the account
-// in it.
-func (s *suite) deploy(t *testing.T) {
+// start a control plane, and give the provisioner its kubeconfig.
+func start(t *testing.T) *suite {
 	t.Helper()
 
-	ctx, cancel := context.WithTimeout(t.Context(), startTime)
-	defer cancel()
+	bin := os.Getenv("ANTLER_CONTROLPLANE")
+	require.NotEmpty(t, bin, "ANTLER_CONTROLPLANE: is not set: run `make test-provisioner`")
 
-	await(ctx, t, "the API server has made its namespaces", func() error {
-		_, err := s.admin.CoreV1().Namespaces().Get(ctx, "kube-system", metav1.GetOptions{})
-		if err == nil {
-			_, err = s.admin.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Bin: bin, Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		plane.Close()
+
+		if t.Failed() {
+			t.Log(plane.Tails())
 		}
-
-		return err
 	})
 
-	for _, o := range objects(t) {
-		require.NoError(t, s.create(ctx, o))
-	}
+	s := &suite{ControlPlane: plane, volumes: t.TempDir(), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 
-	lifetime := int64(3600)
-	token, err := s.admin.CoreV1().ServiceAccounts("kube-system").CreateToken(ctx, "antler-csi",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lifetime}}, metav1.CreateOptions{})
+	token, err := plane.Deploy(t.Context(), base)
 	require.NoError(t, err)
 
-	s.kubeconfig = s.controlPlane.kubeconfig(t, "antler-csi", token.Status.Token)
+	content, err := plane.Kubeconfig("antler-csi", token, controlplane.Host)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.kubeconfig, content, 0o600))
+
+	return s
 }
 
-// objects are those in deploy/kubernetes.
-func objects(t *testing.T) (out []runtime.Object) {
+// await asks until there is no error, and fails with the last one.
+func await(ctx context.Context, t *testing.T, what string, ask func() error) {
 	t.Helper()
-
-	for _, name := range []string{"csidriver.yaml", "storageclasses.yaml", "rbac.yaml"} {
-		file, err := os.Open(filepath.Join(base, name))
-		require.NoError(t, err)
-
-		defer file.Close()
-
-		reader := utilyaml.NewDocumentDecoder(file)
-		content := make([]byte, 64<<10)
-
-		for {
-			n, err := reader.Read(content)
-			if err != nil {
-				break
-			}
-
-			object, _, err := scheme.Codecs.UniversalDeserializer().Decode(content[:n], nil, nil)
-			require.NoError(t, err, name)
-
-			out = append(out, object)
-		}
-	}
-
-	require.NotEmpty(t, out)
-
-	return out
-}
-
-func (s *suite) create(ctx context.Context, object runtime.Object) (err error) {
-	var (
-		core, storage, rbac = s.admin.CoreV1(), s.admin.StorageV1(), s.admin.RbacV1()
-		none                metav1.CreateOptions
-	)
-
-	switch o := object.(type) {
-	case *storagev1.CSIDriver:
-		_, err = storage.CSIDrivers().Create(ctx, o, none)
-	case *storagev1.StorageClass:
-		_, err = storage.StorageClasses().Create(ctx, o, none)
-	case *corev1.ServiceAccount:
-		_, err = core.ServiceAccounts(o.Namespace).Create(ctx, o, none)
-	case *rbacv1.ClusterRole:
-		_, err = rbac.ClusterRoles().Create(ctx, o, none)
-	case *rbacv1.ClusterRoleBinding:
-		_, err = rbac.ClusterRoleBindings().Create(ctx, o, none)
-	default:
-		err = runtime.NewNotRegisteredErrForType("deploy/kubernetes", nil)
-	}
-
-	return err
+	require.NoError(t, controlplane.Await(ctx, what, ask))
 }

@@ -1,7 +1,6 @@
 package provisioner
 
 import (
-	"context"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -208,55 +207,6 @@ func TestClone(t *testing.T) {
 	b = newBench(claim, from, storageClass(nil), pv)
 	require.ErrorContains(t, b.syncClaim(t.Context(), claim), "is not bound to claim shop/old")
 	require.Empty(t, b.driver.requests)
-}
-
-// fakeSnapshots are one VolumeSnapshot and its content.
-type fakeSnapshots struct {
-	snapshot VolumeSnapshot
-	content  VolumeSnapshotContent
-}
-
-func (f *fakeSnapshots) Snapshot(context.Context, string, string) (VolumeSnapshot, error) {
-	return f.snapshot, nil
-}
-
-func (f *fakeSnapshots) Content(context.Context, string) (VolumeSnapshotContent, error) {
-	return f.content, nil
-}
-
-func TestRestore(t *testing.T) {
-	group := snapshotGroup
-	claim := claimed(func(c *corev1.PersistentVolumeClaim) {
-		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: &group, Kind: "VolumeSnapshot", Name: "s"}
-	})
-
-	for want, change := range map[string]func(*fakeSnapshots){
-		"":                  func(*fakeSnapshots) {},
-		"is not ready":      func(f *fakeSnapshots) { f.snapshot.Status.Ready = false },
-		"is being deleted":  func(f *fakeSnapshots) { f.snapshot.Metadata.DeletionTimestamp = "2026-01-01T00:00:00Z" },
-		"is not bound to":   func(f *fakeSnapshots) { f.content.Spec.Ref.UID = "other" },
-		"is of driver else": func(f *fakeSnapshots) { f.content.Spec.Driver = "else" },
-	} {
-		f := &fakeSnapshots{}
-		f.snapshot.Metadata.UID, f.content.Spec.Ref.UID = "s1", "s1"
-		f.snapshot.Status.Ready, f.snapshot.Status.Content = true, "content"
-		f.content.Spec.Driver, f.content.Status.Handle = kubernetes.DriverName, "snapshot:id"
-		change(f)
-
-		b := newBench(claim, storageClass(nil))
-		b.Snapshots = f
-
-		err := b.syncClaim(t.Context(), claim)
-		if want != "" {
-			require.ErrorContains(t, err, want)
-			require.Empty(t, b.driver.requests)
-
-			continue
-		}
-
-		require.NoError(t, err)
-		require.Equal(t, "snapshot:id", b.driver.requests[0].GetVolumeContentSource().GetSnapshot().GetSnapshotId())
-	}
 }
 
 func TestAttributesClass(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 )
@@ -26,6 +27,7 @@ type Clients struct {
 	AttributesClasses AttributesClasses
 	Nodes             Nodes
 	Snapshots         Snapshots
+	SnapshotList      SnapshotList
 	Events            record.EventSink
 }
 
@@ -61,6 +63,12 @@ type AttributesClasses interface {
 // Nodes of Kubernetes.
 type Nodes interface {
 	Get(ctx context.Context, name string, o metav1.GetOptions) (*corev1.Node, error)
+}
+
+// SnapshotList has what all objects have of the VolumeSnapshots.
+type SnapshotList interface {
+	List(ctx context.Context, o metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
 }
 
 // knownTypes are the kinds that are read or written, and no others.
@@ -108,7 +116,12 @@ func newClients(config *rest.Config) (Clients, error) {
 		return Clients{}, err
 	}
 
-	snapshot, err := group(schema.GroupVersion{Group: snapshotGroup, Version: "v1"}, "/apis")
+	snapshot, err := group(snapshotVersion(), "/apis")
+	if err != nil {
+		return Clients{}, err
+	}
+
+	list, err := metadata.NewForConfigAndClient(config, client)
 	if err != nil {
 		return Clients{}, err
 	}
@@ -125,6 +138,7 @@ func newClients(config *rest.Config) (Clients, error) {
 		AttributesClasses: gentype.NewClient("volumeattributesclasses", storage, parameters, "", empty[storagev1.VolumeAttributesClass]),
 		Nodes:             gentype.NewClient("nodes", core, parameters, "", empty[corev1.Node]),
 		Snapshots:         snapshots{snapshot},
+		SnapshotList:      list.Resource(snapshotVersion().WithResource(resourceSnapshots)),
 		Events:            events{core, parameters},
 	}, nil
 }

@@ -14,6 +14,7 @@ const (
 	reasonProvision = "ProvisioningFailed"
 	reasonDelete    = "VolumeFailedDelete"
 	reasonExpand    = "VolumeResizeFailed"
+	reasonSnapshot  = "SnapshotFailed"
 )
 
 // failure is an error with another reason than its queue's.

@@ -3,6 +3,7 @@ package provisioner
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -30,6 +32,8 @@ type fakeDriver struct {
 	// requests are all that volumes were made for, deleted the handles.
 	requests []*csi.CreateVolumeRequest
 	deleted  []string
+	// snapshots are handles by name.
+	snapshots map[string]string
 	// fail is what each call fails with.
 	fail error
 }
@@ -84,6 +88,41 @@ func (d *fakeDriver) ControllerExpandVolume(_ context.Context, r *csi.Controller
 	return &csi.ControllerExpandVolumeResponse{CapacityBytes: r.GetCapacityRange().GetRequiredBytes()}, nil
 }
 
+func (d *fakeDriver) CreateSnapshot(_ context.Context, r *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if d.fail != nil {
+		return nil, d.fail
+	}
+
+	d.snapshots[r.GetName()] = r.GetName() + ":of:" + r.GetSourceVolumeId()
+
+	return &csi.CreateSnapshotResponse{Snapshot: &csi.Snapshot{
+		SnapshotId: d.snapshots[r.GetName()], SizeBytes: 1 << 30, CreationTime: timestamppb.New(time.Unix(1000, 0)), ReadyToUse: true,
+	}}, nil
+}
+
+func (d *fakeDriver) DeleteSnapshot(_ context.Context, r *csi.DeleteSnapshotRequest) (*csi.DeleteSnapshotResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if d.fail != nil {
+		return nil, d.fail
+	}
+
+	maps.DeleteFunc(d.snapshots, func(_, handle string) bool { return handle == r.GetSnapshotId() })
+
+	return &csi.DeleteSnapshotResponse{}, nil
+}
+
+func (d *fakeDriver) SnapshotHandleOf(_ context.Context, name string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	return d.snapshots[name], nil
+}
+
 func (d *fakeDriver) HandleOf(_ context.Context, name string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,7 +145,7 @@ type bench struct {
 }
 
 func newBench(objects ...runtime.Object) *bench {
-	b := &bench{api: fake.NewClientset(objects...), driver: &fakeDriver{volumes: map[string]*csi.Volume{}}, events: record.NewFakeRecorder(100)}
+	b := &bench{api: fake.NewClientset(objects...), driver: &fakeDriver{volumes: map[string]*csi.Volume{}, snapshots: map[string]string{}}, events: record.NewFakeRecorder(100)}
 	core, storage := b.api.CoreV1(), b.api.StorageV1()
 
 	b.Provisioner = &Provisioner{

@@ -24,9 +24,12 @@ type Driver interface {
 	CreateVolume(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error)
 	DeleteVolume(ctx context.Context, r *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error)
 	ControllerExpandVolume(ctx context.Context, r *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error)
+	CreateSnapshot(ctx context.Context, r *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error)
+	DeleteSnapshot(ctx context.Context, r *csi.DeleteSnapshotRequest) (*csi.DeleteSnapshotResponse, error)
 	// HandleOf returns the handle of the volume that CreateVolume made for a
-	// name, empty if there is none.
+	// name, empty if there is none. SnapshotHandleOf does the same for snapshots.
 	HandleOf(ctx context.Context, name string) (string, error)
+	SnapshotHandleOf(ctx context.Context, name string) (string, error)
 }
 
 // Counts of what was done. They may be read at any time.
@@ -54,6 +57,8 @@ type Provisioner struct {
 	Now      func() time.Time
 	// Watching is told why a watch ended, each time one does.
 	Watching func(error)
+	// TakesSnapshots: the cluster has VolumeSnapshots.
+	TakesSnapshots bool
 }
 
 // Workers at once. Changes of volumes wait for each other, the API server's
@@ -61,6 +66,8 @@ type Provisioner struct {
 const (
 	claimWorkers  = 8
 	volumeWorkers = 4
+	// One more would wait for it.
+	snapshotWorkers = 1
 )
 
 // errNotSynced: the API server has not told all there is in time.
@@ -83,51 +90,19 @@ func (p *Provisioner) Run(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 
-	group.Go(func() error { claims.informer.RunWithContext(ctx); return nil })
-	group.Go(func() error { volumes.informer.RunWithContext(ctx); return nil })
-	group.Go(func() error {
-		<-ctx.Done()
-		claims.work.ShutDown()
-		volumes.work.ShutDown()
+	claims.run(ctx, group, claimWorkers)
+	volumes.run(ctx, group, volumeWorkers)
 
-		return nil
-	})
-	group.Go(func() error {
-		if err := synced(ctx, claims.informer, volumes.informer); err != nil {
+	if p.TakesSnapshots {
+		snapshots, err := newQueue(p, snapshotsOf(p.Clients), &metav1.PartialObjectMetadata{}, reasonSnapshot, snapshotMatters, p.syncSnapshot)
+		if err != nil {
 			return err
 		}
 
-		start(group, claimWorkers, func() bool { return claims.next(ctx) })
-		start(group, volumeWorkers, func() bool { return volumes.next(ctx) })
-
-		return nil
-	})
+		snapshots.run(ctx, group, snapshotWorkers)
+	}
 
 	return group.Wait()
-}
-
-func start(group *errgroup.Group, workers int, next func() bool) {
-	for range workers {
-		group.Go(func() error {
-			for next() {
-			}
-
-			return nil
-		})
-	}
-}
-
-func synced(ctx context.Context, informers ...cache.SharedIndexInformer) error {
-	limited, cancel := context.WithTimeout(ctx, syncTime)
-	defer cancel()
-
-	for _, informer := range informers {
-		if !cache.WaitForCacheSync(limited.Done(), informer.HasSynced) && ctx.Err() == nil {
-			return errNotSynced
-		}
-	}
-
-	return nil
 }
 
 func claimsOf(c Clients) *cache.ListWatch {
@@ -152,6 +127,17 @@ func volumesOf(c Clients) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			return all.Watch(ctx, options)
+		},
+	}
+}
+
+func snapshotsOf(c Clients) *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.SnapshotList.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return c.SnapshotList.Watch(ctx, options)
 		},
 	}
 }

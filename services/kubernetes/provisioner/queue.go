@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,6 +50,11 @@ func newQueue[T runtime.Object](p *Provisioner, lw *cache.ListWatch, of T, reaso
 			accessor.SetManagedFields(nil)
 		}
 
+		// Events say what an object is by this.
+		if partial, is := o.(*metav1.PartialObjectMetadata); is {
+			partial.SetGroupVersionKind(snapshotVersion().WithKind("VolumeSnapshot"))
+		}
+
 		return o, nil
 	})
 	if err != nil {
@@ -77,6 +83,36 @@ func newQueue[T runtime.Object](p *Provisioner, lw *cache.ListWatch, of T, reaso
 	return q, err
 }
 
+// run has the objects looked at until ctx ends.
+func (q *queue[T]) run(ctx context.Context, group *errgroup.Group, workers int) {
+	group.Go(func() error { q.informer.RunWithContext(ctx); return nil })
+	group.Go(func() error {
+		<-ctx.Done()
+		q.work.ShutDown()
+
+		return nil
+	})
+	group.Go(func() error {
+		limited, cancel := context.WithTimeout(ctx, syncTime)
+		defer cancel()
+
+		if !cache.WaitForCacheSync(limited.Done(), q.informer.HasSynced) && ctx.Err() == nil {
+			return errNotSynced
+		}
+
+		for range workers {
+			group.Go(func() error {
+				for q.next(ctx) {
+				}
+
+				return nil
+			})
+		}
+
+		return nil
+	})
+}
+
 // asksForMore reports whether somebody else than the provisioner has changed what
 // it looks at. A new object of an old name is another one.
 func asksForMore(before, now runtime.Object) bool {
@@ -98,6 +134,8 @@ func asked(o runtime.Object) any {
 		return common{o.UID, o.DeletionTimestamp != nil, o.Annotations, string(o.Status.Phase), o.Spec}
 	case *corev1.PersistentVolume:
 		return common{o.UID, o.DeletionTimestamp != nil, o.Annotations, string(o.Status.Phase), o.Spec}
+	case *metav1.PartialObjectMetadata:
+		return common{UID: o.UID, Deleted: o.DeletionTimestamp != nil}
 	default:
 		return o
 	}

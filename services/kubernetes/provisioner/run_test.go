@@ -120,9 +120,9 @@ func TestNamesLeadNowhereElse(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, name := range []string{"../../../../api/v1/secrets", "..", "a/b", "a%2fb"} {
-		_, err := clients.Snapshots.Snapshot(t.Context(), "shop", name)
+		err := clients.Snapshots.Get(t.Context(), Place{"volumesnapshots", "shop", name}, &VolumeSnapshot{})
 		require.Error(t, err, name)
-		_, err = clients.Snapshots.Content(t.Context(), name)
+		err = clients.Snapshots.Get(t.Context(), Place{Resource: "volumesnapshotcontents", Name: name}, &VolumeSnapshotContent{})
 		require.Error(t, err, name)
 		_, err = clients.Claims("shop").Get(t.Context(), name, metav1.GetOptions{})
 		require.Error(t, err, name)

@@ -137,6 +137,8 @@ func (w *Work) session(ctx context.Context) error {
 		return err
 	}
 
+	snapshots := clients.snapshotsServed(ctx)
+
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 
@@ -145,11 +147,14 @@ func (w *Work) session(ctx context.Context) error {
 	group.Go(func() error {
 		defer stop()
 
-		return w.provisioner(ctx, clients).Run(ctx)
+		p := w.provisioner(ctx, clients)
+		p.TakesSnapshots = snapshots
+
+		return p.Run(ctx)
 	})
 	group.Go(func() error {
 		defer stop()
-		w.watch(ctx, clients, before)
+		w.watch(ctx, clients, before, snapshots)
 
 		return nil
 	})
@@ -171,8 +176,8 @@ func (w *Work) provisioner(ctx context.Context, clients Clients) *Provisioner {
 }
 
 // watch looks from time to time whether the API server still answers, and ends
-// when there is another kubeconfig.
-func (w *Work) watch(ctx context.Context, clients Clients, before [sha256.Size]byte) {
+// when there is another kubeconfig, or VolumeSnapshots have come.
+func (w *Work) watch(ctx context.Context, clients Clients, before [sha256.Size]byte, snapshots bool) {
 	ticker := time.NewTicker(w.Interval)
 	defer ticker.Stop()
 
@@ -188,6 +193,12 @@ func (w *Work) watch(ctx context.Context, clients Clients, before [sha256.Size]b
 
 		if digest(w.Kubeconfig) != before {
 			w.Logger.Info("the kubeconfig has changed", zap.String("kubeconfig", w.Kubeconfig))
+
+			return
+		}
+
+		if !snapshots && clients.snapshotsServed(ctx) {
+			w.Logger.Info("the cluster has VolumeSnapshots now")
 
 			return
 		}

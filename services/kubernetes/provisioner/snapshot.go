@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
@@ -14,13 +18,27 @@ import (
 // snapshotGroup is the API group of VolumeSnapshot and VolumeSnapshotContent.
 const snapshotGroup = "snapshot.storage.k8s.io"
 
+// The resources of the group.
+const (
+	resourceSnapshots = "volumesnapshots"
+	resourceContents  = "volumesnapshotcontents"
+	resourceClasses   = "volumesnapshotclasses"
+)
+
+func snapshotVersion() schema.GroupVersion {
+	return schema.GroupVersion{Group: snapshotGroup, Version: "v1"}
+}
+
 // VolumeSnapshot is what counts of one. Its kinds come with CRDs that a cluster
 // may not have, so client-go has no client for them.
 type VolumeSnapshot struct {
-	Metadata struct {
-		UID               types.UID `json:"uid"`
-		DeletionTimestamp string    `json:"deletionTimestamp"`
-	} `json:"metadata"`
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     struct {
+		Class  string `json:"volumeSnapshotClassName"`
+		Source struct {
+			Claim string `json:"persistentVolumeClaimName"`
+		} `json:"source"`
+	} `json:"spec"`
 	Status struct {
 		Content string `json:"boundVolumeSnapshotContentName"`
 		Ready   bool   `json:"readyToUse"`
@@ -29,9 +47,11 @@ type VolumeSnapshot struct {
 
 // VolumeSnapshotContent is what counts of one.
 type VolumeSnapshotContent struct {
-	Spec struct {
-		Driver string `json:"driver"`
-		Ref    struct {
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     struct {
+		Driver         string `json:"driver"`
+		DeletionPolicy string `json:"deletionPolicy"`
+		Ref            struct {
 			UID types.UID `json:"uid"`
 		} `json:"volumeSnapshotRef"`
 	} `json:"spec"`
@@ -40,29 +60,42 @@ type VolumeSnapshotContent struct {
 	} `json:"status"`
 }
 
-// Snapshots are VolumeSnapshots and what they are bound to.
-type Snapshots interface {
-	Snapshot(ctx context.Context, namespace, name string) (VolumeSnapshot, error)
-	Content(ctx context.Context, name string) (VolumeSnapshotContent, error)
+// VolumeSnapshotClass is what counts of one.
+type VolumeSnapshotClass struct {
+	Metadata       metav1.ObjectMeta `json:"metadata"`
+	Driver         string            `json:"driver"`
+	DeletionPolicy string            `json:"deletionPolicy"`
+	Parameters     map[string]string `json:"parameters"`
 }
 
-// snapshots reads them from the API server.
+// Place is where the API server has an object, or without a name all of a kind.
+type Place struct{ Resource, Namespace, Name string }
+
+// Snapshots are the objects of the snapshot group.
+type Snapshots interface {
+	Get(ctx context.Context, at Place, into any) error
+	// Change sends one with an HTTP method: POST creates it, PATCH is a JSON merge
+	// patch, DELETE has options.
+	Change(ctx context.Context, method string, at Place, content any, subresource ...string) error
+}
+
+// snapshots are those of the API server.
 type snapshots struct{ client rest.Interface }
 
-// Snapshot implements Snapshots.
-func (s snapshots) Snapshot(ctx context.Context, namespace, name string) (out VolumeSnapshot, err error) {
-	return out, read(ctx, s.client.Get().Namespace(namespace).Resource("volumesnapshots"), name, &out)
+// request to a place. Its names were written by somebody who may have few rights:
+// Name and Namespace refuse one that would lead elsewhere.
+func (s snapshots) request(method string, at Place) *rest.Request {
+	request := s.client.Verb(method).NamespaceIfScoped(at.Namespace, at.Namespace != "").Resource(at.Resource)
+	if at.Name != "" {
+		request = request.Name(at.Name)
+	}
+
+	return request.SetHeader("Accept", "application/json")
 }
 
-// Content implements Snapshots.
-func (s snapshots) Content(ctx context.Context, name string) (out VolumeSnapshotContent, err error) {
-	return out, read(ctx, s.client.Get().Resource("volumesnapshotcontents"), name, &out)
-}
-
-// read gets an object. Its name was written by somebody who may have few rights:
-// Name refuses one that would lead elsewhere.
-func read(ctx context.Context, request *rest.Request, name string, into any) error {
-	content, err := request.Name(name).SetHeader("Accept", "application/json").DoRaw(ctx)
+// Get implements Snapshots.
+func (s snapshots) Get(ctx context.Context, at Place, into any) error {
+	content, err := s.request(http.MethodGet, at).DoRaw(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,24 +103,82 @@ func read(ctx context.Context, request *rest.Request, name string, into any) err
 	return json.Unmarshal(content, into)
 }
 
-// snapshotOf is the handle of the snapshot that a VolumeSnapshot is bound to.
-func (p *Provisioner) snapshotOf(ctx context.Context, namespace, name string) (string, error) {
-	snapshot, err := p.Snapshots.Snapshot(ctx, namespace, name)
+// Change implements Snapshots.
+func (s snapshots) Change(ctx context.Context, method string, at Place, content any, subresource ...string) error {
+	body, err := json.Marshal(content)
 	if err != nil {
-		return "", fmt.Errorf("get VolumeSnapshot %s/%s: %w", namespace, name, err)
+		return err
 	}
 
-	if !snapshot.Status.Ready || snapshot.Status.Content == "" || snapshot.Metadata.DeletionTimestamp != "" {
+	kind := "application/json"
+	if method == http.MethodPatch {
+		kind = string(types.MergePatchType)
+	}
+
+	_, err = s.request(method, at).SubResource(subresource...).SetHeader("Content-Type", kind).Body(body).DoRaw(ctx)
+
+	return err
+}
+
+// snapshotsServed reports whether the cluster has the kinds, and lets us see all of
+// them: without that, claims go on and snapshots don't.
+func (c Clients) snapshotsServed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+
+	for _, resource := range []string{resourceSnapshots, resourceContents, resourceClasses} {
+		var list struct{}
+
+		if c.Snapshots.Get(ctx, Place{Resource: resource}, &list) != nil {
+			return false
+		}
+	}
+
+	return true
+}
+
+// getSnapshot returns nil if it isn't there.
+func (p *Provisioner) getSnapshot(ctx context.Context, namespace, name string) (*VolumeSnapshot, error) {
+	var out VolumeSnapshot
+
+	err := p.Snapshots.Get(ctx, Place{resourceSnapshots, namespace, name}, &out)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+
+	return &out, described(err, "get VolumeSnapshot", namespace+"/"+name)
+}
+
+// getContent returns nil if it isn't there.
+func (p *Provisioner) getContent(ctx context.Context, name string) (*VolumeSnapshotContent, error) {
+	var out VolumeSnapshotContent
+
+	err := p.Snapshots.Get(ctx, Place{Resource: resourceContents, Name: name}, &out)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+
+	return &out, described(err, "get VolumeSnapshotContent", name)
+}
+
+// snapshotOf is the handle of the snapshot that a VolumeSnapshot is bound to.
+func (p *Provisioner) snapshotOf(ctx context.Context, namespace, name string) (string, error) {
+	snapshot, err := p.getSnapshot(ctx, namespace, name)
+	if err != nil {
+		return "", err
+	}
+
+	if snapshot == nil || !snapshot.Status.Ready || snapshot.Status.Content == "" || snapshot.Metadata.DeletionTimestamp != nil {
 		return "", fmt.Errorf("VolumeSnapshot %s/%s is not ready (yet), or is being deleted", namespace, name)
 	}
 
-	content, err := p.Snapshots.Content(ctx, snapshot.Status.Content)
+	content, err := p.getContent(ctx, snapshot.Status.Content)
 	if err != nil {
-		return "", fmt.Errorf("get VolumeSnapshotContent %s: %w", snapshot.Status.Content, err)
+		return "", err
 	}
 
 	// Whoever may write a VolumeSnapshot must not get at somebody else's by it.
-	if content.Spec.Ref.UID != snapshot.Metadata.UID {
+	if content == nil || content.Spec.Ref.UID != snapshot.Metadata.UID {
 		return "", fmt.Errorf("VolumeSnapshotContent %s is not bound to VolumeSnapshot %s/%s", snapshot.Status.Content, namespace, name)
 	}
 

@@ -1,0 +1,264 @@
+package provisioner
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"antler/services/kubernetes"
+)
+
+type tree = map[string]any
+
+// fakeSnapshots keeps objects as an API server does: what is deleted and has a
+// finalizer stays until it has none.
+type fakeSnapshots map[Place]tree
+
+func (f fakeSnapshots) Get(_ context.Context, at Place, into any) error {
+	var found any = f[at]
+
+	if at.Name == "" {
+		items := []tree{}
+
+		for place, o := range f {
+			if place.Resource == at.Resource {
+				items = append(items, o)
+			}
+		}
+
+		found = tree{"items": items}
+	} else if f[at] == nil {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: at.Resource}, at.Name)
+	}
+
+	content, err := json.Marshal(found)
+	if err != nil {
+		return err
+	}
+
+	return json.Unmarshal(content, into)
+}
+
+func (f fakeSnapshots) Change(_ context.Context, method string, at Place, content any, _ ...string) error {
+	var change tree
+
+	encoded, err := json.Marshal(content)
+	if err == nil {
+		err = json.Unmarshal(encoded, &change)
+	}
+
+	if err != nil {
+		return err
+	}
+
+	switch method {
+	case http.MethodPost:
+		at.Name = change["metadata"].(tree)["name"].(string)
+		if f[at] != nil {
+			return apierrors.NewAlreadyExists(schema.GroupResource{Resource: at.Resource}, at.Name)
+		}
+
+		f[at] = change
+	case http.MethodPatch:
+		merge(f[at], change)
+	case http.MethodDelete:
+		merge(f[at], tree{"metadata": tree{"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+	}
+
+	metadata := f[at]["metadata"].(tree)
+	if finalizers, _ := metadata["finalizers"].([]any); metadata["deletionTimestamp"] != nil && len(finalizers) == 0 {
+		delete(f, at)
+	}
+
+	return nil
+}
+
+func merge(into, change tree) {
+	for key, value := range change {
+		inner, is := value.(tree)
+		if have, was := into[key].(tree); is && was {
+			merge(have, inner)
+
+			continue
+		}
+
+		into[key] = value
+	}
+}
+
+// snapshotBench has a bound claim and a VolumeSnapshot of it.
+func snapshotBench(class string) (*bench, fakeSnapshots, *metav1.PartialObjectMetadata) {
+	claim := claimed(bound)
+	b := newBench(claim, storageClass(nil), volumeOf(claim, storageClass(nil), corev1.VolumeBound))
+	objects := fakeSnapshots{
+		{Resource: resourceClasses, Name: "moosefs"}: {
+			"metadata": tree{"name": "moosefs", "annotations": tree{annotationDefaultSnapshotClass: "true"}},
+			"driver":   kubernetes.DriverName, "deletionPolicy": "Delete",
+		},
+		{Resource: resourceClasses, Name: "keep"}:  {"metadata": tree{"name": "keep"}, "driver": kubernetes.DriverName, "deletionPolicy": "Retain"},
+		{Resource: resourceClasses, Name: "other"}: {"metadata": tree{"name": "other"}, "driver": "else", "deletionPolicy": "Delete"},
+		{resourceSnapshots, "shop", "monday"}: {
+			"metadata": tree{"name": "monday", "namespace": "shop", "uid": "s1", "finalizers": []any{"somebody/else"}},
+			"spec":     tree{"volumeSnapshotClassName": class, "source": tree{"persistentVolumeClaimName": "db"}},
+		},
+	}
+	b.Snapshots = objects
+
+	return b, objects, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "monday", Namespace: "shop", UID: "s1"}}
+}
+
+func (f fakeSnapshots) snapshot() tree { return f[Place{resourceSnapshots, "shop", "monday"}] }
+
+func (f fakeSnapshots) content() tree {
+	return f[Place{Resource: resourceContents, Name: "snapcontent-s1"}]
+}
+
+func (f fakeSnapshots) delete() {
+	merge(f.snapshot(), tree{"metadata": tree{"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+}
+
+func TestSnapshotIsTakenAndDeleted(t *testing.T) {
+	for _, class := range []string{"", "moosefs"} {
+		b, objects, monday := snapshotBench(class)
+
+		// The second time nothing is left to do.
+		require.NoError(t, b.syncSnapshot(t.Context(), monday))
+		require.NoError(t, b.syncSnapshot(t.Context(), monday))
+		require.Equal(t, map[string]string{"snapshot-s1": "snapshot-s1:of:pvc-u1:id"}, b.driver.snapshots)
+
+		require.Equal(t, tree{
+			"boundVolumeSnapshotContentName": "snapcontent-s1", "readyToUse": true,
+			"creationTime": time.Unix(1000, 0).UTC().Format(time.RFC3339), "restoreSize": "1073741824",
+		}, objects.snapshot()["status"])
+		require.Equal(t, []any{"somebody/else", snapshotFinalizer}, objects.snapshot()["metadata"].(tree)["finalizers"])
+		require.Equal(t, tree{
+			"snapshotHandle": "snapshot-s1:of:pvc-u1:id", "creationTime": float64(1000e9), "restoreSize": float64(1 << 30), "readyToUse": true,
+		}, objects.content()["status"])
+
+		// It can be restored, and by nobody else.
+		handle, err := b.snapshotOf(t.Context(), "shop", "monday")
+		require.NoError(t, err)
+		require.Equal(t, "snapshot-s1:of:pvc-u1:id", handle)
+
+		objects.delete()
+		require.NoError(t, b.syncSnapshot(t.Context(), monday))
+		require.Empty(t, b.driver.snapshots)
+		require.Nil(t, objects.content())
+		require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+	}
+}
+
+// A node that went down in between leaves a snapshot that no handle tells of.
+func TestSnapshotWithoutItsHandleIsDeleted(t *testing.T) {
+	b, objects, monday := snapshotBench("moosefs")
+
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	delete(objects.content(), "status")
+	delete(objects.snapshot(), "status")
+
+	objects.delete()
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Empty(t, b.driver.snapshots)
+	require.Nil(t, objects.content())
+}
+
+func TestSnapshotThatCannotBeTaken(t *testing.T) {
+	b, objects, monday := snapshotBench("moosefs")
+	b.driver.fail = errWrong
+
+	require.ErrorIs(t, b.syncSnapshot(t.Context(), monday), errWrong)
+	require.Nil(t, objects.snapshot()["status"])
+
+	// It can be deleted all the same, once the driver works.
+	b.driver.fail = nil
+	objects.delete()
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Nil(t, objects.content())
+}
+
+func TestRetainedSnapshotStays(t *testing.T) {
+	b, objects, monday := snapshotBench("keep")
+
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	objects.delete()
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Len(t, b.driver.snapshots, 1)
+	require.Empty(t, objects.content()["metadata"].(tree)["finalizers"])
+	require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+}
+
+func TestSnapshotsOfOthersAreLeftAlone(t *testing.T) {
+	b, objects, monday := snapshotBench("other")
+
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Nil(t, objects.content())
+	require.Empty(t, b.driver.snapshots)
+
+	objects.delete()
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+
+	// A content that is somebody else's is neither used nor deleted.
+	b, objects, monday = snapshotBench("moosefs")
+	objects[Place{Resource: resourceContents, Name: "snapcontent-s1"}] = tree{
+		"metadata": tree{"name": "snapcontent-s1"},
+		"spec":     tree{"driver": kubernetes.DriverName, "deletionPolicy": "Delete", "volumeSnapshotRef": tree{"uid": "s2"}},
+		"status":   tree{"snapshotHandle": "theirs"},
+	}
+	b.driver.snapshots["theirs"] = "theirs"
+
+	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "somebody else has made it")
+	objects.delete()
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Len(t, b.driver.snapshots, 1)
+	require.NotNil(t, objects.content())
+}
+
+func TestRestore(t *testing.T) {
+	group := snapshotGroup
+	claim := claimed(func(c *corev1.PersistentVolumeClaim) {
+		c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: &group, Kind: "VolumeSnapshot", Name: "s"}
+	})
+
+	for want, change := range map[string]func(snapshot, content tree){
+		"":             func(tree, tree) {},
+		"is not ready": func(s, _ tree) { s["status"].(tree)["readyToUse"] = false },
+		"is being deleted": func(s, _ tree) {
+			s["metadata"].(tree)["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+		},
+		"is not bound to":   func(_, c tree) { c["spec"].(tree)["volumeSnapshotRef"] = tree{"uid": "other"} },
+		"is of driver else": func(_, c tree) { c["spec"].(tree)["driver"] = "else" },
+	} {
+		snapshot := tree{"metadata": tree{"uid": "s1"}, "status": tree{"readyToUse": true, "boundVolumeSnapshotContentName": "content"}}
+		content := tree{
+			"spec":   tree{"driver": kubernetes.DriverName, "volumeSnapshotRef": tree{"uid": "s1"}},
+			"status": tree{"snapshotHandle": "snapshot:id"},
+		}
+		change(snapshot, content)
+
+		b := newBench(claim, storageClass(nil))
+		b.Snapshots = fakeSnapshots{
+			{resourceSnapshots, "shop", "s"}:              snapshot,
+			{Resource: resourceContents, Name: "content"}: content,
+		}
+
+		err := b.syncClaim(t.Context(), claim)
+		if want != "" {
+			require.ErrorContains(t, err, want)
+			require.Empty(t, b.driver.requests)
+
+			continue
+		}
+
+		require.NoError(t, err)
+		require.Equal(t, "snapshot:id", b.driver.requests[0].GetVolumeContentSource().GetSnapshot().GetSnapshotId())
+	}
+}
