@@ -127,10 +127,10 @@ func DefaultTiming() Timing {
 		GrantWait:     3900 * ms,
 		RestartHold:   15 * time.Second,
 
-		RaftHeartbeat:       700 * ms,
-		RaftElection:        700 * ms,
-		RaftLeaderLease:     700 * ms,
-		RaftLeaderHeartbeat: 1750 * ms,
+		RaftHeartbeat:       800 * ms,
+		RaftElection:        800 * ms,
+		RaftLeaderLease:     800 * ms,
+		RaftLeaderHeartbeat: 1000 * ms,
 		RaftCommit:          time.Second,
 		RaftTakeover:        300 * ms,
 		RaftIO:              2 * time.Second,
@@ -228,10 +228,11 @@ func (t Timing) service() []rule {
 			t.RenewTimeout+2*t.RenewInterval <= t.LeaseTTL,
 			"RenewTimeout + 2 RenewInterval > LeaseTTL: one lost renewal would stop the master",
 		},
-		// The longest pause between heartbeats, twice.
+		// The longest pause between heartbeats, four times: where all nodes share a
+		// processor, an answer may be late by more than one.
 		{
-			2*t.RaftLeaderHeartbeat/5 <= t.RaftLeaderLease,
-			"2/5 RaftLeaderHeartbeat > RaftLeaderLease: one lost heartbeat would start an election",
+			4*t.RaftLeaderHeartbeat/5 <= t.RaftLeaderLease,
+			"4/5 RaftLeaderHeartbeat > RaftLeaderLease: a node that is busy for a moment would start an election",
 		},
 		{
 			t.AliveWithin >= 3*max(t.RenewInterval, t.ReportInterval) && t.AliveWithin < t.GrantWait,

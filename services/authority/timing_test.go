@@ -43,9 +43,9 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.RaftHeartbeat = time.Second },
 			"the death of the Raft leader would stop the master",
 		},
-		"one lost heartbeat": {
+		"heartbeats too rare": {
 			func(tm *authority.Timing) { tm.RaftLeaderHeartbeat = 2 * time.Second },
-			"one lost heartbeat would start an election",
+			"would start an election",
 		},
 		"reports too rare": {
 			func(tm *authority.Timing) { tm.ReportInterval = time.Second },
