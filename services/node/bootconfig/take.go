@@ -149,7 +149,7 @@ func complete(raw []byte, last *config.Config, now time.Time) (*config.Config, e
 			continue
 		}
 
-		if have == nil {
+		if have == nil || *have[i].Value == "" {
 			missing = append(missing, config.Problem{
 				Path: secret.Path, Reason: "is " + Kept + ", but this node does not have it",
 				Hint: "copy the whole file here again that `antlerctl gen config` made for this node",
