@@ -43,12 +43,26 @@ what became of it.`,
 				return err
 			}
 
+			if note := k3sNote(cfg); note != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "antlerd:", note)
+			}
+
 			return node.Prepare(cfg, "/")
 		},
 	}
 	cmd.Flags().StringVar(&bootPartition, "boot-partition", "", "block device with the FAT that holds "+bootconfig.File)
 
 	return cmd
+}
+
+// k3sNote says that the image lacks the k3s that the configuration asks for.
+func k3sNote(cfg *config.Config) string {
+	missing := node.K3sMissing(cfg, "/")
+	if missing == "" {
+		return ""
+	}
+
+	return "node.k3s: " + missing
 }
 
 // takeOver says on the console what came of it and no more: the node goes on
@@ -59,7 +73,7 @@ func takeOver(console io.Writer, device, kept string) (refused error) {
 	}
 
 	err := bootconfig.Mount(device, bootMount, func(boot bootconfig.Partition) error {
-		result := bootconfig.Take(boot, kept, time.Now())
+		result := bootconfig.Take(boot, kept, time.Now(), k3sNote)
 		refused = result.Refused
 
 		if result.Message != "" {

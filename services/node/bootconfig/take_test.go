@@ -26,6 +26,8 @@ type card struct {
 	// writable counts, refused makes it fail.
 	writable int
 	refused  error
+	// note is what there is to say.
+	note string
 }
 
 func newCard(t *testing.T) *card {
@@ -42,7 +44,9 @@ func (c *card) MakeWritable() error {
 	return c.refused
 }
 
-func (c *card) start() bootconfig.Result { return bootconfig.Take(c, c.kept, now()) }
+func (c *card) start() bootconfig.Result {
+	return bootconfig.Take(c, c.kept, now(), func(*config.Config) string { return c.note })
+}
 
 func (c *card) put(name, text string) {
 	c.t.Helper()
@@ -229,6 +233,24 @@ func TestSecretsOfAnotherClusterAreNotFilledIn(t *testing.T) {
 
 	require.ErrorContains(t, c.start().Refused, "this node does not have it")
 	require.Equal(t, cfg, c.config())
+}
+
+func TestANoteIsOnTheCardAsLongAsItIsTrue(t *testing.T) {
+	c := newCard(t)
+	text, _ := generated(t)
+	c.put(bootconfig.File, text)
+	c.note = "node.k3s: there is none"
+	require.NoError(t, c.start().Refused)
+	require.Contains(t, c.get(bootconfig.StatusFile), "is in force")
+	require.Contains(t, c.get(bootconfig.StatusFile), "Note: node.k3s: there is none\n")
+
+	c.writable = 0
+	c.start()
+	require.Zero(t, c.writable, "the card says so already")
+
+	c.note = ""
+	require.NoError(t, c.start().Incomplete)
+	require.NotContains(t, c.get(bootconfig.StatusFile), "Note")
 }
 
 // A setting that is new on the node, with what stands for a secret, is nothing
