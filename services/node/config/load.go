@@ -104,7 +104,7 @@ func Decode(raw []byte, into any) error {
 }
 
 var (
-	unknownKey  = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
+	unknownKey = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
 	// An ssh key is what people look for first on a small board.
 	sshKey      = regexp.MustCompile(`(?i)unknown key "(ssh.*|authorized_?keys)"$`)
 	quotedValue = regexp.MustCompile(`"([^"]*)"`)
