@@ -72,7 +72,7 @@ func command() *cobra.Command {
 	}
 
 	root.AddCommand(validateCommand(load), runCommand(load), prepareCommand(&configPath, load), trialCommand(load), talosCommand(load),
-		awaitMountCommand(load))
+		awaitMountCommand(load), ledCommand(load))
 
 	return root
 }

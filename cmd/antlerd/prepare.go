@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,11 @@ what became of it.`,
 			var refused error
 			if bootPartition != "" {
 				refused = takeOver(cmd.ErrOrStderr(), bootPartition, *configPath)
+			}
+
+			if refused != nil {
+				// The light tells, see ledCommand. Without it the console still does.
+				_ = os.WriteFile(refusedFlag, nil, 0o644)
 			}
 
 			cfg, err := load()
