@@ -8,6 +8,9 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 LDFLAGS     := -s -w -X antler/services/node/version.Version=$(VERSION)
 UNIT        := ./api/... ./cmd/... ./deploy/... ./extension/... ./image/... ./services/... ./qemu-tests/...
 
+# make image K3S=/path/or/URL K3S_VERSION=v1.33.1+k3s1 K3S_SHA256=... [K3S_CA=/path/to/certificates.pem]
+K3S_FLAGS   := $(if $(K3S)$(K3S_VERSION)$(K3S_SHA256)$(K3S_CA),-k3s '$(K3S)' -k3s-version '$(K3S_VERSION)' -k3s-sha256 '$(K3S_SHA256)' -k3s-ca '$(K3S_CA)')
+
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.0
 
 .DEFAULT_GOAL := help
@@ -42,12 +45,12 @@ build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and th
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/ ./cmd/antlerctl ./qemu-tests/demo
 
 .PHONY: image
-image: build ## Build the arm64 disk image that QEMU boots
-	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION)
+image: build ## Build the arm64 disk image that QEMU boots (K3S= with K3S_VERSION= and K3S_SHA256= puts k3s in)
+	$(GO) run ./image -o $(BUILD)/image -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION) $(K3S_FLAGS)
 
 .PHONY: image-release
 image-release: packages build ## Build antler-VERSION-arm64.img.xz, from exactly the locked packages, in build/release
-	$(GO) run ./image -o $(BUILD)/release -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION) -compress zstd -strict -release
+	$(GO) run ./image -o $(BUILD)/release -bin $(BUILD)/bin/arm64 -cache $(BUILD)/cache -version $(VERSION) -compress zstd -strict -release $(K3S_FLAGS)
 
 .PHONY: image-lock
 image-lock: packages ## Pin the image's Debian packages anew: the versions that the archive has today
@@ -92,7 +95,7 @@ test-powercut: build image ## First boot from blank disks, and a power cut of th
 .PHONY: image-next
 image-next: build
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w -X antler/services/node/version.Version=$(VERSION)-next' -o $(BUILD)/next/bin/ ./cmd/...
-	$(GO) run ./image -o $(BUILD)/next/image -bin $(BUILD)/next/bin -cache $(BUILD)/cache -version $(VERSION)-next
+	$(GO) run ./image -o $(BUILD)/next/image -bin $(BUILD)/next/bin -cache $(BUILD)/cache -version $(VERSION)-next $(K3S_FLAGS)
 
 .PHONY: test-image
 test-image: build image image-next ## The image: built twice to the same bytes, flashed, booted and upgraded in VMs

@@ -47,8 +47,18 @@ func TestBudgetIsKept(t *testing.T) {
 	require.NotContains(t, err.Error(), "the root, packed")
 }
 
+func TestK3sHasABudgetOfItsOwn(t *testing.T) {
+	u := usage{parts: make([]int64, len(budget)), squash: (squashBudget + 1) * mib}
+	require.ErrorContains(t, u.check(), "the root, packed")
+
+	u.parts[shareOf("usr/local/bin/k3s")] = 70 * mib
+	require.NoError(t, u.check())
+	u.squash = (squashBudget + k3sBudget + 1) * mib
+	require.ErrorContains(t, u.check(), "the root, packed")
+}
+
 func TestEveryFileHasAShare(t *testing.T) {
 	require.Equal(t, "all else", budget[shareOf("anything/at/all")].name)
-	require.Less(t, squashBudget*mib, rootSize)
+	require.Less(t, (squashBudget+k3sBudget)*mib*129/128, rootSize, "with the hashes of its blocks")
 	require.Less(t, (bootBudget+46)*mib, bootSize, "both slots' entries")
 }

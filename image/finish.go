@@ -19,7 +19,8 @@ func hashStrings(first string, lists ...[]string) string {
 }
 
 // inputs tells one build from another: this program (with the files embedded
-// in it), its flags, image/init, and the binaries that go into the image.
+// in it), its flags, image/init, and the binaries that go into the image. The file
+// of k3s is known by its sum.
 func (b build) inputs() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -38,7 +39,11 @@ func (b build) inputs() (string, error) {
 		}
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(data)))
 	}
-	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict, b.release, b.version), sums), nil
+	k3s, err := b.k3s.inputs()
+	if err != nil {
+		return "", err
+	}
+	return hashStrings(fmt.Sprint(b.stateMiB, b.compress, b.strict, b.release, b.version), sums, k3s), nil
 }
 
 // upToDate is true when the image in out was made from the same inputs.

@@ -50,6 +50,10 @@ func main() {
 	flag.StringVar(&b.version, "version", "dev", "version of the image")
 	flag.BoolVar(&b.release, "release", false, "also pack antler-VERSION-arm64.img.xz")
 	flag.BoolVar(&b.strict, "strict", false, "take exactly the packages of "+lockPath+", or fail; else newer ones will do where those can't be had")
+	flag.StringVar(&b.k3s.from, "k3s", "", "k3s for arm64 to put into the image: a file or a URL; without it there is none in it")
+	flag.StringVar(&b.k3s.version, "k3s-version", "", "version that -k3s is expected to be")
+	flag.StringVar(&b.k3s.sha256, "k3s-sha256", "", "SHA-256 that -k3s must have")
+	flag.StringVar(&b.k3s.ca, "k3s-ca", "", "PEM file with the certificates by which k3s trusts registries")
 	flag.BoolVar(&b.update, "update-lock", false, "write "+lockPath+" from Debian's archive as it is today, and build nothing")
 	flag.Parse()
 
@@ -67,6 +71,7 @@ type build struct {
 	stateMiB                 int64
 	compress                 string
 	strict, update, release  bool
+	k3s                      k3s
 }
 
 func (b build) run(ctx context.Context) error {
@@ -79,6 +84,15 @@ func (b build) run(ctx context.Context) error {
 	}
 	if err := b.check(); err != nil {
 		return err
+	}
+	k3s := ""
+	if b.k3s.given() {
+		// What is not as expected is told of also where the image is there already.
+		path, err := b.k3s.take(ctx, b.cache)
+		if err != nil {
+			return err
+		}
+		k3s = path
 	}
 	if b.upToDate() {
 		fmt.Println("image: nothing changed since the last build of", filepath.Join(b.out, "antler.img"))
@@ -103,6 +117,14 @@ func (b build) run(ctx context.Context) error {
 	root, err := stageRoot(ctx, base, b.bin, filepath.Join(b.out, "root"))
 	if err != nil {
 		return err
+	}
+	if b.k3s.given() {
+		step("k3s " + b.k3s.version)
+		if err := b.k3s.install(k3s, root); err != nil {
+			return err
+		}
+	} else {
+		step("no k3s, since none was given (make image K3S=...): nodes run no pods, all else works")
 	}
 	step("check that every program finds its libraries")
 	if err := (libraries.Tree{Root: root, Arch: "arm64"}).Check(); err != nil {
@@ -162,7 +184,7 @@ func (b build) check() error {
 			return fmt.Errorf("%w: build antlerd and antlerctl for arm64 first", err)
 		}
 	}
-	return nil
+	return b.k3s.check()
 }
 
 // buildTime is the date of everything in the image, so that the same inputs make

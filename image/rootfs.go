@@ -29,6 +29,7 @@ var links = map[string]string{
 	"etc/systemd/system/multi-user.target.wants/antler-going-down.service": "../antler-going-down.service",
 	"etc/systemd/system/multi-user.target.wants/containerd.service":        "../containerd.service",
 	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service":  "/usr/lib/systemd/system/systemd-networkd.service",
+	"etc/systemd/system/multi-user.target.wants/k3s.service":               "../k3s.service",
 	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":      "/usr/lib/systemd/system/systemd-networkd.socket",
 
 	// Pulled in by units we keep, of no use here.
@@ -47,6 +48,7 @@ var links = map[string]string{
 	"etc/systemd/system/ctrl-alt-del.target":           "/usr/lib/systemd/system/reboot.target",
 
 	"etc/antler":            "/var/lib/antler/etc",
+	"etc/rancher":           "/var/lib/rancher/etc",
 	"etc/mtab":              "../proc/self/mounts",
 	"etc/resolv.conf":       "../run/antler/resolv.conf",
 	"usr/sbin/drbdadm-84":   "../lib/drbd/drbdadm-84",

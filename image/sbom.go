@@ -85,6 +85,7 @@ func (b build) writeSBOM(set lock) error {
 		}
 		doc.addProgram(name, b.version, info)
 	}
+	doc.addK3s(b.k3s)
 	text, err := doc.encode()
 	if err != nil {
 		return err
@@ -136,6 +137,21 @@ func (d *spdxDocument) addProgram(name, version string, info *debug.BuildInfo) {
 	for _, m := range modules {
 		d.relate(id, "STATIC_LINK", d.addModule(m))
 	}
+}
+
+// addK3s names k3s as a whole: what it is made of it doesn't say.
+func (d *spdxDocument) addK3s(k k3s) {
+	if !k.given() {
+		return
+	}
+	id := spdxID("program", "k3s")
+	d.Packages = append(d.Packages, spdxPackage{
+		SPDXID: id, Name: "k3s", VersionInfo: k.version, DownloadLocation: noAssertion,
+		LicenseConcluded: noAssertion, LicenseDeclared: "Apache-2.0", CopyrightText: noAssertion,
+		Checksums: []spdxChecksum{{"SHA256", k.sha256}},
+		Comment:   "Given to the build with this version and SHA-256. It packs other programs, which are not listed here.",
+	})
+	d.relate(spdxImage, "CONTAINS", id)
 }
 
 // addModule adds a Go module once and returns its id.

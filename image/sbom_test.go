@@ -20,6 +20,8 @@ func TestSBOMIsWholeAndTheSameEachTime(t *testing.T) {
 		doc := newSBOM("v1", set)
 		doc.addProgram("antlerd", "v1", info)
 		doc.addProgram("antlerctl", "v1", info)
+		doc.addK3s(k3s{})
+		doc.addK3s(k3s{from: "/tmp/k3s", version: testK3s, sha256: hexSum(nil)})
 		out, err := doc.encode()
 		require.NoError(t, err)
 		return out
@@ -40,7 +42,8 @@ func TestSBOMIsWholeAndTheSameEachTime(t *testing.T) {
 	for _, r := range doc.Relationships {
 		require.True(t, ids[r.Element] && ids[r.Related], "%v names what is not there", r)
 	}
-	require.Len(t, doc.Packages, 1+len(set.packages)+2+3, "the image, Debian's, two programs, and three modules once")
+	require.Len(t, doc.Packages, 1+len(set.packages)+2+1+3, "the image, Debian's, two programs, k3s, and three modules once")
+	require.NotContains(t, string(text()), "/tmp/k3s", "the same k3s is the same document")
 	for _, purl := range []string{"pkg:golang/github.com/spf13/cobra@v1.10.2", "pkg:golang/example.org/new@v1.0.1%2Bincompatible", "pkg:golang/stdlib@1.26.0"} {
 		require.True(t, purls[purl], purl)
 	}

@@ -67,8 +67,8 @@ func (d *antlerd) csiController() *kubernetes.Controller {
 // provisioning are the controllers that make claims into volumes, where the
 // configuration says how to reach the API server.
 func (d *antlerd) provisioning() []controller.Controller {
-	settings := d.config.Cluster.Kubernetes
-	if !settings.Enabled || settings.Kubeconfig == "" {
+	kubeconfig := d.config.Kubeconfig()
+	if !d.config.Cluster.Kubernetes.Enabled || kubeconfig == "" {
 		return nil
 	}
 
@@ -76,12 +76,12 @@ func (d *antlerd) provisioning() []controller.Controller {
 	logger := d.logger.With(zap.String("component", "provisioner"))
 
 	return []controller.Controller{&provisioner.Controller{
-		Kubeconfig: settings.Kubeconfig, Counts: counts, Now: time.Now,
+		Kubeconfig: kubeconfig, Counts: counts, Now: time.Now,
 		Start: func(ctx context.Context, epoch uint64) provisioner.Running {
 			return provisioner.Start(ctx, &provisioner.Work{
 				Driver: d.csiController(), Serving: d.mayChange, Cluster: d.config.Cluster.ID,
 				Node: d.config.Node.Name, Version: version.Version, Epoch: epoch,
-				Kubeconfig: settings.Kubeconfig, Counts: counts, Backoff: provisioner.DefaultBackoff(),
+				Kubeconfig: kubeconfig, Counts: counts, Backoff: provisioner.DefaultBackoff(),
 				Interval: provisioner.Interval, Now: time.Now, Logger: logger,
 			})
 		},

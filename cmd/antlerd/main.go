@@ -71,7 +71,8 @@ func command() *cobra.Command {
 		return config.LoadFile(config.Path(configPath, procfs.ProcCmdline()), time.Now())
 	}
 
-	root.AddCommand(validateCommand(load), runCommand(load), prepareCommand(&configPath, load), trialCommand(load), talosCommand(load))
+	root.AddCommand(validateCommand(load), runCommand(load), prepareCommand(&configPath, load), trialCommand(load), talosCommand(load),
+		awaitMountCommand(load), ledCommand(load))
 
 	return root
 }

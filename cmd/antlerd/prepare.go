@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,11 @@ what became of it.`,
 				refused = takeOver(cmd.ErrOrStderr(), bootPartition, *configPath)
 			}
 
+			if refused != nil {
+				// The light tells, see ledCommand. Without it the console still does.
+				_ = os.WriteFile(refusedFlag, nil, 0o644)
+			}
+
 			cfg, err := load()
 			if refused != nil && errors.Is(err, fs.ErrNotExist) {
 				return errors.New("this node has no configuration yet")
@@ -41,6 +47,10 @@ what became of it.`,
 
 			if err != nil {
 				return err
+			}
+
+			if note := k3sNote(cfg); note != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "antlerd:", note)
 			}
 
 			return node.Prepare(cfg, "/")
@@ -51,6 +61,16 @@ what became of it.`,
 	return cmd
 }
 
+// k3sNote says that the image lacks the k3s that the configuration asks for.
+func k3sNote(cfg *config.Config) string {
+	missing := node.K3sMissing(cfg, "/")
+	if missing == "" {
+		return ""
+	}
+
+	return "node.k3s: " + missing
+}
+
 // takeOver says on the console what came of it and no more: the node goes on
 // with the configuration that it has, if it has one.
 func takeOver(console io.Writer, device, kept string) (refused error) {
@@ -59,7 +79,7 @@ func takeOver(console io.Writer, device, kept string) (refused error) {
 	}
 
 	err := bootconfig.Mount(device, bootMount, func(boot bootconfig.Partition) error {
-		result := bootconfig.Take(boot, kept, time.Now())
+		result := bootconfig.Take(boot, kept, time.Now(), k3sNote)
 		refused = result.Refused
 
 		if result.Message != "" {

@@ -134,6 +134,13 @@ func assemble(ctx context.Context, cfg *config.Config, on platform) (*antlerd, e
 		return nil, fmt.Errorf("keep the configuration: %w", err)
 	}
 
+	if cfg.Node.K3s.Enabled() {
+		err = d.state.Create(ctx, node.NewK3sStatus(cfg, "/"))
+		if err != nil {
+			return nil, fmt.Errorf("look for k3s: %w", err)
+		}
+	}
+
 	d.tasks, err = containers.NewContainerd(config.ContainerdSocket, d.platform.places)
 	if err != nil {
 		return nil, err

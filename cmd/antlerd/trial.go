@@ -89,16 +89,9 @@ func judge(ctx context.Context, paths upgrade.Paths, load func() (*config.Config
 
 			return reply.GetCluster(), err
 		},
-		Tell: func(missing string) { _ = os.WriteFile(paths.Missing, []byte(missing), 0o644) },
-		Now:  time.Now,
-		Sleep: func(ctx context.Context, d time.Duration) error {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(d):
-				return nil
-			}
-		},
+		Tell:  func(missing string) { _ = os.WriteFile(paths.Missing, []byte(missing), 0o644) },
+		Now:   time.Now,
+		Sleep: sleep,
 	}
 
 	return trial.Run(ctx)

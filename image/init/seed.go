@@ -31,6 +31,8 @@ func state() []node {
 		{name: "lib/antler/etc", mode: 0o700},
 		{name: "lib/containerd", mode: 0o711},
 		{name: "lib/drbd", mode: 0o755},
+		{name: "lib/rancher", mode: 0o755},
+		{name: "lib/rancher/etc", mode: 0o700}, // /etc/rancher
 		{name: "lib/mfs", mode: 0o750, owner: mfs},
 		{name: "lib/systemd", mode: 0o755},
 		{name: "log", mode: 0o755},

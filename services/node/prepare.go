@@ -9,8 +9,9 @@ import (
 	"antler/services/node/config"
 )
 
-// Places that Prepare writes below its root. All of them are volatile, so that
-// a changed configuration leaves nothing of the old one behind.
+// Places that Prepare writes below its root. All of them but k3s's drop-in, which
+// is looked for in one place only, are volatile, so that a changed configuration
+// leaves nothing of the old one behind.
 const (
 	networkFile      = "run/systemd/network/10-antler.network"
 	resolvFile       = "run/antler/resolv.conf"
@@ -19,8 +20,8 @@ const (
 )
 
 // Prepare gives the machine its host name, its network configuration (in
-// systemd-networkd's own form) and, where the configuration asks for it, the
-// flag that starts a root shell on the console. Root is "/" but in tests.
+// systemd-networkd's own form) and, where the configuration asks for it, k3s its
+// settings and role, and the flag that starts a root shell on the console. Root is "/" but in tests.
 func Prepare(cfg *config.Config, root string) error {
 	err := write(root, hostnameFile, cfg.Node.Name)
 	if err != nil {
@@ -38,6 +39,11 @@ func Prepare(cfg *config.Config, root string) error {
 	err = write(root, resolvFile, nameservers(cfg.Node.Network))
 	if err != nil {
 		return fmt.Errorf("configure name servers: %w", err)
+	}
+
+	err = prepareK3s(cfg, root)
+	if err != nil {
+		return fmt.Errorf("configure k3s: %w", err)
 	}
 
 	if !cfg.Node.Debug.ConsoleShell {

@@ -38,6 +38,7 @@ func (s NodeConfigSpec) MarshalYAML() (any, error) {
 	public := *s.Config
 	public.PKI = config.PKI{}
 	public.Cluster.Password, public.Cluster.AdminPassword, public.Cluster.ChunkserverSecret = "", "", ""
+	public.Node.K3s.Token = ""
 
 	return public, nil
 }

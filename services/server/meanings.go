@@ -39,6 +39,7 @@ func meanings() map[resource.Type]string {
 
 		node.ConfigType:       "the node's configuration, without its secrets",
 		node.ModuleStatusType: "a kernel module that is needed here",
+		node.K3sStatusType:    "k3s on this node, where its configuration asks for it (node.k3s)",
 
 		kubernetes.ProvisionerStatusType: "how far this node is in making volumes for Kubernetes's claims",
 	}

@@ -277,6 +277,12 @@ func (s snapshot) ownProblems(list *problemList) {
 		}
 	}
 
+	// It is no failure of the storage.
+	if s.k3s != nil && s.k3s.Error != "" {
+		list.warn(s.self, fmt.Sprintf("k3s does not run on %s: %s", s.self, s.k3s.Error),
+			"upgrade the node to an image that was built with k3s, or remove k3s from its configuration")
+	}
+
 	s.backupProblem(list)
 }
 

@@ -62,6 +62,12 @@ func TestProblems(t *testing.T) {
 			{"Kubernetes's claims are not provisioned: kubeconfig /k: is not there",
 				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
 		}},
+		{"no k3s in the image", func(s *snapshot) {
+			s.k3s = &node.K3sStatusSpec{Role: config.K3sServer, Error: "this image was built without k3s"}
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"k3s does not run on n1: this image was built without k3s", "upgrade the node to an image that was built with k3s, or remove k3s from its configuration"},
+		}},
+		{"k3s", func(s *snapshot) { s.k3s = &node.K3sStatusSpec{Role: config.K3sServer} }, antlerv1.Health_HEALTH_OK, nil},
 		{"the first backup failed", func(s *snapshot) { s.backup.Error = "the disk is full" }, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"no backup of the metadata is being made on n1: the disk is full", "there is none on this node yet; it is tried again by itself within minutes"},
 		}},

@@ -39,7 +39,7 @@ func RegisterResources(ctx context.Context, st state.State) error {
 		&address.AddressSpec{}, &address.AddressStatus{},
 		&containers.ContainerSpec{}, &containers.ContainerStatus{},
 		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{},
-		&node.NodeConfig{}, &node.ModuleStatus{},
+		&node.NodeConfig{}, &node.ModuleStatus{}, &node.K3sStatus{},
 		&kubernetes.ProvisionerStatus{},
 	} {
 		err := types.Register(ctx, r)

@@ -38,6 +38,8 @@ type snapshot struct {
 	modules map[string]node.ModuleStatusSpec
 	// provisioner is this node's own; nil where none is configured.
 	provisioner *kubernetes.ProvisionerStatusSpec
+	// k3s is this node's own; nil where none is configured.
+	k3s *node.K3sStatusSpec
 	// backup is what has come of this node's backups.
 	backup metadata.BackupStatusSpec
 	// since when this node's master answers in the current epoch; zero when it
@@ -122,6 +124,15 @@ func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
 
 	if provisioner != nil {
 		out.provisioner = provisioner.TypedSpec()
+	}
+
+	k3s, err := specOf[*node.K3sStatus](ctx, s.options.State, node.K3sStatusID)
+	if err != nil {
+		return err
+	}
+
+	if k3s != nil {
+		out.k3s = k3s.TypedSpec()
 	}
 
 	backup, err := specOf[*metadata.BackupStatus](ctx, s.options.State, metadata.BackupStatusID)

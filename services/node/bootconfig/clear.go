@@ -18,7 +18,7 @@ import (
 // the configuration is in force. The order is: rename, write without secrets,
 // overwrite, remove. Flash memory may still hold a copy that only its own
 // controller can reach: a card that held secrets is not given away.
-func clearSecrets(boot Partition, raw []byte, cfg *config.Config) error {
+func clearSecrets(boot Partition, raw []byte, cfg *config.Config, note string) error {
 	stripped, had, err := strip(raw)
 	if err != nil {
 		return err
@@ -48,10 +48,14 @@ func clearSecrets(boot Partition, raw []byte, cfg *config.Config) error {
 		return fmt.Errorf("secrets stay on the boot partition: %w", err)
 	}
 
+	if note != "" {
+		note = "\nNote: " + note + "\n"
+	}
+
 	return tell(boot, fmt.Sprintf("%s is in force: this is %s of cluster %s.\n\n"+
 		"Its secrets were moved to the node; in the file they read %q. Leave those\n"+
 		"lines as they are, edit others, and start the node again to change the configuration.\n",
-		File, cfg.Node.Name, cfg.Cluster.Name, Kept))
+		File, cfg.Node.Name, cfg.Cluster.Name, Kept)+note)
 }
 
 // strip puts Kept in the place of each secret and reports whether there was one.

@@ -49,12 +49,16 @@ type Result struct {
 	Incomplete error
 }
 
+// Note says what a person should know of a configuration that is in force on this
+// system, and that is no reason to refuse it; "" for nothing.
+type Note func(*config.Config) string
+
 // Take takes antler.yaml over to the file at kept. The certificates in it must
 // be valid at the time now.
-func Take(boot Partition, kept string, now time.Time) Result {
+func Take(boot Partition, kept string, now time.Time, note Note) Result {
 	raw, err := read(boot.Dir())
 	if errors.Is(err, fs.ErrNotExist) {
-		return absent(boot, kept)
+		return absent(boot, kept, note)
 	}
 
 	if err != nil {
@@ -73,7 +77,7 @@ func Take(boot Partition, kept string, now time.Time) Result {
 		return Result{Refused: fmt.Errorf("keep the configuration: %w", err)}
 	}
 
-	result := Result{Incomplete: clearSecrets(boot, raw, next)}
+	result := Result{Incomplete: clearSecrets(boot, raw, next, note(next))}
 	if changed {
 		result.Message = fmt.Sprintf("took over the configuration of %s of cluster %s from %s", next.Node.Name, next.Cluster.Name, File)
 	}
@@ -83,7 +87,7 @@ func Take(boot Partition, kept string, now time.Time) Result {
 
 // absent is right on a node that was set up, and also where a power cut came
 // just after the file was renamed.
-func absent(boot Partition, kept string) Result {
+func absent(boot Partition, kept string, note Note) Result {
 	last := lastTaken(kept)
 	if last == nil {
 		return refuse(boot, kept, fmt.Errorf("there is no %s on the boot partition, and this node was never configured: "+
@@ -95,7 +99,7 @@ func absent(boot Partition, kept string) Result {
 		return Result{}
 	}
 
-	return Result{Incomplete: clearSecrets(boot, half, last)}
+	return Result{Incomplete: clearSecrets(boot, half, last, note(last))}
 }
 
 func read(dir string) ([]byte, error) {
@@ -149,7 +153,7 @@ func complete(raw []byte, last *config.Config, now time.Time) (*config.Config, e
 			continue
 		}
 
-		if have == nil {
+		if have == nil || *have[i].Value == "" {
 			missing = append(missing, config.Problem{
 				Path: secret.Path, Reason: "is " + Kept + ", but this node does not have it",
 				Hint: "copy the whole file here again that `antlerctl gen config` made for this node",

@@ -26,6 +26,8 @@ type card struct {
 	// writable counts, refused makes it fail.
 	writable int
 	refused  error
+	// note is what there is to say.
+	note string
 }
 
 func newCard(t *testing.T) *card {
@@ -42,7 +44,9 @@ func (c *card) MakeWritable() error {
 	return c.refused
 }
 
-func (c *card) start() bootconfig.Result { return bootconfig.Take(c, c.kept, now()) }
+func (c *card) start() bootconfig.Result {
+	return bootconfig.Take(c, c.kept, now(), func(*config.Config) string { return c.note })
+}
 
 func (c *card) put(name, text string) {
 	c.t.Helper()
@@ -84,6 +88,7 @@ func generated(t *testing.T) (string, *config.Config) {
 	files, err := gen.Generate(&gen.ClusterFile{Name: "home", Nodes: []gen.Node{{
 		Name: "n1", Address: netip.MustParseAddr("192.168.1.11"), Roles: []config.Role{config.RoleMetadata, config.RoleChunkserver},
 		Replica: config.Replica{Device: "/dev/sda1"}, Chunks: []config.ChunkStore{{Path: "/var/lib/antler/chunks"}},
+		K3s: config.K3s{Role: config.K3sServer, Token: "a-token-of-k3s"},
 	}}}, secrets, now())
 	require.NoError(t, err)
 
@@ -108,6 +113,7 @@ func (c *card) requireClean(cfg *config.Config) {
 		require.NotContains(c.t, text, "PRIVATE KEY", entry.Name())
 
 		for _, secret := range cfg.Secrets() {
+			require.NotEmpty(c.t, *secret.Value, secret.Path)
 			require.NotContains(c.t, text, *secret.Value, "%s in %s", secret.Path, entry.Name())
 		}
 	}
@@ -227,6 +233,41 @@ func TestSecretsOfAnotherClusterAreNotFilledIn(t *testing.T) {
 
 	require.ErrorContains(t, c.start().Refused, "this node does not have it")
 	require.Equal(t, cfg, c.config())
+}
+
+func TestANoteIsOnTheCardAsLongAsItIsTrue(t *testing.T) {
+	c := newCard(t)
+	text, _ := generated(t)
+	c.put(bootconfig.File, text)
+	c.note = "node.k3s: there is none"
+	require.NoError(t, c.start().Refused)
+	require.Contains(t, c.get(bootconfig.StatusFile), "is in force")
+	require.Contains(t, c.get(bootconfig.StatusFile), "Note: node.k3s: there is none\n")
+
+	c.writable = 0
+	c.start()
+	require.Zero(t, c.writable, "the card says so already")
+
+	c.note = ""
+	require.NoError(t, c.start().Incomplete)
+	require.NotContains(t, c.get(bootconfig.StatusFile), "Note")
+}
+
+// A setting that is new on the node, with what stands for a secret, is nothing
+// that the node could fill in.
+func TestASecretThatTheNodeNeverHadIsNotFilledIn(t *testing.T) {
+	c := newCard(t)
+	text, cfg := generated(t)
+	c.put(bootconfig.File, strings.Replace(text, "a-token-of-k3s", `""`, 1))
+	require.NoError(t, c.start().Refused)
+
+	c.edit(`token: ""`, `token: "`+bootconfig.Kept+`"`)
+	require.ErrorContains(t, c.start().Refused, "node.k3s.token: is (kept on the node), but this node does not have it")
+
+	c.edit(`token: "`+bootconfig.Kept+`"`, "token: a-token-of-k3s")
+	require.NoError(t, c.start().Refused)
+	require.Equal(t, cfg, c.config())
+	c.requireClean(cfg)
 }
 
 // A power cut may come between any two steps of taking the file over.

@@ -110,8 +110,8 @@ type Kubernetes struct {
 	// MaxVolumes that one node may use at once; 0 is any number.
 	MaxVolumes int `yaml:"maxVolumes,omitempty"`
 	// Kubeconfig is where each metadata node has the address of the API server
-	// and the credentials with which claims are provisioned. Empty: no claims
-	// are. What is in the file is looked at when it is used, so that one that is
+	// and the credentials with which claims are provisioned. Empty: k3s's own on
+	// a node with k3s, and elsewhere no claims are. What is in the file is looked at when it is used, so that one that is
 	// missing or wrong keeps no node from starting.
 	Kubeconfig string `yaml:"kubeconfig,omitempty"`
 }
@@ -139,6 +139,8 @@ type Node struct {
 	// Network configures the node's own network on the appliance image. On
 	// other systems (Talos) it stays empty.
 	Network Network `yaml:"network,omitempty"`
+	// K3s is the Kubernetes of the appliance image.
+	K3s K3s `yaml:"k3s,omitempty"`
 	// Debug is for tests and for people at the console.
 	Debug Debug `yaml:"debug,omitempty"`
 }

@@ -104,7 +104,9 @@ func Decode(raw []byte, into any) error {
 }
 
 var (
-	unknownKey  = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
+	unknownKey = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
+	// An ssh key is what people look for first on a small board.
+	sshKey      = regexp.MustCompile(`(?i)unknown key "(ssh.*|authorized_?keys)"$`)
 	quotedValue = regexp.MustCompile(`"([^"]*)"`)
 	// As package netip says it.
 	noLength  = regexp.MustCompile(`netip\.ParsePrefix\("([^"]*)"\): no '/'`)
@@ -122,7 +124,12 @@ func explain(raw []byte, err error) error {
 	lines := make([]string, 0, len(typeErr.Errors))
 
 	for _, text := range typeErr.Errors {
-		lines = append(lines, unknownKey.ReplaceAllString(text, `line $1: unknown key "$2"`))
+		line := unknownKey.ReplaceAllString(text, `line $1: unknown key "$2"`)
+		if sshKey.MatchString(line) {
+			line += ": a node has no ssh server, by design: remove it; node.debug.consoleShell opens a root shell on the console, and antlerctl does all else"
+		}
+
+		lines = append(lines, line)
 	}
 
 	return errors.New(strings.Join(lines, "\n"))

@@ -19,6 +19,10 @@ func TestLoadIsStrict(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"unknown key", "version: 1\ncluster:\n  title: home\n", `line 3: unknown key "title"`},
 		{"two unknown keys", "release: 1\nndoe: {}\n", "line 1: unknown key \"release\"\nline 2: unknown key \"ndoe\""},
+		{"an ssh key", "version: 1\nnode:\n  sshKeys: [ssh-ed25519 AAAA]\n  fresh: x\n", `line 3: unknown key "sshKeys": a node has no ssh server, by design: ` +
+			`remove it; node.debug.consoleShell opens a root shell on the console, and antlerctl does all else` + "\n" + `line 4: unknown key "fresh"`},
+		{"an ssh key by another name", "authorized_keys: x\n", `line 1: unknown key "authorized_keys": a node has no ssh server, by design: ` +
+			`remove it; node.debug.consoleShell opens a root shell on the console, and antlerctl does all else`},
 		{"bad address", "version: 1\ncluster:\n  nodes:\n  - address: 10.0.0.300\n", `line 4: 10.0.0.300 is not an IP address: IPv4 field has value >255`},
 		{"bad prefix", "cluster:\n  floating: [10.0.0.1]\n", `line 2: 10.0.0.1 lacks the length of its network: write 10.0.0.1/24, if that has 24 bits`},
 		{"bad length", "cluster:\n  floating: [10.0.0.1/40]\n", `line 2: 10.0.0.1/40 is not an address with the length of its network, such as 192.168.1.250/24: prefix length out of range`},

@@ -18,6 +18,7 @@ func (c *Config) validateNode(p *Problems) {
 	c.Node.validateReplica(p, self)
 	c.Node.validateChunks(p, self)
 	c.Node.Network.validate(p, self)
+	c.Node.K3s.validate(p)
 	c.validateNodeFloating(p, self)
 }
 

@@ -46,6 +46,7 @@ type Node struct {
 	Replica config.Replica      `yaml:"replica"`
 	Chunks  []config.ChunkStore `yaml:"chunks"`
 	Network config.Network      `yaml:"network"`
+	K3s     config.K3s          `yaml:"k3s"`
 	Debug   config.Debug        `yaml:"debug"`
 }
 

@@ -167,6 +167,11 @@ func TestProblemsAreInTheWordsOfTheClusterFile(t *testing.T) {
 			"name: home\nnodes:\n- {name: admin, address: 10.5.0.1, replica: {device: /dev/vdb}, chunks: [{device: /dev/vdc}]}\n",
 			"refused: nodes[0].name: admin.yaml is the name of another file here: choose another name",
 		},
+		{
+			"an agent of nobody",
+			"name: home\nnodes:\n- {name: n1, address: 10.5.0.1, replica: {device: /dev/vdb}, chunks: [{device: /dev/vdc}], k3s: {role: agent}}\n",
+			"refused: nodes[0].k3s.server: is missing: an agent joins a server: write for example https://192.168.1.11:6443",
+		},
 		{"nothing", "name: home\n", "refused: nodes: there are none: name at least one"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -89,7 +89,7 @@ func nodeConfigs(file *ClusterFile, cluster config.Cluster, secrets *Secrets, no
 		out = append(out, &config.Config{
 			Version: 1,
 			Cluster: cluster,
-			Node:    config.Node{Name: n.Name, Replica: n.Replica, Chunks: n.Chunks, Network: n.Network, Debug: n.Debug},
+			Node:    config.Node{Name: n.Name, Replica: n.Replica, Chunks: n.Chunks, Network: n.Network, K3s: n.K3s, Debug: n.Debug},
 			PKI:     pki,
 		})
 	}

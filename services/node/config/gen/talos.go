@@ -150,6 +150,10 @@ func validateTalos(node *config.Config) error {
 		refuse("network", "on Talos the network is Talos's", "remove it here, and write it in the machine configuration")
 	}
 
+	if node.Node.K3s.Enabled() {
+		refuse("k3s", "Talos has a Kubernetes of its own", "remove it")
+	}
+
 	if node.Node.Debug.ConsoleShell {
 		refuse("debug.consoleShell", "Talos has no shell", "remove it")
 	}

@@ -164,6 +164,7 @@ nodes:
   replica: {device: /dev/vdb}
   chunks: [{path: /srv/chunks}, {path: /var/lib/antler/chunks}]
   network: {interface: eth0, addresses: [10.5.0.1/24]}
+  k3s: {role: server}
   debug: {consoleShell: true}
 `
 
@@ -174,8 +175,9 @@ nodes:
 
 	var problems config.Problems
 	require.ErrorAs(t, err, &problems)
-	require.Len(t, problems, 3)
+	require.Len(t, problems, 4)
 	require.ErrorContains(t, err, "n1.network: on Talos the network is Talos's")
+	require.ErrorContains(t, err, "n1.k3s: Talos has a Kubernetes of its own")
 	require.ErrorContains(t, err, "n1.debug.consoleShell: Talos has no shell")
 	require.ErrorContains(t, err, "n1.chunks[0].path: /srv/chunks is not among")
 
