@@ -20,6 +20,7 @@ const adoptPatience = 5 * time.Second
 func (m *master) takeOver(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
 	if m.status.Epoch != spec.Epoch {
 		m.status.Epoch, m.status.Restarts, m.status.Error = spec.Epoch, 0, ""
+		m.status.Formatted = false
 
 		if m.status.Phase == PhaseFailed {
 			m.status.Phase = PhaseStopped
@@ -95,12 +96,12 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 // format finishes the first metadata and waits for the quorum to record it:
 // nothing is served before that.
 func (m *master) format(ctx context.Context, spec *MasterSpecSpec) error {
-	made, err := m.firstContent(spec)
-	if err != nil {
-		return err
-	}
-
 	if !m.status.Formatted {
+		made, err := m.firstContent(spec)
+		if err != nil {
+			return err
+		}
+
 		m.emit("formatted", "%s", made)
 	}
 
