@@ -102,7 +102,7 @@ func (k k3s) verify(path string) error {
 	if err != nil {
 		return fmt.Errorf("it is not a program: %w: give the file named k3s-arm64", err)
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }()
 	if program.Machine != elf.EM_AARCH64 {
 		return fmt.Errorf("it is a program for %s, and the image is for arm64: give the file named k3s-arm64", program.Machine)
 	}

@@ -20,7 +20,7 @@ type Condition int
 const (
 	// Healthy in the cluster's eyes. The light does what it did before.
 	Healthy Condition = iota
-	// Unhealthy, or not there yet: 1 s on, 1 s off.
+	// Unhealthy is a node with a problem, or one that is not there yet: 1 s on, 1 s off.
 	Unhealthy
 	// Refused is an antler.yaml that is wrong: two short flashes every 2 s.
 	Refused
