@@ -116,7 +116,7 @@ func DefaultTiming() Timing {
 	const ms = time.Millisecond
 
 	return Timing{
-		RenewInterval:  400 * ms,
+		RenewInterval:  300 * ms,
 		ReportInterval: 600 * ms,
 		RenewTimeout:   1200 * ms,
 		AliveWithin:    2000 * ms,
@@ -127,9 +127,9 @@ func DefaultTiming() Timing {
 		GrantWait:     3900 * ms,
 		RestartHold:   15 * time.Second,
 
-		RaftHeartbeat:       800 * ms,
-		RaftElection:        800 * ms,
-		RaftLeaderLease:     800 * ms,
+		RaftHeartbeat:       950 * ms,
+		RaftElection:        950 * ms,
+		RaftLeaderLease:     950 * ms,
 		RaftLeaderHeartbeat: 1000 * ms,
 		RaftCommit:          time.Second,
 		RaftTakeover:        300 * ms,
