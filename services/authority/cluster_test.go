@@ -51,7 +51,7 @@ func testTiming() authority.Timing {
 	for _, d := range []*time.Duration{
 		&timing.RenewInterval, &timing.ReportInterval, &timing.RenewTimeout, &timing.AliveWithin, &timing.LeaseTTL, &timing.FenceDeadline,
 		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.RaftLeaderLease,
-		&timing.RaftLeaderHeartbeat, &timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
+		&timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
 		&timing.ReplicaPingInterval, &timing.ReplicaPingTimeout,
 	} {
 		*d /= 2

@@ -72,10 +72,6 @@ func (a *Authority) lead(ctx context.Context, q *quorum) {
 			if leads {
 				endTerm = a.beginTerm(ctx, q)
 			}
-
-			if err := q.pace(a.config.Timing, leads); err != nil {
-				a.config.Logger.Warn("the pace of heartbeats was not changed", zap.Error(err))
-			}
 		}
 	}
 }

@@ -121,20 +121,6 @@ func (p quorumParts) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	return "", fmt.Errorf("find the address of voter %s: it isn't in this node's configuration", id)
 }
 
-// pace sets the heartbeats of a leader, or the patience of a follower. The
-// library derives both from one setting.
-func (q *quorum) pace(t Timing, leads bool) error {
-	config := q.raft.ReloadableConfig()
-
-	config.HeartbeatTimeout, config.ElectionTimeout = t.RaftHeartbeat, t.RaftElection
-	if leads {
-		config.HeartbeatTimeout = t.RaftLeaderHeartbeat
-		config.ElectionTimeout = max(t.RaftElection, t.RaftLeaderHeartbeat)
-	}
-
-	return q.raft.ReloadConfig(config)
-}
-
 // leave stops taking part. It returns when Raft and its connections have ended.
 func (q *quorum) leave() error {
 	err := q.raft.Shutdown().Error()

@@ -54,14 +54,10 @@ type Timing struct {
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
 	// stands for election after one to two of it), RaftElection its election
 	// timeout. When the leader dies the holder must find the next one before its
-	// lease ends.
+	// lease ends. The leader sends a heartbeat each tenth to fifth of it.
 	RaftHeartbeat, RaftElection time.Duration
 	// RaftLeaderLease: a leader without contact to a quorum steps down after it.
 	RaftLeaderLease time.Duration
-	// RaftLeaderHeartbeat is RaftHeartbeat while this node leads: the library sends
-	// a heartbeat each tenth to fifth of it. What an idle node does is mostly to
-	// send and answer those.
-	RaftLeaderHeartbeat time.Duration
 	// RaftCommit is how late a follower may learn that the very last entry is
 	// committed. What matters is followed by another entry, see applyRaw.
 	RaftCommit time.Duration
@@ -74,8 +70,8 @@ type Timing struct {
 	ApplyTimeout time.Duration
 
 	// TransferDelay: leadership is moved to where it is better placed that long
-	// after it came to a node or was last tried. Not at once: a takeover has better things to
-	// do.
+	// after it came to a node or was last tried. Not at once: a takeover has better
+	// things to do.
 	TransferDelay time.Duration
 	// SwitchoverDeadline is the time in which the old holder must have released
 	// (it saves its metadata and stops cleanly first), or the wish is dropped.
@@ -127,14 +123,13 @@ func DefaultTiming() Timing {
 		GrantWait:     3900 * ms,
 		RestartHold:   15 * time.Second,
 
-		RaftHeartbeat:       950 * ms,
-		RaftElection:        950 * ms,
-		RaftLeaderLease:     950 * ms,
-		RaftLeaderHeartbeat: 1000 * ms,
-		RaftCommit:          time.Second,
-		RaftTakeover:        300 * ms,
-		RaftIO:              2 * time.Second,
-		ApplyTimeout:        2 * time.Second,
+		RaftHeartbeat:   950 * ms,
+		RaftElection:    950 * ms,
+		RaftLeaderLease: 950 * ms,
+		RaftCommit:      time.Second,
+		RaftTakeover:    300 * ms,
+		RaftIO:          2 * time.Second,
+		ApplyTimeout:    2 * time.Second,
 
 		TransferDelay:      5 * time.Second,
 		SwitchoverDeadline: 30 * time.Second,
@@ -228,12 +223,6 @@ func (t Timing) service() []rule {
 			t.RenewTimeout+2*t.RenewInterval <= t.LeaseTTL,
 			"RenewTimeout + 2 RenewInterval > LeaseTTL: one lost renewal would stop the master",
 		},
-		// The longest pause between heartbeats, four times: where all nodes share a
-		// processor, an answer may be late by more than one.
-		{
-			4*t.RaftLeaderHeartbeat/5 <= t.RaftLeaderLease,
-			"4/5 RaftLeaderHeartbeat > RaftLeaderLease: a node that is busy for a moment would start an election",
-		},
 		{
 			t.AliveWithin >= 3*max(t.RenewInterval, t.ReportInterval) && t.AliveWithin < t.GrantWait,
 			"AliveWithin outside 3 RenewInterval, 3 ReportInterval .. GrantWait: dead nodes would be granted epochs, or live ones none",
@@ -268,7 +257,7 @@ func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
 		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
 		t.GrantWait, t.RestartHold, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
-		t.RaftLeaderHeartbeat, t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
+		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
 		t.RecoverDeadline, t.StartDeadline, t.StopDeadline, t.SettleTime, t.DrainTime, t.VersionInterval,

@@ -43,10 +43,6 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.RaftHeartbeat = time.Second },
 			"the death of the Raft leader would stop the master",
 		},
-		"heartbeats too rare": {
-			func(tm *authority.Timing) { tm.RaftLeaderHeartbeat = 2 * time.Second },
-			"would start an election",
-		},
 		"reports too rare": {
 			func(tm *authority.Timing) { tm.ReportInterval = time.Second },
 			"AliveWithin outside",
