@@ -10,8 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 )
 
 // Kill implements Killer.
@@ -222,12 +225,8 @@ func (c *Containerd) discard(ctx context.Context, container containerd.Container
 		return fmt.Errorf("read labels: %w", err)
 	}
 
-	task, err := container.Task(ctx, nil)
-	if err == nil {
-		_, err = task.Delete(ctx, containerd.WithProcessKill)
-	}
-
-	if err != nil && !errdefs.IsNotFound(err) {
+	err = c.discardTask(ctx, container)
+	if err != nil {
 		return fmt.Errorf("delete task: %w", err)
 	}
 
@@ -248,6 +247,29 @@ func (c *Containerd) discard(ctx context.Context, container containerd.Container
 	}
 
 	return nil
+}
+
+// discardTask deletes the task of a container. One whose making was given up
+// half way may be a shim without a process: containerd says that no such task is
+// there and refuses to make another, until it is told to delete it all the same.
+func (c *Containerd) discardTask(ctx context.Context, container containerd.Container) error {
+	task, err := container.Task(ctx, nil)
+	if err == nil {
+		_, err = task.Delete(ctx, containerd.WithProcessKill)
+
+		return ignoreNotFound(err)
+	}
+
+	if !errdefs.IsNotFound(err) {
+		return err
+	}
+
+	_, err = c.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: container.ID()})
+	if grpcstatus.Code(err) == codes.NotFound {
+		return nil
+	}
+
+	return err
 }
 
 // empty kills whatever is left in the container's cgroup and waits for its end.

@@ -29,6 +29,7 @@ func TestSpecGivesNoMoreThanAsked(t *testing.T) {
 	assert.Empty(t, oci.Linux.Devices)
 	assert.Empty(t, oci.Linux.RootfsPropagation)
 	assert.Equal(t, "/antler/master", oci.Linux.CgroupsPath)
+	assert.Equal(t, map[string]string{"cpu.weight": "100"}, oci.Linux.Resources.Unified)
 
 	// Whatever is bound from the host is read-only but the data path.
 	var writable []string

@@ -38,8 +38,12 @@ const oomScore = -900
 const openFiles = 1 << 20
 
 // priority of antlerd, as a nice value: it keeps a lease that is counted in tenths
-// of seconds.
-const priority = -20
+// of seconds. cpuWeight is the same beside the control groups of all others, which
+// have about 100: a nice value counts within one group only.
+const (
+	priority  = -20
+	cpuWeight = "10000"
+)
 
 // Spec is the container of antlerd. It sees the node's processes, network, devices
 // and mounts, and what it mounts below the state directory reaches the node.
@@ -74,7 +78,10 @@ func Spec(args []string, kubelet string) *specs.Spec {
 			// Of its own it has the mounts alone, and what it mounts is shared.
 			Namespaces:        []specs.LinuxNamespace{{Type: specs.MountNamespace}},
 			RootfsPropagation: "rshared",
-			Resources:         &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}},
+			Resources: &specs.LinuxResources{
+				Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}},
+				Unified: map[string]string{"cpu.weight": cpuWeight},
+			},
 		},
 	}
 }
