@@ -125,6 +125,9 @@ func (d DRBD) Disconnect(ctx context.Context, self, peer string) error {
 	return d.setup(ctx, "disconnect", self, peer, "--force")
 }
 
+// Leave parts from the peer in order: what was sent before arrives.
+func (d DRBD) Leave(ctx context.Context) error { return d.admin(ctx, "disconnect", resourceName) }
+
 // DeclareEqual skips the initial resync of two connected replicas that were just
 // created. What is on them is taken to be the same.
 func (d DRBD) DeclareEqual(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,7 +87,15 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 		defer f.mu.Unlock()
 
 		return f.wipefs, nil
-	case "create-md --force meta", "connect meta", "connect --discard-my-data meta":
+	case "create-md --force meta", "connect --discard-my-data meta":
+	case "connect meta":
+		if f.parted() {
+			f.tell("create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
+				"create peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:UpToDate")
+		}
+	case "disconnect meta":
+		f.tell("destroy peer-device name:meta peer-node-id:0 conn-name:peer volume:0",
+			"destroy connection name:meta peer-node-id:0 conn-name:peer")
 	case "adjust meta":
 		if f.was(true) {
 			break
@@ -97,8 +106,10 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 			"create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
 			"create peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:Inconsistent")
 	case "new-current-uuid 0 --clear-bitmap":
+		// The peer's last word, from before it heard of that, comes afterwards.
 		f.tell("change device name:meta volume:0 minor:0 disk:UpToDate",
-			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 peer-disk:UpToDate")
+			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 peer-disk:UpToDate",
+			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 peer-disk:Inconsistent")
 	case "primary 0":
 		f.tell("change resource name:meta role:Primary")
 	case "primary 0 --force":
@@ -119,6 +130,14 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 	}
 
 	return "", nil
+}
+
+// parted reports whether the peer was parted from in order.
+func (f *fakeDRBD) parted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	return slices.Contains(f.ran, "disconnect meta")
 }
 
 // effectNine is what DRBD 9 would tell.

@@ -70,9 +70,27 @@ func next(s situation) step {
 		return s.ascend()
 	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.kernel.connection != connected:
 		return stepFence
+	case unmirrored(s.spec, s.kernel):
+		return stepFence
 	}
 
 	return s.tend()
+}
+
+// unmirrored: the peer is connected and doesn't write what is written here, and
+// the quorum, which may grant the next epoch to it, doesn't know that yet. DRBD
+// calls its handler only for a peer that is lost.
+func unmirrored(spec *ReplicaSpecSpec, k kernel) bool {
+	if spec.Role != RolePrimary || !spec.PeerTrusted || k.role != RolePrimary || k.connection != connected {
+		return false
+	}
+
+	switch k.peerDisk {
+	case diskDiskless, diskFailed, diskInconsistent, diskOutdated, diskConsistent:
+		return true
+	}
+
+	return false
 }
 
 // begin is for a resource that the kernel doesn't have.
@@ -104,14 +122,20 @@ func (s situation) ascend() step {
 	// Both were zeroed when they were created: that is why they are equal.
 	case fresh && k.connection == connected && k.peerDisk == diskInconsistent:
 		return stepEqual
-	// The peer is still being created.
-	case fresh:
+	// The peer is still being created, or has not yet heard that it is equal.
+	case fresh, s.spec.First && !s.spec.Formatted && !s.spec.Restored && s.spec.Peer != "" && !s.joined():
 		return s.tend()
 	case s.failedEpoch == s.spec.Epoch:
 		return s.tend()
 	}
 
 	return stepPromote
+}
+
+// joined reports whether the peer gets what is written here: now, or at the end
+// of the resync.
+func (s situation) joined() bool {
+	return s.kernel.connection == connected && (s.kernel.peerDisk == diskUpToDate || s.kernel.syncing())
 }
 
 // tend looks after what is neither wanted nor dangerous.

@@ -25,7 +25,11 @@ func TestNext(t *testing.T) {
 	primary := with(up, func(k *kernel) { k.role = RolePrimary })
 	frozen := with(primary, func(k *kernel) { k.suspended, k.connection = suspendedFencing, "Connecting" })
 
+	unwritten := with(primary, func(k *kernel) { k.peerDisk = diskInconsistent })
+
 	serve := ReplicaSpecSpec{Device: "/dev/vdb", Peer: "n2", ConsentID: "c", Formatted: true, Role: RolePrimary, Epoch: epoch}
+	trusting := serve
+	trusting.PeerTrusted = true
 	rest := serve
 	rest.Role = RoleSecondary
 	first := serve
@@ -84,6 +88,13 @@ func TestNext(t *testing.T) {
 		{"but not without the peer", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepNone},
 		{"nor with a peer that has data", situation{spec: &first, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},
 		{"nor once it was formatted", situation{spec: &serve, kernel: fresh}, stepPromote},
+		{"declared equal: the peer is connected to anew", situation{spec: &first, kernel: with(up, func(k *kernel) { k.connection, k.peerDisk = standAlone, "" })}, stepConnect},
+		{"which takes a moment", situation{spec: &first, kernel: with(up, func(k *kernel) { k.connection, k.peerDisk = "Connecting", "DUnknown" })}, stepNone},
+		{"and it has heard of it", situation{spec: &first, kernel: up}, stepPromote},
+		{"or gets all blocks", situation{spec: &first, kernel: with(up, func(k *kernel) { k.peerDisk, k.replication = diskInconsistent, "SyncSource" })}, stepPromote},
+		{"the peer is not written to, and the quorum doesn't know", situation{spec: &trusting, kernel: unwritten}, stepFence},
+		{"the quorum knows", situation{spec: &serve, kernel: unwritten}, stepNone},
+		{"a peer whose disk is not known yet", situation{spec: &trusting, kernel: with(primary, func(k *kernel) { k.peerDisk = "DUnknown" })}, stepNone},
 		{"restored: not equal, but the first version", situation{spec: &restored, kernel: fresh}, stepFirst},
 		{"restored, without the peer", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.connection = "Connecting" })}, stepFirst},
 		{"restored, but the peer has data", situation{spec: &restored, kernel: with(fresh, func(k *kernel) { k.peerDisk = diskUpToDate })}, stepNone},

@@ -220,7 +220,7 @@ func (k *keeping) settle() {
 		return
 	}
 
-	if k.kernel.exists && k.kernel.role == k.spec.Role {
+	if k.kernel.exists && k.kernel.role == k.spec.Role && !unmirrored(k.spec, k.kernel) {
 		k.epoch = k.spec.Epoch
 	}
 

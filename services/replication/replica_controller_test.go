@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -163,9 +164,32 @@ func TestFirstBoot(t *testing.T) {
 		a.True(s.ReadyFor(1))
 		a.Empty(s.Error)
 	})
-	assert.Equal(t, []string{"create-md --force meta", "adjust meta", "new-current-uuid 0 --clear-bitmap", "primary 0"}, b.drbd.commands())
+	assert.Equal(t, []string{"create-md --force meta", "adjust meta", "new-current-uuid 0 --clear-bitmap", "disconnect meta", "connect meta", "primary 0"}, b.drbd.commands())
 	assert.Contains(t, b.events.all(), "replication.created")
 	assert.Contains(t, b.events.all(), "replication.promoted")
+}
+
+func TestAPeerThatIsNotWrittenToIsOutdatedFirst(t *testing.T) {
+	peer := running(RolePrimary)
+	peer[3] = strings.Replace(peer[3], "peer-disk:UpToDate", "peer-disk:Inconsistent", 1)
+	b := newBench(t, peer...)
+
+	serve := func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 3, true }
+
+	b.want(func(s *ReplicaSpecSpec) {
+		serve(s)
+		s.PeerTrusted = true
+	})
+	// The second is taken once the first was.
+	b.fencer.answers <- errors.New("no leader")
+	b.fencer.answers <- nil
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RolePrimary, s.Role)
+		a.False(s.ReadyFor(3), "the quorum may still grant to the peer")
+	})
+
+	b.want(serve)
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(3)) })
 }
 
 func TestAReplacementIsNotZeroed(t *testing.T) {

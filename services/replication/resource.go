@@ -68,6 +68,9 @@ type ReplicaSpecSpec struct {
 	// PeerYields: the peer served last and has given up in order. It unmounts and
 	// becomes secondary by itself, while this node is already granted the epoch.
 	PeerYields bool `yaml:"peerYields,omitempty"`
+	// PeerTrusted: this node holds the epoch, and for the quorum the peer is up to
+	// date as well: it may be granted the next one.
+	PeerTrusted bool `yaml:"peerTrusted,omitempty"`
 	// Force breaks off frozen I/O with errors to get out of the primary role:
 	// the lease is lost and nothing that is still unwritten may be kept.
 	Force bool `yaml:"force"`

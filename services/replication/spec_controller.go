@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/controller/generic"
@@ -140,6 +141,7 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
 		out.Restored = out.First && f.record.MetaVersion > 0
 		out.PeerYields = f.yields(out.Peer)
+		out.PeerTrusted = slices.Contains(f.record.UpToDate, out.Peer)
 	case f.use.Mounted && f.primary():
 		// It can't be secondary before it is unmounted.
 		out.Role, out.Epoch = RolePrimary, f.lastEpoch()

@@ -43,6 +43,8 @@ func TestDecide(t *testing.T) {
 	longAgo := record(func(r *authority.AuthorityStatusSpec) {
 		r.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: epoch - 2}}
 	})
+	both := record(func(r *authority.AuthorityStatusSpec) { r.UpToDate = []string{"n1", "n2"} })
+	bothLost := record(func(r *authority.AuthorityStatusSpec) { r.UpToDate, r.LeaseValid = []string{"n1", "n2"}, false })
 	leaving := record(func(r *authority.AuthorityStatusSpec) { r.Leaving = true })
 
 	primary := &ReplicaStatusSpec{Role: RolePrimary}
@@ -55,9 +57,9 @@ func TestDecide(t *testing.T) {
 	killed := &DeviceUseSpec{Mounted: true}
 
 	type want struct {
-		role                 Role
-		epoch                uint64
-		first, force, yields bool
+		role                          Role
+		epoch                         uint64
+		first, force, yields, trusted bool
 	}
 
 	for _, c := range []struct {
@@ -74,6 +76,8 @@ func TestDecide(t *testing.T) {
 		{"granted by a peer that unmounts", facts{record: yielded, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch, yields: true}},
 		{"granted after the peer failed", facts{record: failed, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
 		{"granted by nobody, the peer gave up once", facts{record: longAgo, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch}},
+		{"granted, and the peer may be next", facts{record: both, replica: secondary, use: unused}, want{role: RolePrimary, epoch: epoch, trusted: true}},
+		{"lease lost: the peer is not its business", facts{record: bothLost, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"not granted", facts{record: others, replica: secondary, use: unused}, want{role: RoleSecondary, epoch: epoch + 1}},
 		{"lease lost: primary until it is unmounted", facts{record: lost, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"lease lost with frozen I/O: not before the kill", facts{record: lost, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
@@ -89,7 +93,7 @@ func TestDecide(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got := decide(cfg, c.facts)
 
-			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force, got.PeerYields})
+			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force, got.PeerYields, got.PeerTrusted})
 			assert.Equal(t, "n2", got.Peer)
 			assert.Equal(t, "10.0.0.2", got.PeerAddress)
 			assert.Equal(t, "10.0.0.1", got.SelfAddress)

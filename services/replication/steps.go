@@ -78,7 +78,7 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 	case stepRecycle:
 		out.err = a.recycle(ctx, spec)
 	case stepEqual:
-		out.err = a.drbd.DeclareEqual(ctx)
+		out.err = a.equal(ctx)
 	case stepFirst:
 		out.err = a.drbd.ForcePrimary(ctx)
 	case stepPromote:
@@ -196,6 +196,19 @@ func (a actions) breakOff(ctx context.Context, look func() kernel) error {
 
 // detachPoll is how often the kernel's word is looked at.
 const detachPoll = 10 * time.Millisecond
+
+// equal declares two new replicas equal, and parts from the peer: a word that it
+// sent before it heard of that (Inconsistent) may still be on its way, and this
+// side would believe it and send the peer nothing of what it writes, while the
+// peer takes itself for up to date. Neither has old words for the next connection.
+func (a actions) equal(ctx context.Context) error {
+	err := a.drbd.DeclareEqual(ctx)
+	if err != nil {
+		return err
+	}
+
+	return a.drbd.Leave(ctx)
+}
 
 // recycle starts anew with the disk that breakOff let go of.
 func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {
@@ -319,8 +332,8 @@ func explain(err error) error {
 	return err
 }
 
-// fence is for I/O that stays frozen although DRBD's handler has ended: nobody
-// asks the quorum again, but us.
+// fence is for I/O that stays frozen although DRBD's handler has ended, and for a
+// peer that is connected and not written to: nobody asks the quorum then, but us.
 func (a actions) fence(ctx context.Context, spec ReplicaSpecSpec, look func() kernel) error {
 	before, question := look(), a.drbd.question()
 
