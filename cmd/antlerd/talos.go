@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -50,13 +49,10 @@ func talosService(cfg *config.Config, logger *zap.Logger) *talos.Service {
 	}
 }
 
-// askTime is what machined gets to say what becomes of the node.
-const askTime = time.Second
-
 // tellOfTheEnd tells antlerd if the whole machine goes down, so that it hands over
 // what it serves. Where that isn't known it is told nothing: what serves goes on.
 func tellOfTheEnd(ctx context.Context, logger *zap.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, talos.AskTime)
 	defer cancel()
 
 	goesDown, err := talos.Machine{Socket: talos.MachineSocket}.GoesDown(ctx)

@@ -87,10 +87,11 @@ func (a *Authority) Formatted(ctx context.Context) error {
 	return a.propose(ctx, Command{Kind: KindFormatted, Epoch: epoch, Node: a.config.Self}, State.Formatted)
 }
 
-// Release gives the epoch up. The caller has stopped the master, unmounted and
-// demoted: another node may be granted the next epoch the moment this is
-// recorded. failed says that this node could not serve, for the reason given.
-// From the call on this node's lease is void, whatever the quorum answers.
+// Release gives the epoch up. The caller has stopped the master and taken the
+// address off: another node may be granted the next epoch the moment this is
+// recorded, and waits for this one to unmount and demote. failed says that this
+// node could not serve, for the reason given. From the call on this node's lease
+// is void, whatever the quorum answers.
 func (a *Authority) Release(ctx context.Context, reason string, failed bool) error {
 	epoch, err := a.holding(KindRelease)
 	if err != nil {

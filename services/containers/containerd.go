@@ -190,6 +190,12 @@ func exitCode(task containerd.Task, ended bool) int {
 
 	defer cancel()
 
+	return ExitCode(ctx, task)
+}
+
+// ExitCode waits for the end of a task, through restarts of containerd, and
+// returns its exit code; -1 if nobody can tell it, or ctx has ended before.
+func ExitCode(ctx context.Context, task containerd.Task) int {
 	for {
 		waiting, err := task.Wait(ctx)
 		if err == nil {

@@ -225,7 +225,7 @@ func (c *Containerd) discard(ctx context.Context, container containerd.Container
 		return fmt.Errorf("read labels: %w", err)
 	}
 
-	err = c.discardTask(ctx, container)
+	err = DiscardTask(ctx, c.client, container)
 	if err != nil {
 		return fmt.Errorf("delete task: %w", err)
 	}
@@ -249,10 +249,11 @@ func (c *Containerd) discard(ctx context.Context, container containerd.Container
 	return nil
 }
 
-// discardTask deletes the task of a container. One whose making was given up
-// half way may be a shim without a process: containerd says that no such task is
-// there and refuses to make another, until it is told to delete it all the same.
-func (c *Containerd) discardTask(ctx context.Context, container containerd.Container) error {
+// DiscardTask kills and deletes the task of a container; none is no error. One
+// whose making was given up half way may be a shim without a process: containerd
+// says that no such task is there and refuses to make another, until it is told to
+// delete it all the same.
+func DiscardTask(ctx context.Context, client *containerd.Client, container containerd.Container) error {
 	task, err := container.Task(ctx, nil)
 	if err == nil {
 		_, err = task.Delete(ctx, containerd.WithProcessKill)
@@ -264,7 +265,7 @@ func (c *Containerd) discardTask(ctx context.Context, container containerd.Conta
 		return err
 	}
 
-	_, err = c.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: container.ID()})
+	_, err = client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: container.ID()})
 	if grpcstatus.Code(err) == codes.NotFound {
 		return nil
 	}

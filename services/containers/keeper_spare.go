@@ -24,7 +24,7 @@ func (k *keeper) untilSpare(want *ContainerSpecSpec) time.Duration {
 // prepare deletes what is left of the last container and makes the spare, if one
 // is wanted, when that is due.
 func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
-	if !want.Spare || time.Since(k.since) < spareDelay {
+	if time.Since(k.since) < spareDelay {
 		return nil
 	}
 
@@ -33,6 +33,10 @@ func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
 		if err != nil {
 			return err
 		}
+	}
+
+	if !want.Spare {
+		return nil
 	}
 
 	digest := Digest(want)

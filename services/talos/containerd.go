@@ -99,11 +99,7 @@ func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*dae
 	// Both live longer than the call.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 
-	waiting, err := task.Wait(life)
-	if err == nil {
-		err = task.Start(ctx)
-	}
-
+	err = task.Start(ctx)
 	if err != nil {
 		end()
 
@@ -125,10 +121,7 @@ func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*dae
 		})
 	}()
 
-	go func() {
-		status := <-waiting
-		d.exited <- int(status.ExitCode())
-	}()
+	go func() { d.exited <- containers.ExitCode(life, task) }()
 
 	return d, nil
 }
@@ -151,7 +144,11 @@ func (c *Containerd) prepare() error {
 
 	path := filepath.Join(configDir, filepath.Base(c.Config))
 
-	err = errors.Join(os.WriteFile(path+".new", content, 0o600), os.Rename(path+".new", path))
+	err = os.WriteFile(path+".new", content, 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+
 	if err != nil {
 		return fmt.Errorf("hand the configuration on: %w", err)
 	}
@@ -177,6 +174,10 @@ func clearEarlier(ctx context.Context, client *containerd.Client) error {
 	}
 
 	if err == nil || errdefs.IsNotFound(err) {
+		err = containers.DiscardTask(ctx, client, container)
+	}
+
+	if err == nil {
 		err = container.Delete(ctx)
 	}
 
@@ -194,16 +195,16 @@ func end(ctx context.Context, task containerd.Task) error {
 	}
 
 	err = task.Kill(ctx, syscall.SIGTERM)
-	if err == nil {
-		select {
-		case <-waiting:
-		case <-time.After(StopTime):
-		}
+	if err != nil {
+		return err
 	}
 
-	_, err = task.Delete(ctx, containerd.WithProcessKill)
+	select {
+	case <-waiting:
+	case <-time.After(StopTime):
+	}
 
-	return err
+	return nil
 }
 
 // Exited implements Daemon.

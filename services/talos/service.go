@@ -39,10 +39,12 @@ type Service struct {
 	RetryInterval time.Duration
 }
 
-// Times of a service, of the 10 s that Talos gives it: the rest is for containerd.
+// Times of a service, of the 10 s that Talos gives it. AskTime is for BeforeStop,
+// KillTime is spent again where what is left of antlerd is removed.
 const (
-	StopTime      = 7 * time.Second
-	KillTime      = 2 * time.Second
+	AskTime       = time.Second
+	StopTime      = 5 * time.Second
+	KillTime      = 1500 * time.Millisecond
 	RetryInterval = time.Second
 )
 

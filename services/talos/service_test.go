@@ -146,7 +146,7 @@ func TestToldToStopWhileContainerdIsNotThere(t *testing.T) {
 
 // TestTheTimesFitIntoWhatTalosGives: SIGKILL comes to the service 10 s after SIGTERM.
 func TestTheTimesFitIntoWhatTalosGives(t *testing.T) {
-	require.Less(t, talos.StopTime+talos.KillTime, 10*time.Second)
+	require.Less(t, talos.AskTime+talos.StopTime+2*talos.KillTime, 10*time.Second)
 }
 
 func TestAntlerdIsGivenTheNode(t *testing.T) {

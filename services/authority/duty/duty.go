@@ -97,8 +97,15 @@ func (s situation) stopped() bool {
 }
 
 // dead: no master runs here. The quorum may grant to another from then on: DRBD
-// promotes it once this node is secondary.
+// has no second primary, and the next one waits for this one to unmount before it
+// parts from it. The phase of another epoch, or of an antlerd that has just started
+// and not yet looked, says nothing: then the replica must be secondary, which it
+// can't be under a master.
 func (s situation) dead() bool {
+	if s.master.Epoch != s.record.Epoch {
+		return s.stopped()
+	}
+
 	switch s.master.Phase {
 	case metadata.PhaseUnmounting, metadata.PhaseStopped, metadata.PhaseFailed:
 		return true

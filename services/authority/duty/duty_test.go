@@ -67,6 +67,13 @@ func TestDuties(t *testing.T) {
 		"a switchover with the file system still mounted": {func(s *situation) {
 			s.record.Target, s.address, s.master.Phase = "n2", false, metadata.PhaseUnmounting
 		}, releaseSwitchover},
+		"a switchover, and antlerd has just started": {func(s *situation) {
+			s.record.Target, s.address, s.master = "n2", false, metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}
+		}, nothing},
+		"a failed disk, and antlerd has just started": {func(s *situation) {
+			s.record.UpToDate, s.replica.IOErrors, s.address = []string{"n1", "n2"}, 1, false
+			s.master = metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}
+		}, nothing},
 		"a switchover after everything is given up": {func(s *situation) {
 			s.record.Target, s.address, s.master.Mounted, s.master.Phase = "n2", false, false, metadata.PhaseStopped
 			s.replica.Role = replication.RoleSecondary
