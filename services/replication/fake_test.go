@@ -28,6 +28,8 @@ type fakeDRBD struct {
 	exists bool
 	// hang makes "primary" hang until its context ends.
 	hang bool
+	// linger, if there is one, keeps "primary" until it is closed.
+	linger chan struct{}
 	// follower takes events; pending are those from before there was one.
 	follower chan string
 	pending  []string
@@ -112,6 +114,10 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 peer-disk:Inconsistent")
 	case "primary 0":
 		f.tell("change resource name:meta role:Primary")
+
+		if f.linger != nil {
+			<-f.linger
+		}
 	case "primary 0 --force":
 		f.tell("change resource name:meta role:Primary", "change device name:meta volume:0 minor:0 disk:UpToDate")
 	case "secondary 0":

@@ -220,7 +220,11 @@ func (k *keeping) settle() {
 		return
 	}
 
-	if k.kernel.exists && k.kernel.role == k.spec.Role && !unmirrored(k.spec, k.kernel) {
+	// DRBD tells of the primary role before it lets anybody write: that is done when
+	// its command ends.
+	promoting := k.current == stepPromote || k.current == stepFirst
+
+	if k.kernel.exists && k.kernel.role == k.spec.Role && !promoting && !unmirrored(k.spec, k.kernel) {
 		k.epoch = k.spec.Epoch
 	}
 

@@ -192,6 +192,20 @@ func TestAPeerThatIsNotWrittenToIsOutdatedFirst(t *testing.T) {
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(3)) })
 }
 
+func TestAPrimaryIsReadyOnceItsCommandEnds(t *testing.T) {
+	b := newBench(t, running(RoleSecondary)...)
+	b.drbd.linger = make(chan struct{})
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RolePrimary, s.Role)
+		a.False(s.ReadyFor(2), "the device may still be read-only")
+	})
+
+	close(b.drbd.linger)
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.ReadyFor(2)) })
+}
+
 func TestAReplacementIsNotZeroed(t *testing.T) {
 	b := newBench(t)
 
