@@ -2,9 +2,9 @@
 // DRBD resource called "meta", minor 0, with internal metadata, on one device of
 // each metadata node. It knows nothing of what is on it.
 //
-// DRBD, the 8.4 of the mainline kernel or 9 (see Parts), is driven through drbdadm and drbdsetup, and
-// watched through `drbdsetup events2`. Its protocol C acknowledges a write when
-// both replicas have it. With `fencing resource-and-stonith` it freezes I/O when
+// DRBD, the 8.4 of the mainline kernel or 9 (see Parts), is driven through drbdadm
+// and drbdsetup, and watched through `drbdsetup events2`. Its protocol C
+// acknowledges a write when both replicas have it. With `fencing resource-and-stonith` it freezes I/O when
 // the peer is lost and runs the handler that the module parameter
 // usermode_helper names: antlerd itself (HandlerMain), which asks the antlerd
 // that serves (HandlerServer), which asks the quorum. Only when the quorum has
@@ -17,7 +17,10 @@
 //     is remembered in a marker on this node before the first byte is written,
 //     so that a crash in the middle is no mystery afterwards (create.go).
 //   - The replicas are declared equal without a resync only while both are
-//     zeroed and nothing was ever served.
+//     zeroed and nothing was ever served, and they part once after that, so that
+//     neither believes an old word of the other.
+//   - No epoch begins while a peer that the quorum trusts is connected and not
+//     written to.
 //   - A split brain is never resolved without a person's word, which the quorum
 //     has recorded: DRBD stays StandAlone, and the status says so. With it the
 //     side that is given up is saved first.
