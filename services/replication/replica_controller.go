@@ -133,7 +133,9 @@ type keeping struct {
 	// config is what the kernel was last configured with.
 	config string
 	broken bool
-	// epoch for which the role was reached, or was given up.
+	// reached is the role that was reached in epoch; promoting was given up in
+	// failedEpoch.
+	reached            Role
 	epoch, failedEpoch uint64
 	// percent in sync, as last measured.
 	percent float64
@@ -225,7 +227,7 @@ func (k *keeping) settle() {
 	promoting := k.current == stepPromote || k.current == stepFirst
 
 	if k.kernel.exists && k.kernel.role == k.spec.Role && !promoting && !unmirrored(k.spec, k.kernel) {
-		k.epoch = k.spec.Epoch
+		k.reached, k.epoch = k.spec.Role, k.spec.Epoch
 	}
 
 	if k.spec.Role == RoleSecondary {

@@ -40,6 +40,12 @@ func (k *keeping) status() ReplicaStatusSpec {
 		Error:       k.errorText(),
 	}
 
+	// It was secondary in this epoch before it is to be primary, and the kernel tells
+	// of that role too soon: see settle.
+	if k.reached != k.kernel.role {
+		status.Epoch = 0
+	}
+
 	if k.spec != nil {
 		status.Backing = k.spec.Device
 	}

@@ -78,7 +78,7 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 	case stepRecycle:
 		out.err = a.recycle(ctx, spec)
 	case stepEqual:
-		out.err = a.equal(ctx)
+		out.err = a.equal(ctx, look)
 	case stepFirst:
 		out.err = a.drbd.ForcePrimary(ctx)
 	case stepPromote:
@@ -201,13 +201,29 @@ const detachPoll = 10 * time.Millisecond
 // sent before it heard of that (Inconsistent) may still be on its way, and this
 // side would believe it and send the peer nothing of what it writes, while the
 // peer takes itself for up to date. Neither has old words for the next connection.
-func (a actions) equal(ctx context.Context) error {
+//
+// It ends when the kernel has told that they are parted: what it told before that
+// looks like two replicas that are ready.
+func (a actions) equal(ctx context.Context, look func() kernel) error {
 	err := a.drbd.DeclareEqual(ctx)
 	if err != nil {
 		return err
 	}
 
-	return a.drbd.Leave(ctx)
+	err = a.drbd.Leave(ctx)
+	if err != nil {
+		return err
+	}
+
+	for !look().alone() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("part from the peer to connect to it anew: %w", ctx.Err())
+		case <-time.After(yieldPoll):
+		}
+	}
+
+	return nil
 }
 
 // recycle starts anew with the disk that breakOff let go of.
@@ -252,8 +268,12 @@ func (a actions) promote(ctx context.Context, spec ReplicaSpecSpec, look func() 
 		}
 
 		if refused(err, refusedTwoPrimaries) && part {
-			err = a.part(ctx, spec)
 			part = false
+
+			err = a.part(ctx, spec)
+			if err == nil {
+				continue
+			}
 		}
 
 		if a.drbd.nine() && (refused(err, refusedNoQuorum) || refused(err, refusedNoData)) {
