@@ -222,6 +222,45 @@ func TestSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 	require.NotNil(t, objects.content())
 }
 
+// Without a class a VolumeSnapshot is for the driver that has the claim's volume.
+func TestSnapshotWithoutAClass(t *testing.T) {
+	b, objects, monday := snapshotBench("")
+	class := Place{Resource: resourceClasses, Name: "moosefs"}
+
+	// It is ours, and somebody has to be told that there is no default.
+	delete(objects[class]["metadata"].(tree), "annotations")
+	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "spec.volumeSnapshotClassName is empty, and no VolumeSnapshotClass of driver moosefs.csi.antler is its default")
+	require.Nil(t, objects.content())
+
+	// Somebody names one. Nothing else of this is in what the queue has.
+	before := monday.DeepCopy()
+	monday.Generation, monday.ResourceVersion = 2, "2"
+	require.True(t, asksForMore(before, monday))
+
+	objects.snapshot()["spec"].(tree)["volumeSnapshotClassName"] = "moosefs"
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Len(t, b.driver.snapshots, 1)
+
+	// What we write to it is no reason to look again.
+	before = monday.DeepCopy()
+	monday.Finalizers, monday.ResourceVersion = []string{snapshotFinalizer}, "3"
+	require.False(t, asksForMore(before, monday))
+
+	// Another driver's volume, and our default would be there.
+	b, objects, monday = snapshotBench("")
+	pv := b.volumes(t)[0]
+	pv.Spec.CSI.Driver = "else"
+	_, err := b.api.CoreV1().PersistentVolumes().Update(t.Context(), &pv, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Nil(t, objects.content())
+	require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+
+	// By name our class was meant.
+	objects.snapshot()["spec"].(tree)["volumeSnapshotClassName"] = "moosefs"
+	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "has a volume of another driver")
+}
+
 func TestRestore(t *testing.T) {
 	group := snapshotGroup
 	claim := claimed(func(c *corev1.PersistentVolumeClaim) {
