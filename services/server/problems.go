@@ -312,9 +312,17 @@ func (s snapshot) backupProblem(list *problemList) {
 
 // provisionerProblem is no failure of the storage: what is mounted goes on.
 func (s snapshot) provisionerProblem(list *problemList) {
-	if s.provisioner != nil && s.provisioner.Error != "" {
-		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error,
-			"it is tried again by itself; `antlerctl get provisioner -n "+s.self+"` shows how far it is")
+	if s.provisioner == nil {
+		return
+	}
+
+	advice := "it is tried again by itself; `antlerctl get provisioner -n " + s.self + "` shows how far it is"
+
+	switch {
+	case s.provisioner.Error != "":
+		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice)
+	case s.provisioner.SnapshotsError != "":
+		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice)
 	}
 }
 

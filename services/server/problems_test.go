@@ -62,6 +62,12 @@ func TestProblems(t *testing.T) {
 			{"Kubernetes's claims are not provisioned: kubeconfig /k: is not there",
 				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
 		}},
+		{"no right to see VolumeSnapshots", func(s *snapshot) {
+			s.provisioner = &kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerWorking, SnapshotsError: "it is forbidden"}
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"Kubernetes's VolumeSnapshots are not taken: it is forbidden",
+				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
+		}},
 		{"no k3s in the image", func(s *snapshot) {
 			s.k3s = &node.K3sStatusSpec{Role: config.K3sServer, Error: "this image was built without k3s"}
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{

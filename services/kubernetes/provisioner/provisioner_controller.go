@@ -143,6 +143,10 @@ func (c *Controller) report(ctx context.Context, r controller.Writer, now *worke
 		if connection.Err != nil {
 			spec.Error = connection.Err.Error()
 		}
+
+		if connection.SnapshotsErr != nil {
+			spec.SnapshotsError = connection.SnapshotsErr.Error()
+		}
 	}
 
 	err := safe.WriterModify(ctx, r, kubernetes.NewProvisionerStatus(), func(status *kubernetes.ProvisionerStatus) error {

@@ -3,15 +3,21 @@ package provisioner
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 
 	"antler/services/kubernetes"
 )
@@ -46,6 +52,8 @@ func (f fakeSnapshots) Get(_ context.Context, at Place, into any) error {
 
 	return json.Unmarshal(content, into)
 }
+
+func (f fakeSnapshots) Check(context.Context, string) error { return nil }
 
 func (f fakeSnapshots) Change(_ context.Context, method string, at Place, content any, _ ...string) error {
 	var change tree
@@ -259,6 +267,42 @@ func TestSnapshotWithoutAClass(t *testing.T) {
 	// By name our class was meant.
 	objects.snapshot()["spec"].(tree)["volumeSnapshotClassName"] = "moosefs"
 	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "has a volume of another driver")
+}
+
+// A cluster without the kinds is none of our business; one that doesn't let us see them
+// has to be told of.
+func TestVolumeSnapshotsThatCannotBeSeen(t *testing.T) {
+	answer := http.StatusOK
+
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "1", r.URL.Query().Get("limit"))
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer)
+		_, _ = io.WriteString(w, `{"apiVersion":"snapshot.storage.k8s.io/v1","kind":"VolumeSnapshotList","items":[]}`)
+	}))
+	defer api.Close()
+
+	clients, err := Connect(&rest.Config{Host: api.URL}, func() error { return nil })
+	require.NoError(t, err)
+
+	logged, logs := observer.New(zap.WarnLevel)
+	w := &Work{Kubeconfig: "/k", Logger: zap.New(logged)}
+
+	for range 2 {
+		answer = http.StatusForbidden
+		require.False(t, w.snapshots(t.Context(), clients))
+		require.ErrorContains(t, w.Connection().SnapshotsErr, "API server of kubeconfig /k: look for volumesnapshots: ")
+		require.Equal(t, 1, logs.Len())
+	}
+
+	answer = http.StatusNotFound
+	require.False(t, w.snapshots(t.Context(), clients))
+	require.NoError(t, w.Connection().SnapshotsErr)
+
+	answer = http.StatusOK
+	require.True(t, w.snapshots(t.Context(), clients))
+	require.NoError(t, w.Connection().SnapshotsErr)
+	require.Equal(t, 1, logs.Len())
 }
 
 func TestRestore(t *testing.T) {
