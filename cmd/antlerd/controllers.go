@@ -228,14 +228,8 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 		return metadata.Info{}, err
 	}
 
-	// Over a new connection: clients make some, too.
-	if now := time.Now(); now.Sub(m.countedAt) > countInterval {
-		m.countedAt = now
-
-		m.chunkservers, err = connected(ctx, m.line.Client)
-		if err != nil {
-			return metadata.Info{}, err
-		}
+	if err := m.count(ctx, time.Now()); err != nil {
+		return metadata.Info{}, err
 	}
 
 	return metadata.Info{
@@ -243,6 +237,26 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 		TotalSpace: info.TotalSpace, FreeSpace: info.AvailSpace, Chunks: uint64(info.Chunks),
 		Chunkservers: m.chunkservers,
 	}, nil
+}
+
+// count counts the chunkservers, unless it was done just now. Without an answer the last
+// number stays: none is not what was counted.
+func (m *localMaster) count(ctx context.Context, now time.Time) error {
+	if now.Sub(m.countedAt) <= countInterval {
+		return nil
+	}
+
+	m.countedAt = now
+
+	// Over a new connection: clients make some, too.
+	counted, err := connected(ctx, m.line.Client)
+	if err != nil {
+		return err
+	}
+
+	m.chunkservers = counted
+
+	return nil
 }
 
 // Save implements metadata.Prober.

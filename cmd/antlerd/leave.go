@@ -3,19 +3,17 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/metadata"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/replication"
+	"antler/services/resources"
 )
 
 // leave is an orderly end of this run of antlerd. If the machine goes down as
@@ -88,21 +86,17 @@ func (d *antlerd) handOver(ctx context.Context) {
 
 // serves reports whether anything of the serving role is on this node.
 func (d *antlerd) serves(ctx context.Context) (bool, error) {
-	master, err := safe.StateGetByID[*metadata.MasterStatus](ctx, d.state, metadata.MasterStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return true, fmt.Errorf("read the master's status: %w", err)
+	master, err := resources.Spec[*metadata.MasterStatus](ctx, d.state, metadata.MasterStatusID)
+	if err != nil || master != nil && master.Mounted {
+		return true, err
 	}
 
-	if err == nil && master.TypedSpec().Mounted {
-		return true, nil
+	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, d.state, replication.ReplicaStatusID)
+	if err != nil {
+		return true, err
 	}
 
-	replica, err := safe.StateGetByID[*replication.ReplicaStatus](ctx, d.state, replication.ReplicaStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return true, fmt.Errorf("read the replica's status: %w", err)
-	}
-
-	return err == nil && replica.TypedSpec().Role == replication.RolePrimary, nil
+	return replica != nil && replica.Role == replication.RolePrimary, nil
 }
 
 // stopTime is what each process gets to end in order when the machine goes down.

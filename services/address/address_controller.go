@@ -11,7 +11,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/resources"
@@ -139,16 +138,12 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 
 // readSpec returns false while nothing has been decided yet.
 func readSpec(ctx context.Context, r controller.Reader) (AddressSpecSpec, bool, error) {
-	spec, err := safe.ReaderGetByID[*AddressSpec](ctx, r, AddressSpecID)
-	if state.IsNotFoundError(err) {
-		return AddressSpecSpec{}, false, nil
+	spec, err := resources.Spec[*AddressSpec](ctx, r, AddressSpecID)
+	if err != nil || spec == nil {
+		return AddressSpecSpec{}, false, err
 	}
 
-	if err != nil {
-		return AddressSpecSpec{}, false, fmt.Errorf("read what to do with the floating address: %w", err)
-	}
-
-	return *spec.TypedSpec(), true, nil
+	return *spec, true, nil
 }
 
 // report writes AddressStatus.

@@ -57,29 +57,29 @@ func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) er
 		return err
 	}
 
-	record, err := resources.Read[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	record, err := resources.Spec[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
 	if err != nil || record == nil {
 		return err
 	}
 
-	master, err := resources.Read[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	master, err := resources.Spec[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
 	if err != nil {
 		return err
 	}
 
-	before, err := resources.Read[*AddressSpec](ctx, r, AddressSpecID)
+	before, err := resources.Spec[*AddressSpec](ctx, r, AddressSpecID)
 	if err != nil {
 		return err
 	}
 
-	verdict := decide(*record.TypedSpec(), specOf(master), specOf(before))
+	verdict := decide(*record, master, before)
 	if verdict == undecided {
 		return nil
 	}
 
 	err = safe.WriterModify(ctx, r, NewAddressSpec(), func(spec *AddressSpec) error {
 		spec.TypedSpec().Hold = verdict == hold
-		spec.TypedSpec().Epoch = record.TypedSpec().Epoch
+		spec.TypedSpec().Epoch = record.Epoch
 		spec.TypedSpec().Addresses = nil
 
 		for _, prefix := range cfg.TypedSpec().Cluster.Floating {
@@ -156,20 +156,4 @@ func orRelease(before *AddressSpecSpec) verdict {
 	}
 
 	return release
-}
-
-// typedResource is a resource with a typed spec.
-type typedResource[S any] interface {
-	comparable
-	TypedSpec() *S
-}
-
-// specOf returns the spec of a resource, nil of none.
-func specOf[S any, R typedResource[S]](res R) *S {
-	var none R
-	if res == none {
-		return nil
-	}
-
-	return res.TypedSpec()
 }

@@ -31,6 +31,25 @@ func TestNobodyWaitsForWhatIsNeverAnswered(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// TestForcedGrantThatNobodyWaitsForIsHeardOut: who asked for it has hung up, and the
+// record refuses it. The holder's renewals are answered as before.
+func TestForcedGrantThatNobodyWaitsForIsHeardOut(t *testing.T) {
+	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1", "n2"}, Epoch: 1, Holder: "n1"}}
+	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r}, timing: DefaultTiming(), now: time.Now}
+	l.term = l.quorum.raft.CurrentTerm()
+	l.lease = NewLeaderLease(l.timing, time.Now().Add(-time.Hour), 1)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	unsigned, err := Command{Kind: KindForceGrant, Epoch: 2, Node: "n2"}.Encode()
+	require.NoError(t, err)
+
+	out := l.submit(ctx, "n1", unsigned)
+	require.ErrorIs(t, out.err, ErrNobodySigned)
+	require.True(t, l.renew("n1", 1, 1), "the epoch is open again")
+}
+
 // aloneInRaft is the leader of a quorum of one.
 func aloneInRaft(t *testing.T, fsm raft.FSM) *raft.Raft {
 	t.Helper()

@@ -202,13 +202,19 @@ func (l *leadership) admit(from string, c Command) error {
 
 // forced is a grant by a person's word; see grant.
 func (l *leadership) forced(ctx context.Context, c Command) outcome {
-	raw, err := c.Encode()
-	if err != nil {
-		return outcome{err: err}
-	}
+	// The caller may hang up. The outcome must be heard all the same: while it is
+	// unknown the epoch stays closed, and its holder gets no renewal for the rest of
+	// the term. Only a state machine that is stuck takes longer than this.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forcedTimeouts*l.timing.ApplyTimeout)
+	defer cancel()
 
-	out := l.applyRaw(ctx, raw)
+	out := l.apply(ctx, c)
 	l.reopenIfRefused(c.Epoch-1, out.err)
 
 	return out
 }
+
+// forcedTimeouts is how many times ApplyTimeout the outcome of a forced grant is waited
+// for: a command waits that long at most to be taken in, and a leader without a quorum
+// learns sooner that it leads no more.
+const forcedTimeouts = 3

@@ -60,6 +60,8 @@ type ProvisionerStatusSpec struct {
 	Done ProvisionerCounts `yaml:"done"`
 	// Error says why it can't work, and what to do about it.
 	Error string `yaml:"error,omitempty"`
+	// SnapshotsError says why it takes no VolumeSnapshots, while claims are provisioned.
+	SnapshotsError string `yaml:"snapshotsError,omitempty"`
 }
 
 // ProvisionerCounts count what was done.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/metadata/files"
@@ -66,7 +65,7 @@ func (c *BackupController) Run(ctx context.Context, r controller.Runtime, logger
 			b.over(result)
 		}
 
-		master, err := b.read(ctx, r)
+		master, err := Serving(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -107,22 +106,10 @@ type made struct {
 	err     error
 }
 
-func (b *backups) read(ctx context.Context, r controller.Reader) (MasterStatusSpec, error) {
-	master, err := safe.ReaderGetByID[*MasterStatus](ctx, r, MasterStatusID)
-	if state.IsNotFoundError(err) {
-		return MasterStatusSpec{}, nil
-	}
-
-	if err != nil {
-		return MasterStatusSpec{}, fmt.Errorf("see whether the master serves here: %w", err)
-	}
-
-	return *master.TypedSpec(), nil
-}
-
-// step begins what is due, and ends what this node must not do any more.
-func (b *backups) step(ctx context.Context, master MasterStatusSpec) {
-	if master.Phase != PhaseServing {
+// step begins what is due, and ends what this node must not do any more. There is no
+// master where none serves.
+func (b *backups) step(ctx context.Context, master *MasterStatusSpec) {
+	if master == nil {
 		// The replica is about to be unmounted.
 		b.cancel()
 		b.serving, b.status.Next, b.status.Error = false, time.Time{}, ""

@@ -9,10 +9,10 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
+	"antler/services/resources"
 )
 
 // Killer ends a container's process at once, without anybody's help.
@@ -58,21 +58,21 @@ func (c *KillController) Run(ctx context.Context, r controller.Runtime, _ *zap.L
 		case <-r.EventCh():
 		}
 
-		who, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
-		if state.IsNotFoundError(err) {
-			continue
+		who, err := resources.Spec[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+		if err != nil {
+			return err
 		}
 
-		if err != nil {
-			return fmt.Errorf("read authority: %w", err)
+		if who == nil {
+			continue
 		}
 
 		// Once per loss is enough: nothing is started without a lease.
 		before := might
-		might = who.TypedSpec().MayServe()
+		might = who.MayServe()
 
 		if before && !might {
-			err = c.kill(ctx, who.TypedSpec().Epoch)
+			err = c.kill(ctx, who.Epoch)
 			if err != nil {
 				return fmt.Errorf("lease lost: %w", err)
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -235,32 +234,23 @@ func (m *master) read(ctx context.Context) (*MasterSpecSpec, error) {
 	m.config = cfg.TypedSpec().Config
 	m.running = containers.ContainerStatusSpec{}
 
-	container, err := safe.ReaderGetByID[*containers.ContainerStatus](ctx, m.runtime, Container)
-	if err != nil && !state.IsNotFoundError(err) {
-		return nil, fmt.Errorf("read container: %w", err)
-	}
-
-	if err == nil {
-		m.running = *container.TypedSpec()
-	}
-
-	replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, m.runtime, replication.ReplicaStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return nil, fmt.Errorf("read replica: %w", err)
-	}
-
-	m.frozen = err == nil && replica.TypedSpec().Suspended != ""
-
-	spec, err := safe.ReaderGetByID[*MasterSpec](ctx, m.runtime, MasterSpecID)
-	if state.IsNotFoundError(err) {
-		return nil, nil
-	}
-
+	container, err := resources.Spec[*containers.ContainerStatus](ctx, m.runtime, Container)
 	if err != nil {
-		return nil, fmt.Errorf("read master spec: %w", err)
+		return nil, err
 	}
 
-	return spec.TypedSpec(), nil
+	if container != nil {
+		m.running = *container
+	}
+
+	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, m.runtime, replication.ReplicaStatusID)
+	if err != nil {
+		return nil, err
+	}
+
+	m.frozen = replica != nil && replica.Suspended != ""
+
+	return resources.Spec[*MasterSpec](ctx, m.runtime, MasterSpecID)
 }
 
 // report the status, and to the replica what is made of it.

@@ -1,6 +1,10 @@
 package metadata
 
 import (
+	"context"
+	"fmt"
+
+	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/resource/typed"
@@ -141,3 +145,18 @@ type MasterStatusSpec struct {
 
 // DeepCopy implements typed.DeepCopyable.
 func (s MasterStatusSpec) DeepCopy() MasterStatusSpec { return s }
+
+// Serving returns the status of this node's master while it serves, and nil otherwise.
+// Whether it answers at the moment is another question.
+func Serving(ctx context.Context, r controller.Reader) (*MasterStatusSpec, error) {
+	master, err := resources.Spec[*MasterStatus](ctx, r, MasterStatusID)
+	if err != nil {
+		return nil, fmt.Errorf("see whether the master serves here: %w", err)
+	}
+
+	if master == nil || master.Phase != PhaseServing {
+		return nil, nil
+	}
+
+	return master, nil
+}

@@ -6,11 +6,11 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
 	"antler/services/replication"
+	"antler/services/resources"
 )
 
 // SpecController says whether mfsmaster should run on this node.
@@ -41,35 +41,26 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 		case <-r.EventCh():
 		}
 
-		who, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
-		if state.IsNotFoundError(err) {
+		who, err := resources.Spec[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+		if err != nil {
+			return err
+		}
+
+		replica, err := resources.Spec[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
+		if err != nil {
+			return err
+		}
+
+		if who == nil || replica == nil {
 			continue
 		}
 
+		before, err := resources.Spec[*MasterSpec](ctx, r, MasterSpecID)
 		if err != nil {
-			return fmt.Errorf("read authority: %w", err)
+			return err
 		}
 
-		replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
-		if state.IsNotFoundError(err) {
-			continue
-		}
-
-		if err != nil {
-			return fmt.Errorf("read replica: %w", err)
-		}
-
-		last, err := safe.ReaderGetByID[*MasterSpec](ctx, r, MasterSpecID)
-		if err != nil && !state.IsNotFoundError(err) {
-			return fmt.Errorf("read master spec: %w", err)
-		}
-
-		var before *MasterSpecSpec
-		if last != nil {
-			before = last.TypedSpec()
-		}
-
-		wanted, decided := wantedMaster(who.TypedSpec(), replica.TypedSpec(), before)
+		wanted, decided := wantedMaster(who, replica, before)
 		if !decided {
 			continue
 		}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/address"
@@ -180,13 +179,13 @@ func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool)
 
 // silentSign is one that this node has to find for itself.
 func (c *Reconnector) silentSign(ctx context.Context, r controller.Reader, fresh time.Time) (time.Time, string, error) {
-	local, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return fresh, "", fmt.Errorf("read the address: %w", err)
+	local, err := resources.Spec[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil {
+		return fresh, "", err
 	}
 
-	if err == nil && c.epoch > 0 && local.TypedSpec().Announced && local.TypedSpec().Epoch > c.held {
-		c.held = local.TypedSpec().Epoch
+	if local != nil && c.epoch > 0 && local.Announced && local.Epoch > c.held {
+		c.held = local.Epoch
 
 		return fresh, "the address came to this node", nil
 	}
@@ -202,24 +201,16 @@ func (c *Reconnector) silentSign(ctx context.Context, r controller.Reader, fresh
 // noteEpoch keeps the current epoch. Those that are heard of while settling are
 // of the past.
 func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now time.Time) error {
-	record, err := safe.ReaderGetByID[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
-	if state.IsNotFoundError(err) {
-		return nil
-	}
-
-	if err != nil {
-		return fmt.Errorf("read the authority's record: %w", err)
-	}
-
-	if record.TypedSpec().Epoch <= c.epoch {
-		return nil
+	record, err := resources.Spec[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	if err != nil || record == nil || record.Epoch <= c.epoch {
+		return err
 	}
 
 	if c.epoch == 0 {
 		c.heard = now
 	}
 
-	c.epoch, c.began = record.TypedSpec().Epoch, now
+	c.epoch, c.began = record.Epoch, now
 
 	if now.Sub(c.heard) < settling {
 		c.done, c.held = c.epoch, c.epoch

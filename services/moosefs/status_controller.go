@@ -11,7 +11,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/metadata"
@@ -101,22 +100,15 @@ func (c *StatusController) Run(ctx context.Context, r controller.Runtime, logger
 	}
 }
 
-// serving returns the epoch in which this node's master answers, or 0.
+// serving returns the epoch in which this node's master answers, or 0. One that saves
+// before it stops does so, too.
 func serving(ctx context.Context, r controller.Reader) (uint64, error) {
-	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
-	if state.IsNotFoundError(err) {
-		return 0, nil
+	master, err := resources.Spec[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	if err != nil || master == nil || !master.Answering {
+		return 0, err
 	}
 
-	if err != nil {
-		return 0, fmt.Errorf("read the master's status: %w", err)
-	}
-
-	if !master.TypedSpec().Answering {
-		return 0, nil
-	}
-
-	return master.TypedSpec().Epoch, nil
+	return master.Epoch, nil
 }
 
 // setDefaults reports whether the defaults are right.

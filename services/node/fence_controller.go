@@ -7,7 +7,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -136,14 +135,10 @@ func (c *FenceController) feed(logger *zap.Logger) {
 
 // master returns the process of a running master, or 0.
 func (c *FenceController) master(ctx context.Context, r controller.Reader) (int, error) {
-	master, err := safe.ReaderGetByID[*containers.ContainerStatus](ctx, r, c.Master)
-	if state.IsNotFoundError(err) {
-		return 0, nil
+	master, err := resources.Spec[*containers.ContainerStatus](ctx, r, c.Master)
+	if err != nil || master == nil {
+		return 0, err
 	}
 
-	if err != nil {
-		return 0, fmt.Errorf("read master's container: %w", err)
-	}
-
-	return master.TypedSpec().PID, nil
+	return master.PID, nil
 }

@@ -25,8 +25,8 @@ type machine struct {
 	reset, fed chan struct{}
 }
 
-// Emit implements node.Events.
-func (m *machine) Emit(kind string, _ uint64, _ string) { m.told <- kind }
+// Emit implements node.Events. It never holds the controller up.
+func (m *machine) Emit(kind string, _ uint64, _ string) { _ = signal(m.told, kind) }
 
 // run has the controller look after a node whose StatusController hangs: the
 // resource says for ever that the lease is valid.
@@ -40,8 +40,8 @@ func (m *machine) run(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&node.FenceController{
 		Master: "mfsmaster", MayServeUntil: m.until, Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
-		Feed:  func() error { return signal(m.fed) },
-		Reset: func() error { return signal(m.reset) }, Events: m, Now: time.Now, CanAnswer: func(pid int) bool { return pid == 7 },
+		Feed:  func() error { return signal(m.fed, struct{}{}) },
+		Reset: func() error { return signal(m.reset, struct{}{}) }, Events: m, Now: time.Now, CanAnswer: func(pid int) bool { return pid == 7 },
 	}))
 
 	stale := authority.NewAuthorityStatus()
@@ -63,9 +63,10 @@ func (m *machine) run(t *testing.T) {
 	})
 }
 
-func signal(to chan<- struct{}) error {
+// signal sends unless nobody has looked for long.
+func signal[T any](to chan<- T, what T) error {
 	select {
-	case to <- struct{}{}:
+	case to <- what:
 	default:
 	}
 
@@ -85,7 +86,7 @@ func TestALeaseThatEndsCostsTheNodeWhateverTheResourceSays(t *testing.T) {
 func TestAnAuthorityThatHangsLeavesTheWatchdogHungry(t *testing.T) {
 	asked, hangs := make(chan struct{}, 9), make(chan struct{})
 	m := &machine{until: func() time.Time {
-		_ = signal(asked)
+		_ = signal(asked, struct{}{})
 		<-hangs
 
 		return time.Time{}

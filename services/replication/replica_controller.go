@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
@@ -94,9 +92,9 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		case <-timer:
 		}
 
-		spec, err := safe.ReaderGetByID[*ReplicaSpec](ctx, r, ReplicaSpecID)
-		if err != nil && !state.IsNotFoundError(err) {
-			return fmt.Errorf("read what the replica should be: %w", err)
+		spec, err := resources.Read[*ReplicaSpec](ctx, r, ReplicaSpecID)
+		if err != nil {
+			return err
 		}
 
 		k.spec = nil

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/controller/generic"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"go.uber.org/zap"
 
@@ -63,22 +61,22 @@ func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) er
 
 	facts := facts{}
 
-	facts.use, err = spec[DeviceUseSpec, *DeviceUse](ctx, r, DeviceUseID)
+	facts.use, err = resources.Spec[*DeviceUse](ctx, r, DeviceUseID)
 	if err != nil {
 		return err
 	}
 
-	facts.record, err = spec[authority.AuthorityStatusSpec, *authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
+	facts.record, err = resources.Spec[*authority.AuthorityStatus](ctx, r, authority.AuthorityStatusID)
 	if err != nil {
 		return err
 	}
 
-	facts.replica, err = spec[ReplicaStatusSpec, *ReplicaStatus](ctx, r, ReplicaStatusID)
+	facts.replica, err = resources.Spec[*ReplicaStatus](ctx, r, ReplicaStatusID)
 	if err != nil {
 		return err
 	}
 
-	facts.before, err = spec[ReplicaSpecSpec, *ReplicaSpec](ctx, r, ReplicaSpecID)
+	facts.before, err = resources.Spec[*ReplicaSpec](ctx, r, ReplicaSpecID)
 	if err != nil {
 		return err
 	}
@@ -172,20 +170,4 @@ func (f facts) lastEpoch() uint64 {
 	}
 
 	return f.record.Epoch
-}
-
-// spec returns a copy of what the resource says, or nil.
-func spec[S any, R interface {
-	comparable
-	generic.ResourceWithRD
-	TypedSpec() *S
-}](ctx context.Context, r controller.Reader, id resource.ID) (*S, error) {
-	res, err := resources.Read[R](ctx, r, id)
-
-	var none R
-	if err != nil || res == none {
-		return nil, err
-	}
-
-	return new(*res.TypedSpec()), nil
 }

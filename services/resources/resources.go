@@ -61,3 +61,19 @@ func Read[R generic.ResourceWithRD](ctx context.Context, r controller.Reader, id
 
 	return res, nil
 }
+
+// Spec returns a copy of what a resource says, nil if there is none.
+func Spec[R interface {
+	comparable
+	generic.ResourceWithRD
+	TypedSpec() *S
+}, S any](ctx context.Context, r controller.Reader, id resource.ID) (*S, error) {
+	res, err := Read[R](ctx, r, id)
+
+	var none R
+	if err != nil || res == none {
+		return nil, err
+	}
+
+	return new(*res.TypedSpec()), nil
+}

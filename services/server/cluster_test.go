@@ -312,7 +312,7 @@ func (a *fakeAuthority) ReplaceStore(_ context.Context, node, forget, who, why s
 	return a.record("replace " + node + ", forget " + forget + " by " + who + " because " + why)
 }
 
-// fakeVolumes knows one volume.
+// fakeVolumes knows what was created, and that each of them is full.
 type fakeVolumes struct {
 	Volumes
 
@@ -340,7 +340,16 @@ func (*fakeVolumes) Get(_ context.Context, name string) (volume.Volume, error) {
 }
 
 // Expand implements Volumes.
-func (*fakeVolumes) Expand(_ context.Context, name string, _ uint64) (volume.Volume, error) {
+func (v *fakeVolumes) Expand(_ context.Context, name string, size uint64) (volume.Volume, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+
+	for _, made := range v.created {
+		if made.Name == name {
+			return volume.Volume{Name: name, Size: size, Used: made.Size}, nil
+		}
+	}
+
 	return volume.Volume{}, &wrapped{"expand volume " + name + ": 2 GiB are in use", volume.ErrPrecondition}
 }
 

@@ -92,7 +92,7 @@ func (s snapshot) servingProblems(list *problemList) {
 	}
 
 	switch {
-	case s.moves():
+	case s.movesNow():
 		list.wrong("", fmt.Sprintf("nobody serves for a moment: a switchover to %s is under way", s.authority.Target), seeTakeover)
 
 		return
@@ -119,7 +119,7 @@ func (s snapshot) servingProblems(list *problemList) {
 		phase = "waiting for the replica"
 	}
 
-	list.wrong(holder, fmt.Sprintf("nobody serves yet: %s takes over, in epoch %d (%s)", holder, s.authority.Epoch, phase), seeTakeover)
+	list.wrong(holder, fmt.Sprintf("nobody serves yet: %s takes over, in epoch %d (%s)", holder, s.authority.Epoch, phase), s.orWait())
 }
 
 // seeTakeover is all that there is to do about one.
@@ -129,6 +129,15 @@ const seeTakeover = "wait; `antlerctl events -f` shows the takeover"
 // takes the wish off its record when the other one is granted its epoch.
 func (s snapshot) moves() bool {
 	return s.authority.Target != "" && s.authority.Target != s.authority.Holder
+}
+
+// movesNow reports whether a switchover is why nobody serves, and goes on by itself. The
+// wish for one outlives its target, and who was to hand over: what the quorum waits for
+// then, and what a person can do about it, must not hide behind it.
+func (s snapshot) movesNow() bool {
+	holder := s.authority.Holder
+
+	return s.moves() && s.authority.Reason == "" && s.reports[s.authority.Target].Alive && (holder == "" || s.reports[holder].Alive)
 }
 
 // returnTime is what chunkservers get to come back after a takeover, and the floating
@@ -303,9 +312,17 @@ func (s snapshot) backupProblem(list *problemList) {
 
 // provisionerProblem is no failure of the storage: what is mounted goes on.
 func (s snapshot) provisionerProblem(list *problemList) {
-	if s.provisioner != nil && s.provisioner.Error != "" {
-		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error,
-			"it is tried again by itself; `antlerctl get provisioner -n "+s.self+"` shows how far it is")
+	if s.provisioner == nil {
+		return
+	}
+
+	advice := "it is tried again by itself; `antlerctl get provisioner -n " + s.self + "` shows how far it is"
+
+	switch {
+	case s.provisioner.Error != "":
+		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice)
+	case s.provisioner.SnapshotsError != "":
+		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice)
 	}
 }
 

@@ -62,6 +62,12 @@ func TestProblems(t *testing.T) {
 			{"Kubernetes's claims are not provisioned: kubeconfig /k: is not there",
 				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
 		}},
+		{"no right to see VolumeSnapshots", func(s *snapshot) {
+			s.provisioner = &kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerWorking, SnapshotsError: "it is forbidden"}
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"Kubernetes's VolumeSnapshots are not taken: it is forbidden",
+				"it is tried again by itself; `antlerctl get provisioner -n n1` shows how far it is"},
+		}},
 		{"no k3s in the image", func(s *snapshot) {
 			s.k3s = &node.K3sStatusSpec{Role: config.K3sServer, Error: "this image was built without k3s"}
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
@@ -132,9 +138,30 @@ func TestProblems(t *testing.T) {
 			{"a switchover is under way: the master moves from n1 to n2", "wait; `antlerctl events -f` shows the takeover"},
 		}},
 		{"handing over", func(s *snapshot) {
-			s.authority.Target, s.authority.Holder, s.authority.Reason = "n2", "", "waiting for something"
+			s.authority.Target, s.authority.Holder = "n2", ""
 		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
 			{"nobody serves for a moment: a switchover to n2 is under way", "wait; `antlerctl events -f` shows the takeover"},
+		}},
+		{"handing over to one that died", func(s *snapshot) {
+			s.authority.Target, s.authority.Holder = "n2", ""
+			s.change("n2", func(r *authority.NodeReportSpec) { r.Alive = false })
+			s.authority.Reason = "nobody can serve: n2 is not reachable"
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves", "nobody can serve: n2 is not reachable"},
+			{"n2 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
+		}},
+		{"handing over to one that lacks writes", func(s *snapshot) {
+			s.authority.Target, s.authority.Reason = "n2", "nobody can serve: n2 lacks acknowledged writes"
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Phase = "stopping" })
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves yet: n1 takes over, in epoch 5 (stopping)", "nobody can serve: n2 lacks acknowledged writes"},
+		}},
+		{"who was to hand over died", func(s *snapshot) {
+			s.authority.Target = "n2"
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Alive = false })
+		}, antlerv1.Health_HEALTH_DOWN, [][2]string{
+			{"nobody serves: n1 holds epoch 5 and is not heard of", "wait; `antlerctl events -f` shows the takeover"},
+			{"n1 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
 		}},
 		{"a moment after a takeover", func(s *snapshot) {
 			s.since = s.now.Add(-3 * time.Second)

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cosi-project/runtime/pkg/controller/generic"
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 
 	"antler/services/address"
 	"antler/services/authority"
@@ -19,6 +16,7 @@ import (
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
+	"antler/services/resources"
 )
 
 // snapshot is what this node knows at one moment.
@@ -60,13 +58,13 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 		certificateEnds: s.certificateEnds,
 	}
 
-	status, err := specOf[*authority.AuthorityStatus](ctx, s.options.State, authority.AuthorityStatusID)
+	status, err := resources.Spec[*authority.AuthorityStatus](ctx, s.options.State, authority.AuthorityStatusID)
 	if err != nil {
 		return out, err
 	}
 
 	if status != nil {
-		out.authority = *status.TypedSpec()
+		out.authority = *status
 	}
 
 	reports, err := safe.StateListAll[*authority.NodeReport](ctx, s.options.State)
@@ -99,49 +97,41 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 
 // ownParts reads what nodes don't tell each other: only they know it.
 func (s *Server) ownParts(ctx context.Context, out *snapshot) error {
-	held, err := specOf[*address.AddressStatus](ctx, s.options.State, address.AddressStatusID)
+	held, err := resources.Spec[*address.AddressStatus](ctx, s.options.State, address.AddressStatusID)
 	if err != nil {
 		return err
 	}
 
 	if held != nil {
-		out.address = *held.TypedSpec()
+		out.address = *held
 	}
 
-	storage, err := specOf[*moosefs.Status](ctx, s.options.State, moosefs.StatusID)
+	storage, err := resources.Spec[*moosefs.Status](ctx, s.options.State, moosefs.StatusID)
 	if err != nil {
 		return err
 	}
 
 	if storage != nil {
-		out.storage = *storage.TypedSpec()
+		out.storage = *storage
 	}
 
-	provisioner, err := specOf[*kubernetes.ProvisionerStatus](ctx, s.options.State, kubernetes.ProvisionerStatusID)
+	out.provisioner, err = resources.Spec[*kubernetes.ProvisionerStatus](ctx, s.options.State, kubernetes.ProvisionerStatusID)
 	if err != nil {
 		return err
 	}
 
-	if provisioner != nil {
-		out.provisioner = provisioner.TypedSpec()
-	}
-
-	k3s, err := specOf[*node.K3sStatus](ctx, s.options.State, node.K3sStatusID)
+	out.k3s, err = resources.Spec[*node.K3sStatus](ctx, s.options.State, node.K3sStatusID)
 	if err != nil {
 		return err
 	}
 
-	if k3s != nil {
-		out.k3s = k3s.TypedSpec()
-	}
-
-	backup, err := specOf[*metadata.BackupStatus](ctx, s.options.State, metadata.BackupStatusID)
+	backup, err := resources.Spec[*metadata.BackupStatus](ctx, s.options.State, metadata.BackupStatusID)
 	if err != nil {
 		return err
 	}
 
 	if backup != nil {
-		out.backup = *backup.TypedSpec()
+		out.backup = *backup
 	}
 
 	stores, err := safe.StateListAll[*moosefs.ChunkStoreStatus](ctx, s.options.State)
@@ -172,25 +162,6 @@ func (s *Server) ownReport(ctx context.Context) (authority.NodeReportSpec, error
 	}
 
 	return authority.NodeReportSpec{Alive: true, LastSeen: s.options.Now(), Report: own}, nil
-}
-
-// specOf returns the resource, or nil where there is none (yet).
-func specOf[T interface {
-	generic.ResourceWithRD
-	comparable
-}](ctx context.Context, st state.State, id resource.ID) (T, error) {
-	var none T
-
-	found, err := safe.StateGetByID[T](ctx, st, id)
-	if state.IsNotFoundError(err) {
-		return none, nil
-	}
-
-	if err != nil {
-		return none, fmt.Errorf("read the node's state: %w", err)
-	}
-
-	return found, nil
 }
 
 // serves says whether the node is the holder and its master serves in the epoch.

@@ -73,9 +73,12 @@ func volumeWarnings(of volume.Volume, space *antlerv1.Space) []string {
 		copies = servers
 	}
 
-	if space.GetTotalBytes() > 0 && of.Size > space.GetFreeBytes()/copies {
-		out = append(out, fmt.Sprintf("the volume may grow to %.1f GiB, %d times on the disks, and %.1f GiB of them are free: add a chunkserver before it is full",
-			float64(of.Size)/(1<<30), copies, float64(space.GetFreeBytes())/(1<<30)))
+	// What it holds is no longer among the free space.
+	growth := of.Size - min(of.Used, of.Size)
+
+	if space.GetTotalBytes() > 0 && growth > space.GetFreeBytes()/copies {
+		out = append(out, fmt.Sprintf("the volume may grow by %.1f GiB, %d times on the disks, and %.1f GiB of them are free: add a chunkserver before it is full",
+			float64(growth)/(1<<30), copies, float64(space.GetFreeBytes())/(1<<30)))
 	}
 
 	return out

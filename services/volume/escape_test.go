@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -336,7 +337,7 @@ func TestChangesThatWaitFailNobody(t *testing.T) {
 		var group sync.WaitGroup
 
 		for range 12 {
-			group.Go(func() { require.NoError(t, s.Prepare(t.Context())) })
+			group.Go(func() { assert.NoError(t, s.Prepare(t.Context())) })
 		}
 
 		synctest.Wait()
@@ -351,7 +352,7 @@ func TestChangesThatWaitFailNobody(t *testing.T) {
 		s.opts.Verify = func(*os.File) error { <-hang; return nil }
 
 		for range 3 {
-			group.Go(func() { require.ErrorIs(t, s.Prepare(t.Context()), ErrUnavailable) })
+			group.Go(func() { assert.ErrorIs(t, s.Prepare(t.Context()), ErrUnavailable) })
 		}
 
 		group.Wait()

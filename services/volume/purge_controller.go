@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
-	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/metadata"
@@ -71,11 +69,12 @@ func (c *PurgeController) Run(ctx context.Context, r controller.Runtime, logger 
 		case <-r.EventCh():
 		}
 
-		epoch, now, err := c.serves(ctx, r)
+		master, err := metadata.Serving(ctx, r)
 		if err != nil {
 			return err
 		}
 
+		now := master != nil && master.Answering
 		due = due || now && !serving
 		serving = now
 
@@ -85,25 +84,9 @@ func (c *PurgeController) Run(ctx context.Context, r controller.Runtime, logger 
 
 		due = false
 
-		timer.Reset(c.pass(ctx, epoch, logger))
+		timer.Reset(c.pass(ctx, master.Epoch, logger))
 		r.ResetRestartBackoff()
 	}
-}
-
-// serves reports whether the master on this node answers, and its epoch.
-func (c *PurgeController) serves(ctx context.Context, r controller.Reader) (uint64, bool, error) {
-	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
-	if state.IsNotFoundError(err) {
-		return 0, false, nil
-	}
-
-	if err != nil {
-		return 0, false, fmt.Errorf("see whether the master serves here: %w", err)
-	}
-
-	spec := master.TypedSpec()
-
-	return spec.Epoch, spec.Phase == metadata.PhaseServing && spec.Answering, nil
 }
 
 // pass does what is due and returns the time until the next one.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/address"
@@ -18,6 +17,7 @@ import (
 	"antler/services/containers"
 	"antler/services/metadata"
 	"antler/services/replication"
+	"antler/services/resources"
 )
 
 // Teller takes this node's report.
@@ -72,22 +72,22 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, _ *zap.Logge
 func Build(ctx context.Context, r controller.Reader, version string) (authority.Report, error) {
 	report := authority.Report{Version: version, Services: map[string]string{}}
 
-	replica, err := safe.ReaderGetByID[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return report, fmt.Errorf("read the replica's status: %w", err)
+	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, r, replication.ReplicaStatusID)
+	if err != nil {
+		return report, err
 	}
 
-	if err == nil {
-		report.Replica = ofReplica(*replica.TypedSpec())
+	if replica != nil {
+		report.Replica = ofReplica(*replica)
 	}
 
-	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return report, fmt.Errorf("read the master's status: %w", err)
+	master, err := resources.Spec[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
+	if err != nil {
+		return report, err
 	}
 
-	if err == nil {
-		report.Master = ofMaster(*master.TypedSpec())
+	if master != nil {
+		report.Master = ofMaster(*master)
 	}
 
 	processes, err := safe.ReaderListAll[*containers.ContainerStatus](ctx, r)
@@ -99,13 +99,13 @@ func Build(ctx context.Context, r controller.Reader, version string) (authority.
 		report.Services[p.Metadata().ID()] = p.TypedSpec().State()
 	}
 
-	floating, err := safe.ReaderGetByID[*address.AddressStatus](ctx, r, address.AddressStatusID)
-	if err != nil && !state.IsNotFoundError(err) {
-		return report, fmt.Errorf("read the floating address's status: %w", err)
+	floating, err := resources.Spec[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil {
+		return report, err
 	}
 
-	if err == nil {
-		report.Addresses = floating.TypedSpec().Held
+	if floating != nil {
+		report.Addresses = floating.Held
 	}
 
 	return report, nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"go.uber.org/zap"
 
 	"antler/services/kubernetes"
@@ -82,22 +81,23 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 		case <-ticker.C:
 		}
 
-		epoch, serving, err := serves(ctx, r)
+		// It need not answer at the moment: calls fail and are made again until it does.
+		master, err := metadata.Serving(ctx, r)
 		if err != nil {
 			return err
 		}
 
-		if now != nil && (!serving || now.epoch != epoch) {
+		if now != nil && (master == nil || now.epoch != master.Epoch) {
 			now.end()
 			now = nil
 
 			logger.Info("claims are no longer provisioned here")
 		}
 
-		if serving && now == nil {
-			now = c.start(ctx, epoch)
+		if master != nil && now == nil {
+			now = c.start(ctx, master.Epoch)
 
-			logger.Info("claims are provisioned here", zap.Uint64("epoch", epoch))
+			logger.Info("claims are provisioned here", zap.Uint64("epoch", master.Epoch))
 		}
 
 		if err := c.report(ctx, r, now); err != nil {
@@ -114,21 +114,6 @@ func (c *Controller) start(ctx context.Context, epoch uint64) *worker {
 	return &worker{epoch: epoch, stop: stop, Running: c.Start(ctx, epoch)}
 }
 
-// serves reports whether the master on this node serves, and in which epoch. It
-// need not answer at the moment: calls fail and are made again until it does.
-func serves(ctx context.Context, r controller.Reader) (uint64, bool, error) {
-	master, err := safe.ReaderGetByID[*metadata.MasterStatus](ctx, r, metadata.MasterStatusID)
-	if state.IsNotFoundError(err) {
-		return 0, false, nil
-	}
-
-	if err != nil {
-		return 0, false, fmt.Errorf("see whether the master serves here: %w", err)
-	}
-
-	return master.TypedSpec().Epoch, master.TypedSpec().Phase == metadata.PhaseServing, nil
-}
-
 func (c *Controller) report(ctx context.Context, r controller.Writer, now *worker) error {
 	spec := kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerIdle, Kubeconfig: c.Kubeconfig, Done: c.Counts.Read()}
 
@@ -142,6 +127,10 @@ func (c *Controller) report(ctx context.Context, r controller.Writer, now *worke
 
 		if connection.Err != nil {
 			spec.Error = connection.Err.Error()
+		}
+
+		if connection.SnapshotsErr != nil {
+			spec.SnapshotsError = connection.SnapshotsErr.Error()
 		}
 	}
 

@@ -124,6 +124,7 @@ func asked(o runtime.Object) any {
 	type common struct {
 		UID         types.UID
 		Deleted     bool
+		Generation  int64
 		Annotations map[string]string
 		Phase       string
 		Spec        any
@@ -131,11 +132,12 @@ func asked(o runtime.Object) any {
 
 	switch o := o.(type) {
 	case *corev1.PersistentVolumeClaim:
-		return common{o.UID, o.DeletionTimestamp != nil, o.Annotations, string(o.Status.Phase), o.Spec}
+		return common{o.UID, o.DeletionTimestamp != nil, o.Generation, o.Annotations, string(o.Status.Phase), o.Spec}
 	case *corev1.PersistentVolume:
-		return common{o.UID, o.DeletionTimestamp != nil, o.Annotations, string(o.Status.Phase), o.Spec}
+		return common{o.UID, o.DeletionTimestamp != nil, o.Generation, o.Annotations, string(o.Status.Phase), o.Spec}
 	case *metav1.PartialObjectMetadata:
-		return common{UID: o.UID, Deleted: o.DeletionTimestamp != nil}
+		// What else it asks for is not to be seen here; each change of it counts up.
+		return common{UID: o.UID, Deleted: o.DeletionTimestamp != nil, Generation: o.Generation}
 	default:
 		return o
 	}

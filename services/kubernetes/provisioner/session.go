@@ -47,6 +47,8 @@ type Connection struct {
 	// gives no answer now.
 	Working bool
 	Err     error
+	// SnapshotsErr says why VolumeSnapshots are not taken, while claims are provisioned.
+	SnapshotsErr error
 }
 
 // Interval is the usual one of Work.
@@ -137,7 +139,7 @@ func (w *Work) session(ctx context.Context) error {
 		return err
 	}
 
-	snapshots := clients.snapshotsServed(ctx)
+	snapshots := w.snapshots(ctx, clients)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -197,7 +199,7 @@ func (w *Work) watch(ctx context.Context, clients Clients, before [sha256.Size]b
 			return
 		}
 
-		if !snapshots && clients.snapshotsServed(ctx) {
+		if !snapshots && w.snapshots(ctx, clients) {
 			w.Logger.Info("the cluster has VolumeSnapshots now")
 
 			return
@@ -211,6 +213,27 @@ func (w *Work) check(ctx context.Context, clients Clients) error {
 	}
 
 	return nil
+}
+
+// snapshots reports whether there are VolumeSnapshots to take. Where that can't be seen
+// the status says why, and the log once.
+func (w *Work) snapshots(ctx context.Context, clients Clients) bool {
+	served, err := clients.snapshotsServed(ctx)
+	if ctx.Err() != nil {
+		return false
+	}
+
+	if err != nil {
+		err = fmt.Errorf("API server of kubeconfig %s: %w: check that the credentials have the rights in deploy/kubernetes", w.Kubeconfig, err)
+	}
+
+	if said := w.Connection().SnapshotsErr; err != nil && (said == nil || said.Error() != err.Error()) {
+		w.Logger.Warn("VolumeSnapshots are not taken", zap.Error(err))
+	}
+
+	w.change(func(c *Connection) { c.SnapshotsErr = err })
+
+	return served
 }
 
 // digest tells one content of a file from another; a file that can't be read is

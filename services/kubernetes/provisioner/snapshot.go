@@ -74,6 +74,8 @@ type Place struct{ Resource, Namespace, Name string }
 // Snapshots are the objects of the snapshot group.
 type Snapshots interface {
 	Get(ctx context.Context, at Place, into any) error
+	// Check asks for one object of a kind, whether or not there is any.
+	Check(ctx context.Context, resource string) error
 	// Change sends one with an HTTP method: POST creates it, PATCH is a JSON merge
 	// patch, DELETE has options.
 	Change(ctx context.Context, method string, at Place, content any, subresource ...string) error
@@ -103,6 +105,13 @@ func (s snapshots) Get(ctx context.Context, at Place, into any) error {
 	return json.Unmarshal(content, into)
 }
 
+// Check implements Snapshots.
+func (s snapshots) Check(ctx context.Context, resource string) error {
+	_, err := s.request(http.MethodGet, Place{Resource: resource}).Param("limit", "1").DoRaw(ctx)
+
+	return err
+}
+
 // Change implements Snapshots.
 func (s snapshots) Change(ctx context.Context, method string, at Place, content any, subresource ...string) error {
 	body, err := json.Marshal(content)
@@ -121,20 +130,23 @@ func (s snapshots) Change(ctx context.Context, method string, at Place, content 
 }
 
 // snapshotsServed reports whether the cluster has the kinds, and lets us see all of
-// them: without that, claims go on and snapshots don't.
-func (c Clients) snapshotsServed(ctx context.Context) bool {
+// them: without that, claims go on and snapshots don't. An error says why that is not known.
+func (c Clients) snapshotsServed(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 
 	for _, resource := range []string{resourceSnapshots, resourceContents, resourceClasses} {
-		var list struct{}
+		err := c.Snapshots.Check(ctx, resource)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
 
-		if c.Snapshots.Get(ctx, Place{Resource: resource}, &list) != nil {
-			return false
+		if err != nil {
+			return false, fmt.Errorf("look for %s: %w", resource, err)
 		}
 	}
 
-	return true
+	return true, nil
 }
 
 // getSnapshot returns nil if it isn't there.

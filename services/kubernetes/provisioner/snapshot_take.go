@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -61,6 +62,10 @@ func (p *Provisioner) syncSnapshot(ctx context.Context, o *metav1.PartialObjectM
 // snapshotSource returns the class of a VolumeSnapshot and the handle of the volume
 // that it is to be of; no class if it is another driver's.
 func (p *Provisioner) snapshotSource(ctx context.Context, s *VolumeSnapshot) (*VolumeSnapshotClass, string, error) {
+	if s.Spec.Class == "" {
+		return p.defaultSource(ctx, s)
+	}
+
 	class, err := p.snapshotClass(ctx, s.Spec.Class)
 	if err != nil || class == nil {
 		return nil, "", err
@@ -71,24 +76,41 @@ func (p *Provisioner) snapshotSource(ctx context.Context, s *VolumeSnapshot) (*V
 	return class, handle, err
 }
 
-// snapshotClass returns nil for one that is another driver's. Without a name it is
-// this driver's default; where there is none somebody else may be meant.
+// defaultSource is for a VolumeSnapshot without a class: it is for the driver that has
+// the claim's volume, by that driver's default class.
+func (p *Provisioner) defaultSource(ctx context.Context, s *VolumeSnapshot) (*VolumeSnapshotClass, string, error) {
+	handle, err := p.boundTo(ctx, s.Metadata.Namespace, s.Spec.Source.Claim)
+	if errors.Is(err, errOtherDriver) {
+		return nil, "", nil
+	}
+
+	if err != nil {
+		return nil, "", err
+	}
+
+	class, err := p.defaultSnapshotClass(ctx)
+
+	return class, handle, err
+}
+
+// snapshotClass returns nil for one that is another driver's.
 func (p *Provisioner) snapshotClass(ctx context.Context, name string) (*VolumeSnapshotClass, error) {
 	var one VolumeSnapshotClass
 
-	if name != "" {
-		err := p.Snapshots.Get(ctx, Place{Resource: resourceClasses, Name: name}, &one)
-		if err != nil {
-			return nil, described(err, "get VolumeSnapshotClass", name)
-		}
-
-		if one.Driver != kubernetes.DriverName {
-			return nil, nil
-		}
-
-		return &one, nil
+	err := p.Snapshots.Get(ctx, Place{Resource: resourceClasses, Name: name}, &one)
+	if err != nil {
+		return nil, described(err, "get VolumeSnapshotClass", name)
 	}
 
+	if one.Driver != kubernetes.DriverName {
+		return nil, nil
+	}
+
+	return &one, nil
+}
+
+// defaultSnapshotClass is this driver's. Without one nobody could take the snapshot.
+func (p *Provisioner) defaultSnapshotClass(ctx context.Context) (*VolumeSnapshotClass, error) {
 	var all struct {
 		Items []VolumeSnapshotClass `json:"items"`
 	}
@@ -103,7 +125,8 @@ func (p *Provisioner) snapshotClass(ctx context.Context, name string) (*VolumeSn
 		}
 	}
 
-	return nil, nil
+	return nil, fmt.Errorf("spec.volumeSnapshotClassName is empty, and no VolumeSnapshotClass of driver %s is its default: name one, or annotate one with %s: \"true\"",
+		kubernetes.DriverName, annotationDefaultSnapshotClass)
 }
 
 // takeSnapshot has the driver take it, between telling the API server that there

@@ -2,128 +2,24 @@ package provisioner
 
 import (
 	"context"
-	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 
 	"antler/services/kubernetes"
 )
-
-type tree = map[string]any
-
-// fakeSnapshots keeps objects as an API server does: what is deleted and has a
-// finalizer stays until it has none.
-type fakeSnapshots map[Place]tree
-
-func (f fakeSnapshots) Get(_ context.Context, at Place, into any) error {
-	var found any = f[at]
-
-	if at.Name == "" {
-		items := []tree{}
-
-		for place, o := range f {
-			if place.Resource == at.Resource {
-				items = append(items, o)
-			}
-		}
-
-		found = tree{"items": items}
-	} else if f[at] == nil {
-		return apierrors.NewNotFound(schema.GroupResource{Resource: at.Resource}, at.Name)
-	}
-
-	content, err := json.Marshal(found)
-	if err != nil {
-		return err
-	}
-
-	return json.Unmarshal(content, into)
-}
-
-func (f fakeSnapshots) Change(_ context.Context, method string, at Place, content any, _ ...string) error {
-	var change tree
-
-	encoded, err := json.Marshal(content)
-	if err == nil {
-		err = json.Unmarshal(encoded, &change)
-	}
-
-	if err != nil {
-		return err
-	}
-
-	switch method {
-	case http.MethodPost:
-		at.Name = change["metadata"].(tree)["name"].(string)
-		if f[at] != nil {
-			return apierrors.NewAlreadyExists(schema.GroupResource{Resource: at.Resource}, at.Name)
-		}
-
-		f[at] = change
-	case http.MethodPatch:
-		merge(f[at], change)
-	case http.MethodDelete:
-		merge(f[at], tree{"metadata": tree{"deletionTimestamp": "2026-01-01T00:00:00Z"}})
-	}
-
-	metadata := f[at]["metadata"].(tree)
-	if finalizers, _ := metadata["finalizers"].([]any); metadata["deletionTimestamp"] != nil && len(finalizers) == 0 {
-		delete(f, at)
-	}
-
-	return nil
-}
-
-func merge(into, change tree) {
-	for key, value := range change {
-		inner, is := value.(tree)
-		if have, was := into[key].(tree); is && was {
-			merge(have, inner)
-
-			continue
-		}
-
-		into[key] = value
-	}
-}
-
-// snapshotBench has a bound claim and a VolumeSnapshot of it.
-func snapshotBench(class string) (*bench, fakeSnapshots, *metav1.PartialObjectMetadata) {
-	claim := claimed(bound)
-	b := newBench(claim, storageClass(nil), volumeOf(claim, storageClass(nil), corev1.VolumeBound))
-	objects := fakeSnapshots{
-		{Resource: resourceClasses, Name: "moosefs"}: {
-			"metadata": tree{"name": "moosefs", "annotations": tree{annotationDefaultSnapshotClass: "true"}},
-			"driver":   kubernetes.DriverName, "deletionPolicy": "Delete",
-		},
-		{Resource: resourceClasses, Name: "keep"}:  {"metadata": tree{"name": "keep"}, "driver": kubernetes.DriverName, "deletionPolicy": "Retain"},
-		{Resource: resourceClasses, Name: "other"}: {"metadata": tree{"name": "other"}, "driver": "else", "deletionPolicy": "Delete"},
-		{resourceSnapshots, "shop", "monday"}: {
-			"metadata": tree{"name": "monday", "namespace": "shop", "uid": "s1", "finalizers": []any{"somebody/else"}},
-			"spec":     tree{"volumeSnapshotClassName": class, "source": tree{"persistentVolumeClaimName": "db"}},
-		},
-	}
-	b.Snapshots = objects
-
-	return b, objects, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "monday", Namespace: "shop", UID: "s1"}}
-}
-
-func (f fakeSnapshots) snapshot() tree { return f[Place{resourceSnapshots, "shop", "monday"}] }
-
-func (f fakeSnapshots) content() tree {
-	return f[Place{Resource: resourceContents, Name: "snapcontent-s1"}]
-}
-
-func (f fakeSnapshots) delete() {
-	merge(f.snapshot(), tree{"metadata": tree{"deletionTimestamp": "2026-01-01T00:00:00Z"}})
-}
 
 func TestSnapshotIsTakenAndDeleted(t *testing.T) {
 	for _, class := range []string{"", "moosefs"} {
@@ -138,7 +34,7 @@ func TestSnapshotIsTakenAndDeleted(t *testing.T) {
 			"boundVolumeSnapshotContentName": "snapcontent-s1", "readyToUse": true,
 			"creationTime": time.Unix(1000, 0).UTC().Format(time.RFC3339), "restoreSize": "1073741824",
 		}, objects.snapshot()["status"])
-		require.Equal(t, []any{"somebody/else", snapshotFinalizer}, objects.snapshot()["metadata"].(tree)["finalizers"])
+		require.Equal(t, []any{"somebody/else", snapshotFinalizer}, metadataOf(objects.snapshot())["finalizers"])
 		require.Equal(t, tree{
 			"snapshotHandle": "snapshot-s1:of:pvc-u1:id", "creationTime": float64(1000e9), "restoreSize": float64(1 << 30), "readyToUse": true,
 		}, objects.content()["status"])
@@ -152,7 +48,7 @@ func TestSnapshotIsTakenAndDeleted(t *testing.T) {
 		require.NoError(t, b.syncSnapshot(t.Context(), monday))
 		require.Empty(t, b.driver.snapshots)
 		require.Nil(t, objects.content())
-		require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+		require.Equal(t, []any{"somebody/else"}, metadataOf(objects.snapshot())["finalizers"])
 	}
 }
 
@@ -184,6 +80,28 @@ func TestSnapshotThatCannotBeTaken(t *testing.T) {
 	require.Nil(t, objects.content())
 }
 
+// meanwhile has something happen while the driver takes a snapshot.
+type meanwhile struct {
+	Driver
+
+	happens func()
+}
+
+func (m meanwhile) CreateSnapshot(ctx context.Context, r *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error) {
+	m.happens()
+
+	return m.Driver.CreateSnapshot(ctx, r)
+}
+
+// A VolumeSnapshot that was replaced by another of its name gets nothing of the first.
+func TestSnapshotReplacedMeanwhile(t *testing.T) {
+	b, objects, monday := snapshotBench("moosefs")
+	b.Driver = meanwhile{b.driver, func() { metadataOf(objects.snapshot())["uid"] = "s2" }}
+
+	require.True(t, apierrors.IsConflict(b.syncSnapshot(t.Context(), monday)))
+	require.Nil(t, objects.snapshot()["status"])
+}
+
 func TestRetainedSnapshotStays(t *testing.T) {
 	b, objects, monday := snapshotBench("keep")
 
@@ -191,8 +109,8 @@ func TestRetainedSnapshotStays(t *testing.T) {
 	objects.delete()
 	require.NoError(t, b.syncSnapshot(t.Context(), monday))
 	require.Len(t, b.driver.snapshots, 1)
-	require.Empty(t, objects.content()["metadata"].(tree)["finalizers"])
-	require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+	require.Empty(t, metadataOf(objects.content())["finalizers"])
+	require.Equal(t, []any{"somebody/else"}, metadataOf(objects.snapshot())["finalizers"])
 }
 
 func TestSnapshotsOfOthersAreLeftAlone(t *testing.T) {
@@ -204,7 +122,7 @@ func TestSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 
 	objects.delete()
 	require.NoError(t, b.syncSnapshot(t.Context(), monday))
-	require.Equal(t, []any{"somebody/else"}, objects.snapshot()["metadata"].(tree)["finalizers"])
+	require.Equal(t, []any{"somebody/else"}, metadataOf(objects.snapshot())["finalizers"])
 
 	// A content that is somebody else's is neither used nor deleted.
 	b, objects, monday = snapshotBench("moosefs")
@@ -220,6 +138,81 @@ func TestSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 	require.NoError(t, b.syncSnapshot(t.Context(), monday))
 	require.Len(t, b.driver.snapshots, 1)
 	require.NotNil(t, objects.content())
+}
+
+// Without a class a VolumeSnapshot is for the driver that has the claim's volume.
+func TestSnapshotWithoutAClass(t *testing.T) {
+	b, objects, monday := snapshotBench("")
+	class := Place{Resource: resourceClasses, Name: "moosefs"}
+
+	// It is ours, and somebody has to be told that there is no default.
+	delete(metadataOf(objects[class]), "annotations")
+	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "spec.volumeSnapshotClassName is empty, and no VolumeSnapshotClass of driver moosefs.csi.antler is its default")
+	require.Nil(t, objects.content())
+
+	// Somebody names one. Nothing else of this is in what the queue has.
+	before := monday.DeepCopy()
+	monday.Generation, monday.ResourceVersion = 2, "2"
+	require.True(t, asksForMore(before, monday))
+
+	objects.snapshot()["spec"].(tree)["volumeSnapshotClassName"] = "moosefs"
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Len(t, b.driver.snapshots, 1)
+
+	// What we write to it is no reason to look again.
+	before = monday.DeepCopy()
+	monday.Finalizers, monday.ResourceVersion = []string{snapshotFinalizer}, "3"
+	require.False(t, asksForMore(before, monday))
+
+	// Another driver's volume, and our default would be there.
+	b, objects, monday = snapshotBench("")
+	pv := b.volumes(t)[0]
+	pv.Spec.CSI.Driver = "else"
+	_, err := b.api.CoreV1().PersistentVolumes().Update(t.Context(), &pv, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.NoError(t, b.syncSnapshot(t.Context(), monday))
+	require.Nil(t, objects.content())
+	require.Equal(t, []any{"somebody/else"}, metadataOf(objects.snapshot())["finalizers"])
+
+	// By name our class was meant.
+	objects.snapshot()["spec"].(tree)["volumeSnapshotClassName"] = "moosefs"
+	require.ErrorContains(t, b.syncSnapshot(t.Context(), monday), "has a volume of another driver")
+}
+
+// A cluster without the kinds is none of our business; one that doesn't let us see them
+// has to be told of.
+func TestVolumeSnapshotsThatCannotBeSeen(t *testing.T) {
+	answer := http.StatusOK
+
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "1", r.URL.Query().Get("limit"))
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer)
+		_, _ = io.WriteString(w, `{"apiVersion":"snapshot.storage.k8s.io/v1","kind":"VolumeSnapshotList","items":[]}`)
+	}))
+	defer api.Close()
+
+	clients, err := Connect(&rest.Config{Host: api.URL}, func() error { return nil })
+	require.NoError(t, err)
+
+	logged, logs := observer.New(zap.WarnLevel)
+	w := &Work{Kubeconfig: "/k", Logger: zap.New(logged)}
+
+	for range 2 {
+		answer = http.StatusForbidden
+		require.False(t, w.snapshots(t.Context(), clients))
+		require.ErrorContains(t, w.Connection().SnapshotsErr, "API server of kubeconfig /k: look for volumesnapshots: ")
+		require.Equal(t, 1, logs.Len())
+	}
+
+	answer = http.StatusNotFound
+	require.False(t, w.snapshots(t.Context(), clients))
+	require.NoError(t, w.Connection().SnapshotsErr)
+
+	answer = http.StatusOK
+	require.True(t, w.snapshots(t.Context(), clients))
+	require.NoError(t, w.Connection().SnapshotsErr)
+	require.Equal(t, 1, logs.Len())
 }
 
 func TestRestore(t *testing.T) {

@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -51,6 +52,9 @@ func (p *Provisioner) source(ctx context.Context, claim *corev1.PersistentVolume
 	}
 }
 
+// errOtherDriver: this one has no handle of such a volume.
+var errOtherDriver = errors.New("a volume of another driver")
+
 // boundTo is the handle of the volume that a claim is bound to.
 func (p *Provisioner) boundTo(ctx context.Context, namespace, name string) (string, error) {
 	from, err := p.Claims(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -73,7 +77,7 @@ func (p *Provisioner) boundTo(ctx context.Context, namespace, name string) (stri
 	}
 
 	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != kubernetes.DriverName {
-		return "", fmt.Errorf("claim %s/%s has a volume of another driver: copy it with a pod", namespace, name)
+		return "", fmt.Errorf("claim %s/%s has %w: copy it with a pod", namespace, name, errOtherDriver)
 	}
 
 	return pv.Spec.CSI.VolumeHandle, nil
