@@ -176,12 +176,6 @@ func (*fakeNode) Switchover(request *antlerv1.SwitchoverRequest, stream antlerv1
 		return answer.Err()
 	}
 
-	if request.Target == "n2" { // it takes for ever
-		<-stream.Context().Done()
-
-		return stream.Context().Err()
-	}
-
 	err := stream.Send(&antlerv1.SwitchoverResponse{Progress: &antlerv1.Progress{Event: event(1), Elapsed: durationpb.New(430 * time.Millisecond)}})
 	if err != nil {
 		return err

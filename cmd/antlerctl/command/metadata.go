@@ -249,23 +249,41 @@ func (a *app) restore(ctx context.Context, request *antlerv1.RestoreRequest) err
 
 	defer a.reassure("still restoring")()
 
+	begun, err := a.followRestore(stream.Recv)
+
+	return restoreEnded(err, request, begun)
+}
+
+// restoreEnded: without a person's decision there is nothing that could go on.
+func restoreEnded(err error, request *antlerv1.RestoreRequest, begun bool) error {
+	if err == nil || request.GetLoseAfter() == 0 {
+		return err
+	}
+
+	return goesOn(err, "the restore", begun)
+}
+
+// followRestore shows the plan, or the progress, and says whether it has begun.
+func (a *app) followRestore(next func() (*antlerv1.RestoreResponse, error)) (begun bool, err error) {
 	for {
-		reply, err := stream.Recv()
+		reply, err := next()
 		if errors.Is(err, io.EOF) {
-			return errors.New("the node ended the call before the restore was done: look at `antlerctl status`")
+			return begun, errors.New("the node ended the call before the restore was done: look at `antlerctl status`")
 		}
 
 		if err != nil {
-			return goesOn(err, "the restore")
+			return begun, err
 		}
 
 		if plan := reply.GetPlan(); plan != nil {
-			return a.show(plan, func(w io.Writer) error { return showPlan(w, plan) })
+			return begun, a.show(plan, func(w io.Writer) error { return showPlan(w, plan) })
 		}
+
+		begun = true
 
 		err = a.showItem(reply.GetProgress(), func(w io.Writer) error { return showProgress(w, reply.GetProgress()) })
 		if err != nil || reply.GetProgress().GetDone() {
-			return err
+			return begun, err
 		}
 	}
 }
