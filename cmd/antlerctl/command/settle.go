@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,9 +47,9 @@ func (s *settling) problems(ctx context.Context) ([]string, error) {
 }
 
 // wait shows what is still missing, each time that it is something else. A cluster
-// that does not get whole is no failure of the move.
-func (s *settling) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleWait)
+// that does not get whole is no failure of the move; Ctrl-C is the end all the same.
+func (s *settling) wait(given context.Context) error {
+	ctx, cancel := context.WithTimeout(given, settleWait)
 	defer cancel()
 
 	remaining, told := []string{"no node has said how the cluster is"}, ""
@@ -68,9 +69,16 @@ func (s *settling) wait(ctx context.Context) error {
 			s.note("%6.2f s  still coming: %s", s.elapsed(), told)
 		}
 
-		if pause(ctx, settlePoll) != nil {
-			return s.end(remaining)
+		if pause(ctx, settlePoll) == nil {
+			continue
 		}
+
+		err = s.end(remaining)
+		if errors.Is(given.Err(), context.Canceled) {
+			return given.Err()
+		}
+
+		return err
 	}
 }
 

@@ -60,8 +60,8 @@ func TestAMoveIsOverWhenNothingNewIsMissing(t *testing.T) {
 func TestAMoveIsOverEvenIfTheClusterIsNotWhole(t *testing.T) {
 	var out, errs bytes.Buffer
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
 
 	s := &settling{app: &app{Environment: Environment{Out: &out, Err: &errs, Now: time.Now}, output: formatTable}, client: &healing{looks: 1}}
 	require.NoError(t, s.wait(ctx))
@@ -78,4 +78,15 @@ func TestAMoveIsOverEvenIfTheClusterIsNotWhole(t *testing.T) {
 	s.output, s.client = formatJSON, &healing{looks: 1}
 	require.NoError(t, s.wait(ctx))
 	require.Equal(t, `{"whole":false,"remaining":["n9 was not heard of","n2 took over, and 1 of 3 chunkservers are back"]}`+"\n", out.String())
+}
+
+func TestCtrlCEndsTheWaitForTheRest(t *testing.T) {
+	var out, errs bytes.Buffer
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	s := &settling{app: &app{Environment: Environment{Out: &out, Err: &errs, Now: time.Now}, output: formatTable}, client: &healing{looks: 1}}
+	require.ErrorIs(t, s.wait(ctx), context.Canceled)
+	require.Contains(t, out.String(), "not whole yet: ")
 }
