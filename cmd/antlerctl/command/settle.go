@@ -27,7 +27,7 @@ type settling struct {
 
 	client antlerv1.ClusterServiceClient
 	began  time.Time
-	before []string
+	before []*antlerv1.Problem
 }
 
 func (s *settling) rememberProblems(ctx context.Context) {
@@ -35,15 +35,25 @@ func (s *settling) rememberProblems(ctx context.Context) {
 }
 
 // problems of the cluster, as the node that was asked sees it.
-func (s *settling) problems(ctx context.Context) ([]string, error) {
+func (s *settling) problems(ctx context.Context) ([]*antlerv1.Problem, error) {
 	reply, err := s.client.GetStatus(ctx, &antlerv1.GetStatusRequest{})
 
-	var out []string
-	for _, problem := range reply.GetCluster().GetProblems() {
-		out = append(out, problem.GetSummary())
+	return reply.GetCluster().GetProblems(), err
+}
+
+// isNew reports whether a problem was not there before.
+func (s *settling) isNew(problem *antlerv1.Problem) bool {
+	return !slices.ContainsFunc(s.before, func(old *antlerv1.Problem) bool { return identity(old) == identity(problem) })
+}
+
+// identity is what a problem and its later self have in common. Its summary has
+// numbers in it that change, but is all that a node of an older version says.
+func identity(problem *antlerv1.Problem) [3]string {
+	if problem.GetReason() == "" {
+		return [3]string{problem.GetSummary()}
 	}
 
-	return out, err
+	return [3]string{problem.GetReason(), problem.GetNode(), problem.GetSubject()}
 }
 
 // wait shows what is still missing, each time that it is something else. A cluster
@@ -57,7 +67,13 @@ func (s *settling) wait(given context.Context) error {
 	for {
 		now, err := s.problems(ctx)
 		if err == nil {
-			remaining = slices.DeleteFunc(now, func(problem string) bool { return slices.Contains(s.before, problem) })
+			remaining = nil
+
+			for _, problem := range now {
+				if s.isNew(problem) {
+					remaining = append(remaining, problem.GetSummary())
+				}
+			}
 		}
 
 		if len(remaining) == 0 {

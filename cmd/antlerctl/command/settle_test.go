@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -33,6 +34,22 @@ func (h *healing) GetStatus(context.Context, *antlerv1.GetStatusRequest, ...grpc
 	return &antlerv1.GetStatusResponse{Cluster: out}, nil
 }
 
+// syncing has a problem of old whose summary is another one at each look.
+type syncing struct {
+	antlerv1.ClusterServiceClient
+
+	looks int
+}
+
+func (s *syncing) GetStatus(context.Context, *antlerv1.GetStatusRequest, ...grpc.CallOption) (*antlerv1.GetStatusResponse, error) {
+	s.looks++
+
+	return &antlerv1.GetStatusResponse{Cluster: &antlerv1.ClusterStatus{Problems: []*antlerv1.Problem{
+		{Reason: "SERVICE_DOWN", Node: "n2", Subject: "mfsmetalogger", Summary: "it does not run"},
+		{Reason: "REPLICA_SYNCING", Node: "n2", Summary: fmt.Sprintf("%d %% are done", s.looks)},
+	}}}, nil
+}
+
 // silent is a node that went away.
 type silent struct {
 	antlerv1.ClusterServiceClient
@@ -55,6 +72,25 @@ func TestAMoveIsOverWhenNothingNewIsMissing(t *testing.T) {
 	require.NoError(t, s.wait(t.Context()))
 	require.Equal(t, "  4.00 s  still coming: n2 took over, and 1 of 3 chunkservers are back\n", errs.String())
 	require.Equal(t, "the cluster is as it was before (`antlerctl status` shows what is wrong), after 4.0 s\n", out.String())
+}
+
+func TestAProblemOfOldIsKnownAgain(t *testing.T) {
+	var out, errs bytes.Buffer
+
+	s := &settling{app: &app{Environment: Environment{Out: &out, Err: &errs, Now: time.Now}, output: formatTable}, client: &syncing{}}
+	s.rememberProblems(t.Context())
+	require.NoError(t, s.wait(t.Context()))
+	require.Empty(t, errs.String())
+	require.Contains(t, out.String(), "the cluster is as it was before")
+
+	for _, other := range []*antlerv1.Problem{
+		{Reason: "SERVICE_DOWN", Node: "n2", Subject: "mfschunkserver"},
+		{Reason: "SERVICE_DOWN", Node: "n3", Subject: "mfsmetalogger"},
+		{Reason: "REPLICA_FROZEN", Node: "n2"},
+		{Summary: "it does not run"},
+	} {
+		require.True(t, s.isNew(other), other)
+	}
 }
 
 func TestAMoveIsOverEvenIfTheClusterIsNotWhole(t *testing.T) {
