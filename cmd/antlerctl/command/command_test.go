@@ -339,7 +339,7 @@ func TestSwitchoverShowsProgress(t *testing.T) {
 
 	code, out, errs = run(t, t.Context(), "", "-c", path, "switchover", "-o", "json")
 	require.Equal(t, exitOK, code, errs)
-	require.True(t, strings.HasSuffix(out, "\n{\"whole\":true,\"remaining\":[]}\n"), out)
+	require.True(t, strings.HasSuffix(out, "\n{\"whole\":true,\"remaining\":[],\"before\":[]}\n"), out)
 	require.Empty(t, errs)
 
 	code, _, errs = run(t, t.Context(), "", "-c", path, "switchover", "n3")

@@ -29,7 +29,8 @@ Nothing can be lost by it.
 
 Once the other node serves it waits until the chunkservers have come back to it and
 "antlerctl status" shows no problem that was not there before, or says what is still
-missing. With -o json the last line is {"whole": true, "remaining": []}.
+missing. With -o json the last line is {"whole": true, "remaining": [], "before": []}:
+what is missing, and what was wrong before and still is.
 
 A move that has begun goes on if --timeout ends this, or Ctrl-C: "antlerctl events -f"
 shows it. Before the first line of progress it may not have begun.`,

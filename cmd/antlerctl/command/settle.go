@@ -41,6 +41,28 @@ func (s *settling) problems(ctx context.Context) ([]*antlerv1.Problem, error) {
 	return reply.GetCluster().GetProblems(), err
 }
 
+// wholeness is the last line that programs get: what is wrong since the move, and
+// what was so before it and still is.
+type wholeness struct {
+	Whole     bool     `json:"whole"`
+	Remaining []string `json:"remaining"`
+	Before    []string `json:"before"`
+}
+
+func (s *settling) compare(now []*antlerv1.Problem) wholeness {
+	state := wholeness{Whole: len(now) == 0, Remaining: []string{}, Before: []string{}}
+
+	for _, problem := range now {
+		if s.isNew(problem) {
+			state.Remaining = append(state.Remaining, problem.GetSummary())
+		} else {
+			state.Before = append(state.Before, problem.GetSummary())
+		}
+	}
+
+	return state
+}
+
 // isNew reports whether a problem was not there before.
 func (s *settling) isNew(problem *antlerv1.Problem) bool {
 	return !slices.ContainsFunc(s.before, func(old *antlerv1.Problem) bool { return identity(old) == identity(problem) })
@@ -62,25 +84,19 @@ func (s *settling) wait(given context.Context) error {
 	ctx, cancel := context.WithTimeout(given, settleWait)
 	defer cancel()
 
-	remaining, told := []string{"no node has said how the cluster is"}, ""
+	told, state := "", wholeness{Remaining: []string{"no node has said how the cluster is"}, Before: []string{}}
 
 	for {
 		now, err := s.problems(ctx)
 		if err == nil {
-			remaining = nil
-
-			for _, problem := range now {
-				if s.isNew(problem) {
-					remaining = append(remaining, problem.GetSummary())
-				}
-			}
+			state = s.compare(now)
 		}
 
-		if len(remaining) == 0 {
-			return s.end(nil)
+		if len(state.Remaining) == 0 {
+			return s.end(state)
 		}
 
-		if text := strings.Join(remaining, "; "); err == nil && text != told {
+		if text := strings.Join(state.Remaining, "; "); err == nil && text != told {
 			told = text
 			s.note("%6.2f s  still coming: %s", s.elapsed(), told)
 		}
@@ -89,7 +105,7 @@ func (s *settling) wait(given context.Context) error {
 			continue
 		}
 
-		err = s.end(remaining)
+		err = s.end(state)
 		if errors.Is(given.Err(), context.Canceled) {
 			return given.Err()
 		}
@@ -101,19 +117,19 @@ func (s *settling) wait(given context.Context) error {
 func (s *settling) elapsed() float64 { return s.Now().Sub(s.began).Seconds() }
 
 // end says how it stands.
-func (s *settling) end(remaining []string) error {
+func (s *settling) end(state wholeness) error {
 	if s.output != formatTable {
-		return s.showSettled(remaining)
+		return s.showSettled(state)
 	}
 
-	if len(remaining) > 0 {
-		_, err := fmt.Fprintf(s.Out, "not whole yet: %s: see `antlerctl status`\n", strings.Join(remaining, "; "))
+	if len(state.Remaining) > 0 {
+		_, err := fmt.Fprintf(s.Out, "not whole yet: %s: see `antlerctl status`\n", strings.Join(state.Remaining, "; "))
 
 		return err
 	}
 
 	word := "the cluster is whole"
-	if len(s.before) > 0 {
+	if !state.Whole {
 		word = "the cluster is as it was before (`antlerctl status` shows what is wrong)"
 	}
 
@@ -122,15 +138,8 @@ func (s *settling) end(remaining []string) error {
 	return err
 }
 
-func (s *settling) showSettled(remaining []string) error {
-	if remaining == nil {
-		remaining = []string{}
-	}
-
-	raw, err := json.Marshal(struct {
-		Whole     bool     `json:"whole"`
-		Remaining []string `json:"remaining"`
-	}{len(remaining) == 0, remaining})
+func (s *settling) showSettled(state wholeness) error {
+	raw, err := json.Marshal(state)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}

@@ -113,7 +113,23 @@ func TestAMoveIsOverEvenIfTheClusterIsNotWhole(t *testing.T) {
 
 	s.output, s.client = formatJSON, &healing{looks: 1}
 	require.NoError(t, s.wait(ctx))
-	require.Equal(t, `{"whole":false,"remaining":["n9 was not heard of","n2 took over, and 1 of 3 chunkservers are back"]}`+"\n", out.String())
+	require.Equal(t, `{"whole":false,"remaining":["n9 was not heard of","n2 took over, and 1 of 3 chunkservers are back"],"before":[]}`+"\n", out.String())
+}
+
+func TestAClusterThatWasNotWholeIsNotCalledWhole(t *testing.T) {
+	var out, errs bytes.Buffer
+
+	s := &settling{app: &app{Environment: Environment{Out: &out, Err: &errs, Now: time.Now}, output: formatJSON}, client: &healing{looks: 3}}
+	s.rememberProblems(t.Context())
+	require.NoError(t, s.wait(t.Context()))
+	require.Equal(t, `{"whole":false,"remaining":[],"before":["n9 was not heard of"]}`+"\n", out.String())
+
+	// One that has gone meanwhile is not held against it.
+	out.Reset()
+
+	s.output, s.before = formatTable, []*antlerv1.Problem{{Summary: "n8 was not heard of"}, {Summary: "n9 was not heard of"}}
+	require.NoError(t, s.end(s.compare(nil)))
+	require.Contains(t, out.String(), "the cluster is whole, after ")
 }
 
 func TestCtrlCEndsTheWaitForTheRest(t *testing.T) {
