@@ -142,9 +142,16 @@ type fakeNode struct {
 	antlerv1.UnimplementedClusterServiceServer
 	antlerv1.UnimplementedNodeServiceServer
 	antlerv1.UnimplementedVolumeServiceServer
+
+	// status instead of a healthy one.
+	status *antlerv1.ClusterStatus
 }
 
-func (*fakeNode) GetStatus(context.Context, *antlerv1.GetStatusRequest) (*antlerv1.GetStatusResponse, error) {
+func (n *fakeNode) GetStatus(context.Context, *antlerv1.GetStatusRequest) (*antlerv1.GetStatusResponse, error) {
+	if n.status != nil {
+		return &antlerv1.GetStatusResponse{Cluster: n.status}, nil
+	}
+
 	return &antlerv1.GetStatusResponse{Cluster: healthy()}, nil
 }
 
@@ -231,6 +238,12 @@ func (*fakeNode) GetResources(_ context.Context, request *antlerv1.GetResourcesR
 func cluster(t *testing.T) string {
 	t.Helper()
 
+	return clusterWith(t, &fakeNode{})
+}
+
+func clusterWith(t *testing.T, node *fakeNode) string {
+	t.Helper()
+
 	dir := generated(t)
 
 	cfg, err := config.LoadFile(filepath.Join(dir, "n2.yaml"), time.Now())
@@ -244,9 +257,9 @@ func cluster(t *testing.T) string {
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	})))
-	antlerv1.RegisterClusterServiceServer(server, &fakeNode{})
-	antlerv1.RegisterNodeServiceServer(server, &fakeNode{})
-	antlerv1.RegisterVolumeServiceServer(server, &fakeNode{})
+	antlerv1.RegisterClusterServiceServer(server, node)
+	antlerv1.RegisterNodeServiceServer(server, node)
+	antlerv1.RegisterVolumeServiceServer(server, node)
 	antlerv1.RegisterMetadataServiceServer(server, fakeSources{})
 	healthv1.RegisterHealthServer(server, health.NewServer())
 

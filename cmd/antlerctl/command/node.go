@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	antlerv1 "antler/api/antler/v1"
@@ -156,7 +157,10 @@ func (a *app) chooseServing(ctx context.Context) error {
 	}
 
 	if a.node = reply.GetCluster().GetServing().GetNode(); a.node == "" {
-		return usageError{errors.New("nobody serves, so say which node: -n NODE; `antlerctl services` shows what runs where")}
+		return reasonError{
+			errors.New("nobody serves, so say which node: -n NODE; `antlerctl services` shows what runs where"),
+			codes.FailedPrecondition, "NOBODY_SERVES",
+		}
 	}
 
 	a.note("on %s, which serves (-n names another node)", a.node)

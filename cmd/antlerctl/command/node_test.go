@@ -57,3 +57,12 @@ func TestLogsOfTheServingNode(t *testing.T) {
 	require.Equal(t, exitOK, code, errs)
 	require.Equal(t, "mfsmaster wrote\n", out)
 }
+
+func TestLogsWhereNobodyServes(t *testing.T) {
+	path := clusterWith(t, &fakeNode{status: &antlerv1.ClusterStatus{}})
+
+	// The command line is as it should be.
+	code, _, errs := run(t, t.Context(), "", "-c", path, "logs", "mfsmaster", "-o", "json")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, `"code":"FailedPrecondition","reason":"NOBODY_SERVES"`)
+}
