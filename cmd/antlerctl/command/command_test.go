@@ -145,6 +145,8 @@ type fakeNode struct {
 
 	// status instead of a healthy one.
 	status *antlerv1.ClusterStatus
+	// deaf are the nodes that fail when they are asked for their services.
+	deaf []string
 }
 
 func (n *fakeNode) GetStatus(context.Context, *antlerv1.GetStatusRequest) (*antlerv1.GetStatusResponse, error) {
