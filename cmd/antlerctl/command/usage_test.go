@@ -67,3 +67,28 @@ func TestFieldsAreCalledAsTheyAreWritten(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Equal(t, "antlerctl: --size: 1 is not between 1 MiB and 1 EiB\n", errs)
 }
+
+func TestWhoWantsJSONGetsIt(t *testing.T) {
+	path := cluster(t)
+
+	for line, want := range map[string]bool{
+		"-c nowhere.yaml events -fo json":              true,
+		"-c nowhere.yaml events -fojson":               true,
+		"-c nowhere.yaml status -o table -o json":      true,
+		"-c nowhere.yaml status -o json -o table":      false,
+		"-c nowhere.yaml get -- -o json":               false,
+		"status now -o json":                           true,
+		"statsu -o json":                               true,
+		"statsu --frobnicate -o json":                  true,
+		"status --frobnicate":                          false,
+		"gen cert --ca nowhere --name x -o json":       false,
+		"gen cert --frobnicate --name x -o json":       false,
+		"-c PATH switchover n3 --output json":          true,
+		"-c nowhere.yaml volume create v -o json":      true,
+		"-c nowhere.yaml logs json -o yaml":            false,
+		"-c nowhere.yaml metadata backup json --outpu": false,
+	} {
+		_, _, errs := run(t, t.Context(), "", strings.Fields(strings.ReplaceAll(line, "PATH", path))...)
+		require.Equal(t, want, strings.HasPrefix(errs, `{"error":`), "%s: %s", line, errs)
+	}
+}
