@@ -1,7 +1,9 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -91,4 +93,15 @@ func TestWhoWantsJSONGetsIt(t *testing.T) {
 		_, _, errs := run(t, t.Context(), "", strings.Fields(strings.ReplaceAll(line, "PATH", path))...)
 		require.Equal(t, want, strings.HasPrefix(errs, `{"error":`), "%s: %s", line, errs)
 	}
+}
+
+func TestATimeoutIsCalledOne(t *testing.T) {
+	code, _, errs := run(t, t.Context(), "", "-c", cluster(t), "status", "--timeout", "1ns", "-o", "json")
+	require.Equal(t, exitFailed, code)
+	require.Regexp(t, `^{"error":{"code":"DeadlineExceeded","reason":"NO_NODE_ANSWERS","message":"no node of cluster home has answered in time:`+
+		`\\n  n1 at 127\.0\.0\.1:\d+: no answer yet\\nTry again, or give it longer with --timeout"`, errs)
+
+	failed := failureOf(nil, fmt.Errorf("n3 has not said how its upgrade ended: %w", context.DeadlineExceeded))
+	require.Equal(t, "DeadlineExceeded", failed.Code)
+	require.Equal(t, "DEADLINEEXCEEDED", failed.Reason)
 }
