@@ -128,7 +128,8 @@ func (a *app) backup(ctx context.Context, dir string, request *antlerv1.FetchReq
 		return fmt.Errorf("back up to %s: it is there already: name a new directory", dir)
 	}
 
-	// A place that is not mounted must not be made on the disk below it.
+	// A directory that is missing may be one to mount on. Whether what is there is
+	// mounted, a person must know.
 	parent := filepath.Dir(dir)
 	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
 		return fmt.Errorf("back up to %s: there is no directory %s: make it, or mount what belongs there", dir, parent)
