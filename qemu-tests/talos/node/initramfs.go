@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,14 +46,24 @@ func (n node) initramfs(ctx context.Context, root, release string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the init in front of Talos's: %w\n%s", err, out)
 	}
-	to := filepath.Join(n.out, "initramfs.zst")
-	return errors.Join(
-		copyFile(filepath.Join(n.programs, "init"), filepath.Join(stage, "talos-init"), 0o755),
-		debian.Run(ctx, "mksquashfs", root, filepath.Join(stage, "rootfs.sqsh"), "-all-root", "-noappend", "-no-progress", "-comp", "zstd",
-			"-Xcompression-level", "6"),
-		debian.Run(ctx, "sh", "-c", `cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, stage, absolute(to)),
-		os.RemoveAll(stage),
-	)
+	if err := copyFile(filepath.Join(n.programs, "init"), filepath.Join(stage, "talos-init"), 0o755); err != nil {
+		return err
+	}
+	if err := debian.Run(ctx, "mksquashfs", root, filepath.Join(stage, "rootfs.sqsh"), "-all-root", "-noappend", "-no-progress", "-comp", "zstd",
+		"-Xcompression-level", "6"); err != nil {
+		return err
+	}
+	if err := archive(ctx, stage, filepath.Join(n.out, "initramfs.zst")); err != nil {
+		return err
+	}
+	return os.RemoveAll(stage)
+}
+
+// archive packs what is in a directory. bash, since sh may have no pipefail, and an
+// archive that cpio didn't finish is none.
+func archive(ctx context.Context, dir, to string) error {
+	return debian.Run(ctx, "bash", "-o", "pipefail", "-c",
+		`cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, dir, absolute(to))
 }
 
 // loadOrder are the files of the early modules, each after those it needs.

@@ -77,15 +77,23 @@ func (n node) run(ctx context.Context) error {
 	if err := n.initramfs(ctx, stage, release); err != nil {
 		return fmt.Errorf("make the initramfs: %w", err)
 	}
+	return n.finish(stage, release, key)
+}
+
+// finish keeps of the root what others take. The key is last: a build that was
+// interrupted or has failed is made again.
+func (n node) finish(stage, release, key string) error {
 	// The extension takes DRBD from there.
-	modules := filepath.Join(n.out, "modules")
-	return errors.Join(
-		os.Rename(filepath.Join(stage, "usr/lib/modules"), modules),
-		os.RemoveAll(stage),
-		os.WriteFile(filepath.Join(n.out, "release"), []byte(release+"\n"), 0o644),
-		// Last: a build that was interrupted is made again.
-		os.WriteFile(filepath.Join(n.out, keyFile), []byte(key), 0o644),
-	)
+	if err := os.Rename(filepath.Join(stage, "usr/lib/modules"), filepath.Join(n.out, "modules")); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(stage); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(n.out, "release"), []byte(release+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.out, keyFile), []byte(key), 0o644)
 }
 
 const keyFile = "key"
