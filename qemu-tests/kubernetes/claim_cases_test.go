@@ -127,6 +127,14 @@ func (k *trial) claimStorm() {
 
 	cut := k.cluster.PowerCut(k.serving)
 
+	// Read after it, so that it is no fewer than there were.
+	bound := storm.Bound()
+	k.result.Figures["bound_at_cut"] = bound
+
+	if bound == claims {
+		k.fail("all %d claims were bound before the power cut, which so showed nothing", claims)
+	}
+
 	next, err := k.cluster.AwaitServing(k.ctx, k.serving.Name)
 	k.must(err)
 
