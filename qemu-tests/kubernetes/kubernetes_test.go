@@ -41,7 +41,7 @@ func TestKubernetes(t *testing.T) {
 
 	t.Cleanup(func() { require.NoError(t, report.Write(root+"reports", os.Stdout)) })
 
-	s := boot(ctx, t)
+	s, ran := boot(ctx, t), 0
 
 	for _, c := range []struct {
 		name, promise string
@@ -63,6 +63,8 @@ func TestKubernetes(t *testing.T) {
 		{"PodUndelete", "a volume whose claim was deleted comes back with its data", (*trial).podUndelete},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			ran++
+
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 
@@ -91,6 +93,8 @@ func TestKubernetes(t *testing.T) {
 			k.must(s.cluster.AwaitHealthy(ctx))
 		})
 	}
+
+	require.NotZero(t, ran, "no case was run: none is called as KUBERNETES= says")
 }
 
 // suite is what all cases share.
