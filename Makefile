@@ -137,7 +137,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite but test-talos, the long ones too
 
 
 
