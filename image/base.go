@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"antler/image/kernel"
 )
 
 // makeBase returns the directory of the base tree: the packages without what
@@ -33,7 +35,7 @@ func makeBase(ctx context.Context, cache string, debs debCache, set lock) (strin
 	if err := prune(root); err != nil {
 		return "", err
 	}
-	if err := readyModules(ctx, root); err != nil {
+	if err := kernel.Ready(ctx, root); err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(tmp, "packages.lock"), []byte(set.String()), 0o644); err != nil {

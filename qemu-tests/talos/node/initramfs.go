@@ -6,16 +6,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"antler/image/debian"
+	"antler/image/kernel"
 )
 
 // early are the modules that Talos's own kernel has built in, and that its init
-// and machined so take for granted.
+// and machined so take for granted. crc32c_cryptoapi comes before ext4, whose jbd2
+// asks for "crc32c" by name: depmod's list of what needs what knows nothing of that.
 var early = []string{
-	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "loop", "squashfs", "overlay", "configfs", "xfs", "ext4",
+	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "loop", "squashfs", "overlay", "configfs", "xfs",
+	"crc32c_cryptoapi", "ext4",
 	"vfat", "nls_cp437", "nls_ascii", "nls_utf8", "br_netfilter", "dm_mod", "fuse", "i6300esb", "nf_tables", "tcp_diag",
 }
 
@@ -31,13 +32,14 @@ func (n node) initramfs(ctx context.Context, root, release string) error {
 			return err
 		}
 	}
-	files, err := loadOrder(ctx, root, release)
+	modules := filepath.Join(root, "usr/lib/modules", release)
+	files, err := kernel.LoadOrder(modules, early)
 	if err != nil {
 		return err
 	}
 	for i, file := range files {
 		// init loads them in the order of their names.
-		if err := copyFile(file, filepath.Join(stage, fmt.Sprintf("modules/%02d-%s", i, filepath.Base(file))), 0o644); err != nil {
+		if err := copyFile(filepath.Join(modules, file), filepath.Join(stage, fmt.Sprintf("modules/%02d-%s", i, filepath.Base(file))), 0o644); err != nil {
 			return err
 		}
 	}
@@ -64,26 +66,6 @@ func (n node) initramfs(ctx context.Context, root, release string) error {
 func archive(ctx context.Context, dir, to string) error {
 	return debian.Run(ctx, "bash", "-o", "pipefail", "-c",
 		`cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, dir, absolute(to))
-}
-
-// loadOrder are the files of the early modules, each after those it needs.
-func loadOrder(ctx context.Context, root, release string) ([]string, error) {
-	var files []string
-	for _, module := range early {
-		cmd := exec.CommandContext(ctx, "modprobe", "-d", absolute(filepath.Join(root, "usr")), "-S", release, "--show-depends", module)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("look for the kernel's module %s: %w: %s", module, err, out)
-		}
-		for line := range strings.Lines(string(out)) {
-			action, file, _ := strings.Cut(strings.TrimSpace(line), " ")
-			file = strings.TrimSpace(file)
-			if action == "insmod" && !slices.Contains(files, file) {
-				files = append(files, file)
-			}
-		}
-	}
-	return files, nil
 }
 
 func absolute(path string) string {

@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+
+	"antler/image/kernel"
 )
 
 func main() {
@@ -67,7 +69,7 @@ func (n node) run(ctx context.Context) error {
 	if err := n.root(ctx, filepath.Join(base, "root"), stage); err != nil {
 		return fmt.Errorf("make the root filesystem: %w", err)
 	}
-	release, err := kernelRelease(stage)
+	release, err := kernel.Release(stage)
 	if err != nil {
 		return err
 	}
