@@ -44,3 +44,9 @@ func TestManifestOf(t *testing.T) {
 	_, err = manifestOf("lock\npartial\n")
 	require.Error(t, err)
 }
+
+func TestWhatTheMachineLacks(t *testing.T) {
+	require.NoError(t, CheckMachine(0, []string{"cp", "sh"}))
+	require.ErrorContains(t, CheckMachine(1000, nil), "run this as root")
+	require.EqualError(t, CheckMachine(0, []string{"cp", "antler-no-such-program"}), "antler-no-such-program is not installed: run scripts/install-packages")
+}

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 
+	"antler/image/debian"
 	"antler/image/kernel"
 )
 
@@ -37,6 +38,9 @@ func main() {
 	}
 }
 
+// tools are the programs of the build machine that the steps call.
+var tools = []string{"mmdebstrap", "mksquashfs", "depmod", "xz", "zstd", "cpio", "cp", "bash", "go"}
+
 // node is one run of the command: its flags.
 type node struct {
 	out, cache, programs string
@@ -46,6 +50,9 @@ type node struct {
 func (n node) run(ctx context.Context) error {
 	if n.programs == "" {
 		return errors.New("-programs is missing: give the directory that scripts/build-talos prints")
+	}
+	if err := debian.CheckMachine(os.Geteuid(), tools); err != nil {
+		return err
 	}
 	packages := tree(n.allowExpired)
 	base, err := packages.Kept(ctx, filepath.Join(n.cache, "talos"), "node")
