@@ -81,7 +81,7 @@ talos-node: packages build ## Build Talos from its module (once, which takes min
 
 .PHONY: test-talos
 test-talos: talos-node ## The extension on real Talos, in VMs: a cluster, a power cut of the serving node, and back
-	ANTLER_TALOS=$$(scripts/build-talos) $(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/talos/...
+	ANTLER_TALOS=$$(scripts/build-talos) $(GO) test -tags vm -count=1 -v -timeout 60m ./qemu-tests/talos/...
 
 .PHONY: unit
 unit: ## Unit tests with the race detector
@@ -137,7 +137,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite, the long ones too
+test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite but test-talos, the long ones too
 
 
 

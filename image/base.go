@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"antler/image/debian"
+	"antler/image/kernel"
 )
 
 // makeBase returns the directory of the base tree: the packages without what
@@ -16,31 +19,22 @@ import (
 func makeBase(ctx context.Context, cache string, debs debCache, set lock) (string, error) {
 	key := hashStrings(set.String(), pruned, keptUdevRules, keptWants)
 	base := filepath.Join(cache, "base-"+key)
-	if _, err := os.Stat(base); err == nil {
-		return base, nil
-	}
-	tmp := base + ".new"
-	if err := os.RemoveAll(tmp); err != nil {
-		return "", err
-	}
-	root := filepath.Join(tmp, "root")
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", err
-	}
-	if err := debs.unpack(ctx, set, root); err != nil {
-		return "", err
-	}
-	if err := prune(root); err != nil {
-		return "", err
-	}
-	if err := readyModules(ctx, root); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(tmp, "packages.lock"), []byte(set.String()), 0o644); err != nil {
-		return "", err
-	}
-	// The rename is the commit: an interrupted build leaves only a ".new".
-	return base, os.Rename(tmp, base)
+	return base, debian.Kept(base, func(dir string) error {
+		root := filepath.Join(dir, "root")
+		if err := os.Mkdir(root, 0o755); err != nil {
+			return err
+		}
+		if err := debs.unpack(ctx, set, root); err != nil {
+			return err
+		}
+		if err := prune(root); err != nil {
+			return err
+		}
+		if err := kernel.Ready(ctx, root); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "packages.lock"), []byte(set.String()), 0o644)
+	})
 }
 
 func prune(root string) error {

@@ -58,25 +58,6 @@ func TestCopyIntoRefusesWhatDoesNotFit(t *testing.T) {
 	require.ErrorContains(t, err, "antler-root-a")
 }
 
-func TestLoadOrder(t *testing.T) {
-	mods := map[string]moduleFile{
-		"crc32c_generic": {file: "crypto/crc32c_generic.ko"},
-		"ext4":           {file: "fs/ext4.ko", deps: []string{"fs/jbd2.ko", "lib/crc16.ko"}},
-		"jbd2":           {file: "fs/jbd2.ko", deps: []string{"lib/crc16.ko"}},
-		"crc16":          {file: "lib/crc16.ko"},
-		"virtio_blk":     {file: "drivers/virtio-blk.ko", deps: []string{"drivers/virtio-ring.ko"}},
-		"broken":         {file: "broken.ko", deps: []string{"gone.ko"}},
-	}
-	builtin := map[string]bool{"virtio_ring": true}
-
-	got, err := loadOrder(mods, builtin, []string{"virtio_blk", "crc32c_generic", "ext4", "crc16"})
-	require.NoError(t, err)
-	require.Equal(t, []string{"drivers/virtio-blk.ko", "crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/jbd2.ko", "fs/ext4.ko"}, got)
-
-	_, err = loadOrder(mods, builtin, []string{"broken"})
-	require.EqualError(t, err, "needed by broken: the kernel has no module gone")
-}
-
 func TestCpioIsReadByCpio(t *testing.T) {
 	tool, err := exec.LookPath("cpio")
 	if err != nil {

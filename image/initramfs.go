@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"antler/image/kernel"
 	"antler/image/layout"
 	"antler/image/slots"
 	"antler/image/verity"
@@ -19,15 +20,15 @@ import (
 // partitions and to hand over to systemd.
 func makeBoot(ctx context.Context, base, out string, hash verity.Root) error {
 	root := filepath.Join(base, "root")
-	release, err := kernelRelease(root)
+	release, err := kernel.Release(root)
 	if err != nil {
 		return err
 	}
-	kernel, err := os.ReadFile(filepath.Join(root, "boot", "vmlinuz-"+release))
+	vmlinuz, err := os.ReadFile(filepath.Join(root, "boot", "vmlinuz-"+release))
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), kernel, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), vmlinuz, 0o644); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(byHand(hash)+"\n"), 0o644); err != nil {
@@ -76,14 +77,6 @@ func buildInit(ctx context.Context, to string) ([]byte, error) {
 }
 
 func writeInitramfs(w io.Writer, init []byte, modules string) error {
-	mods, err := readDep(filepath.Join(modules, "modules.dep"))
-	if err != nil {
-		return err
-	}
-	builtin, err := readBuiltin(filepath.Join(modules, "modules.builtin"))
-	if err != nil {
-		return err
-	}
 	c := &cpio{w: w}
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules", "modules-pi"} {
 		c.entry(dir, modeDir|0o755, 0, nil)
@@ -96,7 +89,7 @@ func writeInitramfs(w io.Writer, init []byte, modules string) error {
 		dir    string
 		wanted []string
 	}{{"modules-pi", piModules}, {"modules", bootModules}} {
-		order, err := loadOrder(mods, builtin, set.wanted)
+		order, err := kernel.LoadOrder(modules, set.wanted)
 		if err != nil {
 			return err
 		}
@@ -106,7 +99,7 @@ func writeInitramfs(w io.Writer, init []byte, modules string) error {
 				return err
 			}
 			// init loads them in the order of their names.
-			c.entry(fmt.Sprintf("%s/%02d-%s.ko", set.dir, i, moduleName(file)), modeFile|0o644, 0, data)
+			c.entry(fmt.Sprintf("%s/%02d-%s.ko", set.dir, i, kernel.ModuleName(file)), modeFile|0o644, 0, data)
 		}
 	}
 	return c.close()

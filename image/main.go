@@ -26,7 +26,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -76,7 +75,7 @@ type build struct {
 
 func (b build) run(ctx context.Context) error {
 	debs := debCache{dir: filepath.Join(b.cache, "debs"), sources: debian.Sources(suite, components)}
-	if err := checkMachine(); err != nil {
+	if err := debian.CheckMachine(os.Geteuid(), tools); err != nil {
 		return err
 	}
 	if b.update {
@@ -161,19 +160,7 @@ func (b build) run(ctx context.Context) error {
 }
 
 // tools are the programs of the build machine that the steps call.
-var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "xz", "zstd", "mkfs.vfat", "mcopy", "mmd", "cp", "go"}
-
-func checkMachine() error {
-	if os.Geteuid() != 0 {
-		return errors.New("the root file system holds files of several users: run this as root")
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%s is not installed: run scripts/install-packages", tool)
-		}
-	}
-	return nil
-}
+var tools = []string{"mmdebstrap", "dpkg-deb", "mksquashfs", "depmod", "bash", "xz", "zstd", "mkfs.vfat", "mcopy", "mmd", "cp", "go"}
 
 func (b build) check() error {
 	if b.compress != "lz4" && b.compress != "zstd" {

@@ -1,6 +1,9 @@
 package debian
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,4 +46,31 @@ func TestManifestOf(t *testing.T) {
 
 	_, err = manifestOf("lock\npartial\n")
 	require.Error(t, err)
+}
+
+func TestWhatTheMachineLacks(t *testing.T) {
+	require.NoError(t, CheckMachine(0, []string{"cp", "sh"}))
+	require.ErrorContains(t, CheckMachine(1000, nil), "run this as root")
+	require.EqualError(t, CheckMachine(0, []string{"cp", "antler-no-such-program"}), "antler-no-such-program is not installed: run scripts/install-packages")
+}
+
+func TestWhatIsKeptIsWhole(t *testing.T) {
+	dir, filled := filepath.Join(t.TempDir(), "tree-1"), 0
+	fill := func(end error) func(string) error {
+		return func(dir string) error {
+			filled++
+
+			return errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o644), os.Mkdir(filepath.Join(dir, "root"), 0o755), end)
+		}
+	}
+
+	require.Error(t, Kept(dir, fill(errors.New("the network is gone"))))
+	require.NoDirExists(t, dir)
+
+	// What the failed one left is in nobody's way, and what is there stays.
+	require.NoError(t, Kept(dir, fill(nil)))
+	require.NoError(t, Kept(dir, fill(nil)))
+	require.FileExists(t, filepath.Join(dir, "file"))
+	require.NoDirExists(t, dir+".new")
+	require.Equal(t, 2, filled)
 }

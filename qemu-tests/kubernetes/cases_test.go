@@ -156,15 +156,20 @@ func (k *trial) antlerdRestarted() {
 	k.run("kill -KILL $(pidof antlerd)")
 	k.must(workload.AwaitAcknowledged(k.ctx, killed, 50))
 
+	_, err := k.cluster.AwaitServing(k.ctx, "")
+	k.must(err)
+
+	back := time.Now()
+
 	// The new antlerd knows of the pod's mount.
-	_, err := again(k.ctx, func(ctx context.Context) (*csi.NodeGetVolumeStatsResponse, error) {
+	_, err = again(k.ctx, func(ctx context.Context) (*csi.NodeGetVolumeStatsResponse, error) {
 		return d.NodeGetVolumeStats(ctx, &csi.NodeGetVolumeStatsRequest{VolumeId: handle, VolumePath: pod})
 	})
 	k.must(err)
 
 	k.result.Figures["driver_back_ms"] = time.Since(killed).Milliseconds()
 	k.must(workload.Stop(k.ctx))
-	k.check(workload, history.Window{From: killed, To: time.Now()})
+	k.check(workload, history.Window{From: killed, To: back})
 
 	d.unmount(handle, "a")
 	d.remove(handle)
@@ -194,13 +199,15 @@ func (k *trial) powerCut() {
 	serving, err := k.cluster.AwaitServing(k.ctx, k.serving.Name)
 	k.must(err)
 
+	back := time.Now()
+
 	if err := k.driver(serving).stage(handle, "b"); status.Code(err) != codes.FailedPrecondition {
 		k.fail("the node that took over let a second node have the volume: %v", err)
 	}
 
 	k.must(k.cluster.PowerOn(k.ctx, k.serving))
 	k.must(workload.Stop(k.ctx))
-	k.check(workload, history.Window{From: cut, To: time.Now()})
+	k.check(workload, history.Window{From: cut, To: back})
 
 	d.unmount(handle, "a")
 	d.remove(handle)

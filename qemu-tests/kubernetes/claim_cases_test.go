@@ -10,7 +10,6 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"antler/qemu-tests/lab"
 	"antler/services/volume"
@@ -75,17 +74,9 @@ func (k *trial) retained() {
 	claim, class := k.claimOf("retained", "64Mi", corev1.ReadWriteMany), "moosefs-retain"
 	claim.Spec.StorageClassName = &class
 	pv := k.claim(claim)
-	volumes := k.plane.Admin.CoreV1().PersistentVolumes()
 
 	k.must(k.plane.Admin.CoreV1().PersistentVolumeClaims(namespace).Delete(k.ctx, "retained", metav1.DeleteOptions{}))
-	k.await("the persistent volume is released", func() error {
-		now, err := volumes.Get(k.ctx, pv.Name, metav1.GetOptions{})
-		if err == nil && now.Status.Phase != corev1.VolumeReleased {
-			err = fmt.Errorf("it is %s", now.Status.Phase)
-		}
-
-		return err
-	})
+	k.await("the persistent volume is released", func() error { return k.plane.VolumeReleased(k.ctx, pv.Name) })
 
 	// One that came and went after it shows that nothing is pending.
 	k.unclaim("after", k.claim(k.claimOf("after", "64Mi", corev1.ReadWriteMany)))
@@ -94,16 +85,8 @@ func (k *trial) retained() {
 		k.fail("the retained volume is gone")
 	}
 
-	_, err := volumes.Patch(k.ctx, pv.Name, types.MergePatchType, []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{})
-	k.must(err)
-	k.await("the persistent volume is gone", func() error {
-		_, err := volumes.Get(k.ctx, pv.Name, metav1.GetOptions{})
-		if err == nil {
-			return fmt.Errorf("it is there")
-		}
-
-		return ignoreNotFound(err)
-	})
+	k.must(k.plane.LetGo(k.ctx, pv.Name))
+	k.await("the persistent volume is gone", func() error { return k.plane.VolumeGone(k.ctx, pv.Name) })
 }
 
 // claimStorm cuts the serving node's power while it provisions.
@@ -126,6 +109,14 @@ func (k *trial) claimStorm() {
 	k.must(err)
 
 	cut := k.cluster.PowerCut(k.serving)
+
+	// Read after it, so that it is no fewer than there were.
+	bound := storm.Bound()
+	k.result.Figures["bound_at_cut"] = bound
+
+	if bound == claims {
+		k.fail("all %d claims were bound before the power cut, which so showed nothing", claims)
+	}
 
 	next, err := k.cluster.AwaitServing(k.ctx, k.serving.Name)
 	k.must(err)

@@ -20,8 +20,9 @@ import (
 	"antler/services/kubernetes"
 )
 
-// kubeletNodes are those on which pods run. n1 has no kubelet, so that it is the
-// one that serves while pods are looked at.
+// kubeletNodes are those on which pods run: one that may serve as well, and the
+// witness, which never does. n1 has no kubelet; whether it serves is up to the cases
+// before.
 var kubeletNodes = []string{"n2", "n3"}
 
 // kubeconfigPath is where the nodes look for the way to the API server.

@@ -203,9 +203,14 @@ func (k *trial) podAntlerdRestarted() {
 	k.run("kill -KILL $(pidof antlerd)")
 	k.must(workload.AwaitAcknowledged(k.ctx, killed, 50))
 
+	_, err := k.cluster.AwaitServing(k.ctx, "")
+	k.must(err)
+
+	back := time.Now()
+
 	k.once("after", k.pods.Name, "restart", "ls /data")
 
-	k.endWriter("writer", workload, history.Window{From: killed, To: time.Now()})
+	k.endWriter("writer", workload, history.Window{From: killed, To: back})
 	k.unclaim("restart", pv)
 	k.noneLeft()
 }
@@ -228,9 +233,12 @@ func (k *trial) podPowerCut() {
 
 	next, err := k.cluster.AwaitServing(k.ctx, k.serving.Name)
 	k.must(err)
+
+	back := time.Now()
+
 	k.must(k.cluster.PowerOn(k.ctx, k.serving))
 
-	k.endWriter("writer", workload, history.Window{From: cut, To: time.Now()})
+	k.endWriter("writer", workload, history.Window{From: cut, To: back})
 
 	k.serving = next
 	k.unclaim("cut", pv)

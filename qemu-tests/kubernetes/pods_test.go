@@ -22,19 +22,7 @@ import (
 const namespace = controlplane.Namespace
 
 func (k *trial) claimOf(name, size string, mode corev1.PersistentVolumeAccessMode) *corev1.PersistentVolumeClaim {
-	class := "moosefs"
-
-	return &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			StorageClassName: &class, AccessModes: []corev1.PersistentVolumeAccessMode{mode},
-			Resources: corev1.VolumeResourceRequirements{Requests: sized(size)},
-		},
-	}
-}
-
-func sized(size string) corev1.ResourceList {
-	return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}
+	return controlplane.Claim(name, "moosefs", size, mode)
 }
 
 // claim makes a claim and returns its persistent volume once it is bound.
@@ -67,14 +55,14 @@ func (k *trial) claim(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVol
 
 // eventsOf returns what Kubernetes has said about an object.
 func (k *trial) eventsOf(name string) string {
-	list, err := k.plane.Admin.CoreV1().Events(namespace).List(k.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+	events, err := k.plane.EventsOf(k.ctx, name)
 	if err != nil {
 		return err.Error()
 	}
 
 	var b strings.Builder
 
-	for _, event := range list.Items {
+	for _, event := range events {
 		fmt.Fprintf(&b, "; %s: %s", event.Reason, event.Message)
 	}
 
@@ -85,18 +73,7 @@ func (k *trial) eventsOf(name string) string {
 func (k *trial) unclaim(name string, pv *corev1.PersistentVolume) {
 	k.Helper()
 	k.must(k.plane.Admin.CoreV1().PersistentVolumeClaims(namespace).Delete(k.ctx, name, metav1.DeleteOptions{}))
-	k.await("persistent volume "+pv.Name+" is gone", func() error {
-		now, err := k.plane.Admin.CoreV1().PersistentVolumes().Get(k.ctx, pv.Name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-
-		if err != nil {
-			return err
-		}
-
-		return fmt.Errorf("it is %s", now.Status.Phase)
-	})
+	k.await("persistent volume "+pv.Name+" is gone", func() error { return k.plane.VolumeGone(k.ctx, pv.Name) })
 }
 
 // resize asks for a claim's new size.
@@ -234,14 +211,6 @@ func (k *trial) once(name, node, claim, script string) string {
 	k.unpod(name)
 
 	return said
-}
-
-func ignoreNotFound(err error) error {
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-
-	return err
 }
 
 // clearTime is for the objects that a failed case has left.

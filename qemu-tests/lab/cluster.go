@@ -42,7 +42,7 @@ type Options struct {
 	// ReachHost lets the machines connect to this host's loopback addresses, at
 	// controlplane.Gateway.
 	ReachHost bool
-	// MemoryMiB of each machine; 1536 if it is 0.
+	// MemoryMiB of each machine; 0 is 1536, and 2048 with Talos.
 	MemoryMiB int
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64

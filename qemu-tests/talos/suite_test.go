@@ -7,6 +7,7 @@ package talos
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -44,7 +45,13 @@ func run(m *testing.M) int {
 	defer stop()
 
 	suite.report.Name = "talos"
+
 	suite.programs = os.Getenv("ANTLER_TALOS")
+	if suite.programs == "" {
+		fmt.Println("ANTLER_TALOS: is not set: run `make test-talos`")
+
+		return 1
+	}
 
 	image, err := lab.OpenTalos(root + "talos")
 	if err != nil {
@@ -104,6 +111,11 @@ func begin(t *testing.T, promise string) (context.Context, *lab.Cluster, map[str
 	t.Cleanup(func() {
 		cancel()
 		suite.report.Add(lab.Case{Name: strings.TrimPrefix(t.Name(), "Test"), Promise: promise, Passed: !t.Failed(), Figures: figures})
+
+		// Also of a run that is ended before all tests have had their turn.
+		if err := suite.report.Write(root+"reports", io.Discard); err != nil {
+			t.Error(err)
+		}
 
 		if t.Failed() {
 			suite.broken = t.Name()

@@ -144,11 +144,14 @@ func (m *move) run(ctx context.Context, doing string, ask func(context.Context) 
 func (m *move) follow(ctx context.Context, doing string, changes <-chan state.Event, events <-chan Event, asked <-chan error) error {
 	accepted := false
 
+	// What is told before could be taken for progress of what has not begun.
+	var told <-chan Event
+
 	for {
 		select {
 		case <-ctx.Done():
 			return m.tooLate(ctx, doing)
-		case event := <-events:
+		case event := <-told:
 			err := m.send(&antlerv1.Progress{Event: eventToAPI(event), Elapsed: m.elapsed()})
 			if err != nil {
 				return err
@@ -160,7 +163,7 @@ func (m *move) follow(ctx context.Context, doing string, changes <-chan state.Ev
 				return explained(err, doing)
 			}
 
-			accepted = true
+			accepted, told = true, events
 		case <-changes:
 		}
 

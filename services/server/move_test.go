@@ -122,6 +122,25 @@ func TestDroppedWish(t *testing.T) {
 	}
 }
 
+// What is told before the quorum has accepted could be taken for progress.
+func TestNothingIsToldBeforeTheMoveIsAccepted(t *testing.T) {
+	c := newCluster(t)
+
+	for range 50 { // whichever of the two is looked at first
+		events, asked := make(chan Event, 1), make(chan error, 1)
+		events <- Event{Kind: "authority.leader", Message: "no leader"}
+
+		asked <- &authority.Rejection{Code: authority.ErrNotUpToDate, Detail: "n2 lacks writes"}
+
+		m := &move{server: c.node("n1").server, target: "n2", send: func(told *antlerv1.Progress) error {
+			require.Fail(t, "told", "%v", told)
+
+			return nil
+		}}
+		require.Equal(t, "NOT_UP_TO_DATE", reasonOf(t, m.follow(t.Context(), "switch over to n2", nil, events, asked)))
+	}
+}
+
 // failing is a target that takes the epoch and can't serve.
 type failing struct{ c *testCluster }
 

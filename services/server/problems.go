@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,12 +25,26 @@ const (
 // problemList collects problems; errors come before warnings in the end.
 type problemList []*antlerv1.Problem
 
-func (l *problemList) wrong(node, summary, advice string) {
-	*l = append(*l, &antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_ERROR, Node: node, Summary: summary, Advice: advice})
+func (l *problemList) wrong(node, summary, advice string) *antlerv1.Problem {
+	return l.add(&antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_ERROR, Node: node, Summary: summary, Advice: advice})
 }
 
-func (l *problemList) warn(node, summary, advice string) {
-	*l = append(*l, &antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_WARNING, Node: node, Summary: summary, Advice: advice})
+func (l *problemList) warn(node, summary, advice string) *antlerv1.Problem {
+	return l.add(&antlerv1.Problem{Severity: antlerv1.Problem_SEVERITY_WARNING, Node: node, Summary: summary, Advice: advice})
+}
+
+// add returns the problem, to be given its reason.
+func (l *problemList) add(problem *antlerv1.Problem) *antlerv1.Problem {
+	*l = append(*l, problem)
+
+	return problem
+}
+
+// byDefault gives a reason to those that have none yet.
+func (l *problemList) byDefault(reason string) {
+	for _, problem := range *l {
+		problem.Reason = cmp.Or(problem.Reason, reason)
+	}
 }
 
 // sort puts errors before warnings.
@@ -43,6 +58,7 @@ func (s snapshot) problems() []*antlerv1.Problem {
 
 	s.quorumProblems(&list)
 	s.servingProblems(&list)
+	list.byDefault("NOT_SERVING")
 
 	for _, member := range s.cluster.Nodes {
 		s.nodeProblems(&list, member)
@@ -51,6 +67,7 @@ func (s snapshot) problems() []*antlerv1.Problem {
 	s.storageProblems(&list)
 	s.ownProblems(&list)
 	s.provisionerProblem(&list)
+	list.byDefault("PROVISIONER_FAILED")
 	s.settingProblems(&list)
 
 	list.sort()
@@ -60,7 +77,7 @@ func (s snapshot) problems() []*antlerv1.Problem {
 
 func (s snapshot) quorumProblems(list *problemList) {
 	if s.authority.Error != "" {
-		list.wrong(s.self, s.authority.Error, "")
+		list.wrong(s.self, s.authority.Error, "").Reason = "AUTHORITY_FAILED"
 	}
 
 	if s.authority.HaveQuorum {
@@ -77,7 +94,7 @@ func (s snapshot) quorumProblems(list *problemList) {
 
 	list.wrong(s.self, fmt.Sprintf("%s hears from no leader of the quorum, so what it shows may be old", s.self),
 		fmt.Sprintf("start %s, or repair the network to them (TCP port %d); service goes on by itself when a majority of the voters is there",
-			strings.Join(voters, " and "), config.RaftPort))
+			strings.Join(voters, " and "), config.RaftPort)).Reason = "NO_QUORUM"
 }
 
 func (s snapshot) servingProblems(list *problemList) {
@@ -172,7 +189,7 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 		}
 
 		list.wrong(member.Name, fmt.Sprintf("%s was not heard of %s", member.Name, since),
-			"look at its power, its console and its network; it comes back by itself")
+			"look at its power, its console and its network; it comes back by itself").Reason = "NODE_DOWN"
 
 		// What it last said of itself is no longer true.
 		return
@@ -183,8 +200,9 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 	}
 
 	for _, service := range servicesDown(report.Report) {
-		list.wrong(member.Name, fmt.Sprintf("%s does not run on %s: %s", service, member.Name, report.Report.Services[service]),
+		p := list.wrong(member.Name, fmt.Sprintf("%s does not run on %s: %s", service, member.Name, report.Report.Services[service]),
 			fmt.Sprintf("it is started again by itself; `antlerctl logs %s -n %s` says why it ended", service, member.Name))
+		p.Reason, p.Subject = "SERVICE_DOWN", service
 	}
 }
 
@@ -193,19 +211,19 @@ func (s snapshot) replicaProblems(list *problemList, node string) {
 
 	switch {
 	case replica.Error != "":
-		list.wrong(node, fmt.Sprintf("the replica on %s: %s", node, replica.Error), "")
+		list.wrong(node, fmt.Sprintf("the replica on %s: %s", node, replica.Error), "").Reason = "REPLICA_FAILED"
 	case replica.Phase == string(replication.PhaseMissing):
-		list.wrong(node, fmt.Sprintf("the replica's device on %s is missing", node), "plug the disk in")
+		list.wrong(node, fmt.Sprintf("the replica's device on %s is missing", node), "plug the disk in").Reason = "REPLICA_MISSING"
 	case replica.Suspended != "":
 		list.wrong(node, fmt.Sprintf("I/O of the replica on %s is frozen (%s)", node, replica.Suspended),
-			"it goes on by itself as soon as a majority of the voters is there")
+			"it goes on by itself as soon as a majority of the voters is there").Reason = "REPLICA_FROZEN"
 	case !s.authority.Formatted:
 	case replica.SyncPercent < 100 && strings.HasPrefix(replica.Connection, "Sync"):
 		list.warn(node, fmt.Sprintf("the replica on %s is being made equal, %.0f %% are done", node, replica.SyncPercent),
-			"wait: until then only one replica holds everything")
+			"wait: until then only one replica holds everything").Reason = "REPLICA_SYNCING"
 	case !slices.Contains(s.authority.UpToDate, node):
 		list.warn(node, fmt.Sprintf("the replica on %s lacks acknowledged writes (disk %s, connection %s)", node, orNone(replica.Disk), orNone(replica.Connection)),
-			fmt.Sprintf("it catches up by itself when it reaches its peer (TCP port %d)", config.ReplicationPort))
+			fmt.Sprintf("it catches up by itself when it reaches its peer (TCP port %d)", config.ReplicationPort)).Reason = "REPLICA_OUTDATED"
 	}
 }
 
@@ -221,15 +239,16 @@ func (s snapshot) storageProblems(list *problemList) {
 	case space.Chunkservers >= space.ChunkserversExpected:
 	case justNow:
 		list.warn("", fmt.Sprintf("%s took over %d s ago, and %d of %d chunkservers are back so far", s.self, int(ago.Seconds()), space.Chunkservers, space.ChunkserversExpected),
-			"wait: they come back by themselves within seconds")
+			"wait: they come back by themselves within seconds").Reason = "CHUNKSERVERS_RETURNING"
 	default:
-		list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
+		p := list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
 			"see which node is down, or `antlerctl logs mfschunkserver -n NODE`")
+		p.Reason, p.Subject = "CHUNKSERVERS_MISSING", fmt.Sprint(space.ChunkserversExpected - space.Chunkservers)
 	}
 
 	if space.TotalBytes > 0 && float64(space.FreeBytes) < spaceLow*float64(space.TotalBytes) {
 		list.warn("", fmt.Sprintf("%.0f %% of the space are free", 100*float64(space.FreeBytes)/float64(space.TotalBytes)),
-			"delete what is not needed, or add a chunkserver")
+			"delete what is not needed, or add a chunkserver").Reason = "SPACE_LOW"
 	}
 
 	if s.serving() != s.self {
@@ -238,16 +257,16 @@ func (s snapshot) storageProblems(list *problemList) {
 
 	switch {
 	case s.address.Error != "":
-		list.wrong(s.self, "the floating address: "+s.address.Error, "")
+		list.wrong(s.self, "the floating address: "+s.address.Error, "").Reason = "ADDRESS_FAILED"
 	case justNow && len(s.reports[s.self].Report.Addresses) == 0 && len(s.cluster.Floating) > 0:
-		list.warn(s.self, s.self+" takes over, and the floating address is not there yet", "wait: it comes within seconds")
+		list.warn(s.self, s.self+" takes over, and the floating address is not there yet", "wait: it comes within seconds").Reason = "ADDRESS_RETURNING"
 	}
 
 	s.missingChunks(list, space.Chunkservers < space.ChunkserversExpected)
 
 	if s.storage.Endangered > 0 {
 		list.warn("", fmt.Sprintf("%d chunks have one copy left of several", s.storage.Endangered),
-			"bring back the chunkservers that are down; MooseFS makes the copies again by itself")
+			"bring back the chunkservers that are down; MooseFS makes the copies again by itself").Reason = "CHUNKS_ENDANGERED"
 	}
 }
 
@@ -262,34 +281,36 @@ func (s snapshot) missingChunks(list *problemList, down bool) {
 
 	what := fmt.Sprintf("%d chunks have no copy", s.storage.Missing)
 	if down {
-		list.wrong("", what+": the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else")
+		list.wrong("", what+": the files they belong to can't be read whole", "bring back the chunkservers that are down, before anything else").Reason = "CHUNKS_AWAY"
 
 		return
 	}
 
 	list.wrong("", what+", though all chunkservers are there",
 		"if mfsmaster was killed within the last hour, these are chunks that it was changing then, which can be read again a minute or two after its start, "+
-			"or had promised and nobody had written to, which go within the hour; if it was not, or they stay, a disk has lost them: bring it back")
+			"or had promised and nobody had written to, which go within the hour; if it was not, or they stay, a disk has lost them: bring it back").Reason = "CHUNKS_WITHOUT_COPY"
 }
 
 // ownProblems are those that only the node itself knows of.
 func (s snapshot) ownProblems(list *problemList) {
 	for _, id := range slices.Sorted(maps.Keys(s.stores)) {
 		if store := s.stores[id]; store.Error != "" {
-			list.wrong(s.self, fmt.Sprintf("the chunk store %s on %s: %s", store.Configured, s.self, store.Error), "")
+			p := list.wrong(s.self, fmt.Sprintf("the chunk store %s on %s: %s", store.Configured, s.self, store.Error), "")
+			p.Reason, p.Subject = "CHUNK_STORE_FAILED", store.Configured
 		}
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(s.modules)) {
 		if module := s.modules[name]; !module.Loaded {
-			list.wrong(s.self, fmt.Sprintf("the kernel module %s is missing on %s: %s", name, s.self, module.Error), "install the kernel's modules there")
+			p := list.wrong(s.self, fmt.Sprintf("the kernel module %s is missing on %s: %s", name, s.self, module.Error), "install the kernel's modules there")
+			p.Reason, p.Subject = "MODULE_MISSING", name
 		}
 	}
 
 	// It is no failure of the storage.
 	if s.k3s != nil && s.k3s.Error != "" {
 		list.warn(s.self, fmt.Sprintf("k3s does not run on %s: %s", s.self, s.k3s.Error),
-			"upgrade the node to an image that was built with k3s, or remove k3s from its configuration")
+			"upgrade the node to an image that was built with k3s, or remove k3s from its configuration").Reason = "K3S_DOWN"
 	}
 
 	s.backupProblem(list)
@@ -307,7 +328,7 @@ func (s snapshot) backupProblem(list *problemList) {
 	}
 
 	list.warn(s.self, fmt.Sprintf("no backup of the metadata is being made on %s: %s", s.self, s.backup.Error),
-		last+"; it is tried again by itself within minutes")
+		last+"; it is tried again by itself within minutes").Reason = "BACKUP_FAILED"
 }
 
 // provisionerProblem is no failure of the storage: what is mounted goes on.
@@ -330,20 +351,20 @@ func (s snapshot) settingProblems(list *problemList) {
 	metadataNodes := s.cluster.With(config.RoleMetadata)
 	if len(metadataNodes) == 1 {
 		list.warn("", fmt.Sprintf("there is one replica of the metadata only, on %s: its loss is the loss of everything", metadataNodes[0].Name),
-			"add a second metadata node and a witness to the cluster file, and run `antlerctl gen config` again")
+			"add a second metadata node and a witness to the cluster file, and run `antlerctl gen config` again").Reason = "ONE_REPLICA"
 	}
 
 	if s.cluster.Storage.Copies == 1 {
-		list.warn("", "new data is stored once: the loss of a disk is the loss of the data on it", "set storage.copies to 2 in the cluster file")
+		list.warn("", "new data is stored once: the loss of a disk is the loss of the data on it", "set storage.copies to 2 in the cluster file").Reason = "ONE_COPY"
 	}
 
 	if s.cluster.Storage.Durability == config.DurabilityLoseSecondsOnPowerCut {
-		list.warn("", "a power cut loses seconds of acknowledged operations, as configured", "set storage.durability to safe in the cluster file")
+		list.warn("", "a power cut loses seconds of acknowledged operations, as configured", "set storage.durability to safe in the cluster file").Reason = "UNSAFE_DURABILITY"
 	}
 
 	if left := s.certificateEnds.Sub(s.now); !s.certificateEnds.IsZero() && left < certificateSoon {
 		list.warn(s.self, fmt.Sprintf("the certificate of %s ends on %s", s.self, s.certificateEnds.UTC().Format(time.DateOnly)),
-			"run `antlerctl gen config` again and give the nodes their new files")
+			"run `antlerctl gen config` again and give the nodes their new files").Reason = "CERTIFICATE_ENDS"
 	}
 }
 

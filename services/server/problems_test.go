@@ -233,6 +233,8 @@ func TestProblems(t *testing.T) {
 			var got [][2]string
 			for _, problem := range status.Problems {
 				got = append(got, [2]string{problem.Summary, problem.Advice})
+
+				require.Regexp(t, `^[A-Z][A-Z0-9_]+$`, problem.Reason, problem.Summary)
 			}
 
 			require.Equal(t, tc.want, got)
@@ -322,4 +324,60 @@ func TestWhoServesTellsWhatConcernsAll(t *testing.T) {
 	take(status, serving.status())
 	require.Len(t, status.Problems, 1)
 	require.Equal(t, "n1 took over 2 s ago, and 2 of 3 chunkservers are back so far", status.Problems[0].Summary)
+}
+
+// A program compares two answers: what counts up in a summary makes no new problem.
+func TestAProblemStaysTheSameWhileItsNumbersChange(t *testing.T) {
+	same := func(one, other func(*snapshot)) {
+		t.Helper()
+
+		var seen [2]*antlerv1.Problem
+
+		for i, change := range []func(*snapshot){one, other} {
+			s := healthySnapshot(t)
+			change(&s)
+
+			problems := s.problems()
+			require.Len(t, problems, 1)
+			seen[i] = problems[0]
+		}
+
+		require.NotEqual(t, seen[0].Summary, seen[1].Summary)
+		require.Equal(t, [3]string{seen[0].Reason, seen[0].Node, seen[0].Subject}, [3]string{seen[1].Reason, seen[1].Node, seen[1].Subject})
+	}
+
+	back := func(ago time.Duration, count int) func(*snapshot) {
+		return func(s *snapshot) {
+			s.since = s.now.Add(-ago)
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.Chunkservers = count })
+		}
+	}
+	same(back(2*time.Second, 1), back(3*time.Second, 2))
+
+	synced := func(percent float64) func(*snapshot) {
+		return func(s *snapshot) {
+			s.change("n2", func(r *authority.NodeReportSpec) {
+				r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "SyncTarget", percent
+			})
+		}
+	}
+	same(synced(20), synced(45))
+
+	free := func(part uint64) func(*snapshot) {
+		return func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.FreeSpace = r.Report.Master.TotalSpace / part })
+		}
+	}
+	same(free(20), free(50))
+}
+
+// One more of them is another problem.
+func TestProblemsOfOneReasonAreToldApart(t *testing.T) {
+	s := healthySnapshot(t)
+	s.modules = map[string]node.ModuleStatusSpec{"fuse": {Error: "not found"}, "drbd": {Error: "not found"}}
+
+	problems := s.problems()
+	require.Len(t, problems, 2)
+	require.Equal(t, problems[0].Reason, problems[1].Reason)
+	require.NotEqual(t, problems[0].Subject, problems[1].Subject)
 }

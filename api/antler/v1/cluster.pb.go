@@ -886,8 +886,15 @@ type Problem struct {
 	// node concerned; empty for the cluster.
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// summary says what is wrong, advice what to do about it.
-	Summary       string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
-	Advice        string `protobuf:"bytes,4,opt,name=advice,proto3" json:"advice,omitempty"`
+	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	Advice  string `protobuf:"bytes,4,opt,name=advice,proto3" json:"advice,omitempty"`
+	// reason is a word for what is wrong, for example "NODE_DOWN"; empty from a
+	// node of an older version. Two answers speak of the same problem if reason,
+	// node and subject are the same: summary has numbers in it that change.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// subject tells problems of one reason and node apart: a service, a disk, a
+	// module, or how many chunkservers are missing. Empty where there is one only.
+	Subject       string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -946,6 +953,20 @@ func (x *Problem) GetSummary() string {
 func (x *Problem) GetAdvice() string {
 	if x != nil {
 		return x.Advice
+	}
+	return ""
+}
+
+func (x *Problem) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Problem) GetSubject() string {
+	if x != nil {
+		return x.Subject
 	}
 	return ""
 }
@@ -1887,12 +1908,14 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes\x12\x16\n" +
 	"\x06chunks\x18\x03 \x01(\x04R\x06chunks\x12\"\n" +
 	"\fchunkservers\x18\x04 \x01(\rR\fchunkservers\x123\n" +
-	"\x15chunkservers_expected\x18\x05 \x01(\rR\x14chunkserversExpected\"\xd8\x01\n" +
+	"\x15chunkservers_expected\x18\x05 \x01(\rR\x14chunkserversExpected\"\x8a\x02\n" +
 	"\aProblem\x127\n" +
 	"\bseverity\x18\x01 \x01(\x0e2\x1b.antler.v1.Problem.SeverityR\bseverity\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
 	"\asummary\x18\x03 \x01(\tR\asummary\x12\x16\n" +
-	"\x06advice\x18\x04 \x01(\tR\x06advice\"N\n" +
+	"\x06advice\x18\x04 \x01(\tR\x06advice\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
+	"\asubject\x18\x06 \x01(\tR\asubject\"N\n" +
 	"\bSeverity\x12\x18\n" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x01\x12\x12\n" +

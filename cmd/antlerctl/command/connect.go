@@ -84,16 +84,29 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 			return ctx, &session{conn}, nil
 		}
 
-		if ctx.Err() != nil {
-			return ctx, nil, ctx.Err()
-		}
-
 		failures = append(failures, fmt.Sprintf("\n  %s at %s: %v", endpoint.Node, endpoint.Address, err))
+
+		if ctx.Err() != nil {
+			return ctx, nil, tooLate(ctx, client.Cluster, failures)
+		}
 	}
 
 	return ctx, nil, reasonError{
 		fmt.Errorf("no node of cluster %s answers:%s\nAre they on, and can this machine reach them?", client.Cluster, strings.Join(failures, "")),
 		codes.Unavailable, "NO_NODE_ANSWERS",
+	}
+}
+
+// tooLate is the end of a context while nodes were still being tried. Ctrl-C stays
+// what it is.
+func tooLate(ctx context.Context, cluster string, failures []string) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ctx.Err()
+	}
+
+	return reasonError{
+		fmt.Errorf("no node of cluster %s has answered in time:%s\nTry again, or give it longer with --timeout", cluster, strings.Join(failures, "")),
+		codes.DeadlineExceeded, "NO_NODE_ANSWERS",
 	}
 }
 
@@ -138,6 +151,10 @@ func probe(ctx context.Context, target string, creds credentials.TransportCreden
 	}
 
 	_ = conn.Close()
+
+	if ctx.Err() != nil {
+		return nil, errors.New("no answer yet")
+	}
 
 	if wait.Err() != nil {
 		return nil, fmt.Errorf("no answer within %s", dialWait)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -58,6 +59,10 @@ func failureOf(cmd *cobra.Command, err error) failure {
 
 	answer, fromNode := status.FromError(err)
 	if !fromNode {
+		if errors.Is(err, context.DeadlineExceeded) {
+			out.Code, out.Reason = codes.DeadlineExceeded.String(), strings.ToUpper(codes.DeadlineExceeded.String())
+		}
+
 		return out
 	}
 

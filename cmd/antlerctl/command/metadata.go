@@ -128,7 +128,8 @@ func (a *app) backup(ctx context.Context, dir string, request *antlerv1.FetchReq
 		return fmt.Errorf("back up to %s: it is there already: name a new directory", dir)
 	}
 
-	// A place that is not mounted must not be made on the disk below it.
+	// A directory that is missing may be one to mount on. Whether what is there is
+	// mounted, a person must know.
 	parent := filepath.Dir(dir)
 	if info, err := os.Stat(parent); err != nil || !info.IsDir() {
 		return fmt.Errorf("back up to %s: there is no directory %s: make it, or mount what belongs there", dir, parent)
@@ -249,23 +250,41 @@ func (a *app) restore(ctx context.Context, request *antlerv1.RestoreRequest) err
 
 	defer a.reassure("still restoring")()
 
+	begun, err := a.followRestore(stream.Recv)
+
+	return restoreEnded(err, request, begun)
+}
+
+// restoreEnded: without a person's decision there is nothing that could go on.
+func restoreEnded(err error, request *antlerv1.RestoreRequest, begun bool) error {
+	if err == nil || request.GetLoseAfter() == 0 {
+		return err
+	}
+
+	return goesOn(err, "the restore", begun)
+}
+
+// followRestore shows the plan, or the progress, and says whether it has begun.
+func (a *app) followRestore(next func() (*antlerv1.RestoreResponse, error)) (begun bool, err error) {
 	for {
-		reply, err := stream.Recv()
+		reply, err := next()
 		if errors.Is(err, io.EOF) {
-			return errors.New("the node ended the call before the restore was done: look at `antlerctl status`")
+			return begun, errors.New("the node ended the call before the restore was done: look at `antlerctl status`")
 		}
 
 		if err != nil {
-			return goesOn(err, "the restore")
+			return begun, err
 		}
 
 		if plan := reply.GetPlan(); plan != nil {
-			return a.show(plan, func(w io.Writer) error { return showPlan(w, plan) })
+			return begun, a.show(plan, func(w io.Writer) error { return showPlan(w, plan) })
 		}
+
+		begun = true
 
 		err = a.showItem(reply.GetProgress(), func(w io.Writer) error { return showProgress(w, reply.GetProgress()) })
 		if err != nil || reply.GetProgress().GetDone() {
-			return err
+			return begun, err
 		}
 	}
 }

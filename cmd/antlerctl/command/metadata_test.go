@@ -136,3 +136,11 @@ Nothing was changed. To go on:
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "n2 serves in epoch 9")
 }
+
+// Nothing was decided, so nothing can go on.
+func TestALookAtARestoreDoesNotGoOn(t *testing.T) {
+	late := status.Error(codes.DeadlineExceeded, "context deadline exceeded")
+	require.Equal(t, late, restoreEnded(late, &antlerv1.RestoreRequest{}, false))
+	require.ErrorContains(t, restoreEnded(late, &antlerv1.RestoreRequest{LoseAfter: 90}, false), "no word of the restore came in time: it may not have begun")
+	require.ErrorContains(t, restoreEnded(late, &antlerv1.RestoreRequest{LoseAfter: 90}, true), "goes on without antlerctl")
+}

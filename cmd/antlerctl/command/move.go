@@ -29,9 +29,11 @@ Nothing can be lost by it.
 
 Once the other node serves it waits until the chunkservers have come back to it and
 "antlerctl status" shows no problem that was not there before, or says what is still
-missing. With -o json the last line is {"whole": true, "remaining": []}.
+missing. With -o json the last line is {"whole": true, "remaining": [], "before": []}:
+what is missing, and what was wrong before and still is.
 
-If --timeout ends it, or Ctrl-C, the move goes on: "antlerctl events -f" shows it.`,
+A move that has begun goes on if --timeout ends this, or Ctrl-C: "antlerctl events -f"
+shows it. Before the first line of progress it may not have begun.`,
 		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -115,9 +117,9 @@ func (a *app) follow(ctx context.Context, what string, begin func(context.Contex
 	stop := sync.OnceFunc(a.reassure("still moving"))
 	defer stop()
 
-	err = a.followProgress(next)
+	begun, err := a.followProgress(next)
 	if err != nil {
-		return goesOn(err, what)
+		return goesOn(err, what, begun)
 	}
 
 	stop()
@@ -125,35 +127,44 @@ func (a *app) follow(ctx context.Context, what string, begin func(context.Contex
 	return s.wait(ctx)
 }
 
-func (a *app) followProgress(next func() (*antlerv1.Progress, error)) error {
+// followProgress also says whether the move has begun: a node tells of progress only
+// once the quorum has accepted it.
+func (a *app) followProgress(next func() (*antlerv1.Progress, error)) (begun bool, err error) {
 	for {
 		progress, err := next()
 		if errors.Is(err, io.EOF) {
-			return errors.New("the node ended the call before the move was done: look at `antlerctl status`")
+			return begun, errors.New("the node ended the call before the move was done: look at `antlerctl status`")
 		}
 
 		if err != nil {
-			return err
+			return begun, err
 		}
+
+		begun = true
 
 		err = a.showItem(progress, func(w io.Writer) error { return showProgress(w, progress) })
 		if err != nil || progress.GetDone() {
-			return err
+			return begun, err
 		}
 	}
 }
 
 // goesOn is what a person is told whose --timeout has ended the wait, and nothing
 // else. Any other error stays as it is, and so does what a node has to say of it.
-func goesOn(err error, what string) error {
+func goesOn(err error, what string, begun bool) error {
 	if given := status.Convert(err); given.Code() != codes.DeadlineExceeded || len(given.Details()) > 0 {
 		return err
 	}
 
-	answer := status.New(codes.DeadlineExceeded, what+" was not done in time, and goes on without antlerctl")
+	text, reason := what+" was not done in time, and goes on without antlerctl", "NOT_YET"
+	if !begun {
+		text, reason = "no word of "+what+" came in time: it may not have begun", "NOT_BEGUN_YET"
+	}
+
+	answer := status.New(codes.DeadlineExceeded, text)
 
 	detailed, detailErr := answer.WithDetails(
-		&errdetails.ErrorInfo{Reason: "NOT_YET", Domain: "antler"},
+		&errdetails.ErrorInfo{Reason: reason, Domain: "antler"},
 		&errdetails.Help{Links: []*errdetails.Help_Link{
 			{Description: "watch it with `antlerctl events -f`; `antlerctl status` says who serves"},
 			{Description: "--timeout gives antlerctl longer to wait for it"},

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/node/config"
@@ -19,7 +21,8 @@ func (a *app) servicesCommand() *cobra.Command {
 		Use:   "services",
 		Short: "The MooseFS processes of all nodes, or of one",
 		Long: `Show the processes of MooseFS that antlerd looks after: on every node that is
-alive, or with --node on one. With -o json there is one answer for each node.`,
+alive, or with --node on one. With -o json there is one answer for each node; that of
+a node that is not heard of says "not_asked": true.`,
 		Example: "  antlerctl services\n  antlerctl services -n n2",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,20 +32,29 @@ alive, or with --node on one. With -o json there is one answer for each node.`,
 }
 
 func (a *app) services(ctx context.Context) error {
-	nodes, err := a.aliveOrChosen(ctx)
+	if a.node != "" {
+		reply, err := a.servicesOf(ctx, "") // it is asked itself
+		if err != nil {
+			return err
+		}
+
+		return a.show(reply, func(w io.Writer) error { return showServices(w, []*antlerv1.ListServicesResponse{reply}) })
+	}
+
+	alive, notHeard, err := a.nodes(ctx)
 	if err != nil {
 		return err
 	}
 
 	var (
 		answers []*antlerv1.ListServicesResponse
-		failed  error
+		failed  failures
 	)
 
-	for _, node := range nodes {
-		reply, err := call(passedOn(ctx, node), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.ListServices, &antlerv1.ListServicesRequest{})
+	for _, node := range alive {
+		reply, err := a.servicesOf(ctx, node)
 		if err != nil {
-			failed = err
+			failed = append(failed, nodeError{node, err})
 
 			continue
 		}
@@ -51,9 +63,19 @@ func (a *app) services(ctx context.Context) error {
 	}
 
 	if a.output == formatTable {
-		return firstOf(failed, showServices(a.Out, answers))
+		return firstOf(failed.err("list the services"), showServices(a.Out, answers))
 	}
 
+	return firstOf(a.showEachAnswer(answers, notHeard), failed.err("list the services"))
+}
+
+func (a *app) servicesOf(ctx context.Context, node string) (*antlerv1.ListServicesResponse, error) {
+	return call(passedOn(ctx, node), a, antlerv1.NewNodeServiceClient, antlerv1.NodeServiceClient.ListServices, &antlerv1.ListServicesRequest{})
+}
+
+// showEachAnswer also has one for each node that was not asked: a program must not
+// take it for a node that isn't there.
+func (a *app) showEachAnswer(answers []*antlerv1.ListServicesResponse, notAsked []string) error {
 	for _, reply := range answers {
 		err := a.show(reply, nil)
 		if err != nil {
@@ -61,32 +83,58 @@ func (a *app) services(ctx context.Context) error {
 		}
 	}
 
-	return failed
-}
-
-// aliveOrChosen are the nodes that a question goes to: that of --node, or all that
-// are alive.
-func (a *app) aliveOrChosen(ctx context.Context) ([]string, error) {
-	if a.node != "" {
-		return []string{""}, nil // it is asked itself
-	}
-
-	reply, err := call(ctx, a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
-	if err != nil {
-		return nil, err
-	}
-
-	var nodes []string
-
-	for _, node := range reply.GetCluster().GetNodes() {
-		if node.GetAlive() {
-			nodes = append(nodes, node.GetName())
-		} else {
-			a.note("%s is not heard of, and not asked", node.GetName())
+	for _, node := range notAsked {
+		err := a.showRaw(fmt.Appendf(nil, `{"node":%q,"services":[],"not_asked":true}`, node), "  ")
+		if err != nil {
+			return err
 		}
 	}
 
-	return nodes, nil
+	return nil
+}
+
+// nodes are those of the cluster: those that are alive, and those not heard of.
+func (a *app) nodes(ctx context.Context) (alive, notHeard []string, err error) {
+	reply, err := call(ctx, a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
+	if err != nil {
+		return nil, nil, err
+	}
+
+	for _, node := range reply.GetCluster().GetNodes() {
+		if node.GetAlive() {
+			alive = append(alive, node.GetName())
+
+			continue
+		}
+
+		notHeard = append(notHeard, node.GetName())
+		a.note("%s is not heard of, and not asked", node.GetName())
+	}
+
+	return alive, notHeard, nil
+}
+
+// nodeError is what one node of several had to say.
+type nodeError struct {
+	node string
+	error
+}
+
+// failures are those of several nodes that were asked the same.
+type failures []nodeError
+
+// err names each of them.
+func (f failures) err(doing string) error {
+	if len(f) == 0 {
+		return nil
+	}
+
+	var lines []string
+	for _, one := range f {
+		lines = append(lines, one.node+": "+message(status.Convert(one.error)))
+	}
+
+	return reasonError{fmt.Errorf("%s: %s", doing, strings.Join(lines, "; ")), status.Code(f[0].error), "NODES_FAILED"}
 }
 
 // passedOn has whichever node is asked pass the question on; "" keeps it there.
@@ -156,7 +204,10 @@ func (a *app) chooseServing(ctx context.Context) error {
 	}
 
 	if a.node = reply.GetCluster().GetServing().GetNode(); a.node == "" {
-		return usageError{errors.New("nobody serves, so say which node: -n NODE; `antlerctl services` shows what runs where")}
+		return reasonError{
+			errors.New("nobody serves, so say which node: -n NODE; `antlerctl services` shows what runs where"),
+			codes.FailedPrecondition, "NOBODY_SERVES",
+		}
 	}
 
 	a.note("on %s, which serves (-n names another node)", a.node)

@@ -56,13 +56,21 @@ func (a *app) showData(answer proto.Message, indent string) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 
+	return a.showRaw(raw, indent)
+}
+
+// showRaw prints what is JSON already.
+func (a *app) showRaw(raw []byte, indent string) error {
 	if a.output == formatYAML {
 		return a.showYAML(raw)
 	}
 
-	// protojson varies its blanks on purpose; a script's diff should not.
-	var out bytes.Buffer
+	var (
+		out bytes.Buffer
+		err error
+	)
 
+	// protojson varies its blanks on purpose; a script's diff should not.
 	if indent == "" {
 		err = json.Compact(&out, raw)
 	} else {

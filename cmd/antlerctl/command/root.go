@@ -6,6 +6,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -55,7 +56,7 @@ func Execute(ctx context.Context, env Environment, args []string) int {
 	}
 
 	failed := failureOf(cmd, err)
-	if wantsJSON(args) {
+	if wantsJSON(cmd, err, args) {
 		_, _ = fmt.Fprintln(env.Err, failed.json())
 	} else {
 		_, _ = fmt.Fprintln(env.Err, failed.text())
@@ -64,8 +65,26 @@ func Execute(ctx context.Context, env Environment, args []string) int {
 	return failed.ExitCode
 }
 
-// wantsJSON looks at the command line itself, which may be one that can't be parsed.
-func wantsJSON(args []string) bool {
+// wantsJSON asks the parsed flags. Only where the line couldn't be parsed it guesses
+// from the line itself what they would have been.
+func wantsJSON(cmd *cobra.Command, err error, args []string) bool {
+	if cmd.Root().PersistentFlags().Lookup("output").Value.String() == formatJSON {
+		return true
+	}
+
+	var bad unparsed
+
+	return errors.As(err, &bad) && hasOutput(cmd) && asksForJSON(args)
+}
+
+// hasOutput: gen's -o is a place.
+func hasOutput(cmd *cobra.Command) bool {
+	own := cmd.Flags().Lookup("output")
+
+	return own == nil || own == cmd.Root().PersistentFlags().Lookup("output")
+}
+
+func asksForJSON(args []string) bool {
 	for i, arg := range args {
 		switch arg {
 		case "-ojson", "-o=json", "--output=json":
@@ -123,8 +142,7 @@ func New(env Environment) *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			err := checkRequired(cmd)
 
-			// gen's -o is a place.
-			if err == nil && cmd.Flags().Lookup("output") == cmd.Root().PersistentFlags().Lookup("output") {
+			if err == nil && hasOutput(cmd) {
 				err = a.checkOutput()
 			}
 

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ type settling struct {
 
 	client antlerv1.ClusterServiceClient
 	began  time.Time
-	before []string
+	before []*antlerv1.Problem
 }
 
 func (s *settling) rememberProblems(ctx context.Context) {
@@ -34,62 +35,101 @@ func (s *settling) rememberProblems(ctx context.Context) {
 }
 
 // problems of the cluster, as the node that was asked sees it.
-func (s *settling) problems(ctx context.Context) ([]string, error) {
+func (s *settling) problems(ctx context.Context) ([]*antlerv1.Problem, error) {
 	reply, err := s.client.GetStatus(ctx, &antlerv1.GetStatusRequest{})
 
-	var out []string
-	for _, problem := range reply.GetCluster().GetProblems() {
-		out = append(out, problem.GetSummary())
+	return reply.GetCluster().GetProblems(), err
+}
+
+// wholeness is the last line that programs get: what is wrong since the move, and
+// what was so before it and still is.
+type wholeness struct {
+	Whole     bool     `json:"whole"`
+	Remaining []string `json:"remaining"`
+	Before    []string `json:"before"`
+}
+
+func (s *settling) compare(now []*antlerv1.Problem) wholeness {
+	state := wholeness{Whole: len(now) == 0, Remaining: []string{}, Before: []string{}}
+
+	for _, problem := range now {
+		if s.isNew(problem) {
+			state.Remaining = append(state.Remaining, problem.GetSummary())
+		} else {
+			state.Before = append(state.Before, problem.GetSummary())
+		}
 	}
 
-	return out, err
+	return state
+}
+
+// isNew reports whether a problem was not there before.
+func (s *settling) isNew(problem *antlerv1.Problem) bool {
+	return !slices.ContainsFunc(s.before, func(old *antlerv1.Problem) bool { return identity(old) == identity(problem) })
+}
+
+// identity is what a problem and its later self have in common. Its summary has
+// numbers in it that change, but is all that a node of an older version says.
+func identity(problem *antlerv1.Problem) [3]string {
+	if problem.GetReason() == "" {
+		return [3]string{problem.GetSummary()}
+	}
+
+	return [3]string{problem.GetReason(), problem.GetNode(), problem.GetSubject()}
 }
 
 // wait shows what is still missing, each time that it is something else. A cluster
-// that does not get whole is no failure of the move.
-func (s *settling) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleWait)
+// that does not get whole is no failure of the move; Ctrl-C is the end all the same.
+func (s *settling) wait(given context.Context) error {
+	ctx, cancel := context.WithTimeout(given, settleWait)
 	defer cancel()
 
-	remaining, told := []string{"no node has said how the cluster is"}, ""
+	told, state := "", wholeness{Remaining: []string{"no node has said how the cluster is"}, Before: []string{}}
 
 	for {
 		now, err := s.problems(ctx)
 		if err == nil {
-			remaining = slices.DeleteFunc(now, func(problem string) bool { return slices.Contains(s.before, problem) })
+			state = s.compare(now)
 		}
 
-		if len(remaining) == 0 {
-			return s.end(nil)
+		if len(state.Remaining) == 0 {
+			return s.end(state)
 		}
 
-		if text := strings.Join(remaining, "; "); err == nil && text != told {
+		if text := strings.Join(state.Remaining, "; "); err == nil && text != told {
 			told = text
 			s.note("%6.2f s  still coming: %s", s.elapsed(), told)
 		}
 
-		if pause(ctx, settlePoll) != nil {
-			return s.end(remaining)
+		if pause(ctx, settlePoll) == nil {
+			continue
 		}
+
+		err = s.end(state)
+		if errors.Is(given.Err(), context.Canceled) {
+			return given.Err()
+		}
+
+		return err
 	}
 }
 
 func (s *settling) elapsed() float64 { return s.Now().Sub(s.began).Seconds() }
 
 // end says how it stands.
-func (s *settling) end(remaining []string) error {
+func (s *settling) end(state wholeness) error {
 	if s.output != formatTable {
-		return s.showSettled(remaining)
+		return s.showSettled(state)
 	}
 
-	if len(remaining) > 0 {
-		_, err := fmt.Fprintf(s.Out, "not whole yet: %s: see `antlerctl status`\n", strings.Join(remaining, "; "))
+	if len(state.Remaining) > 0 {
+		_, err := fmt.Fprintf(s.Out, "not whole yet: %s: see `antlerctl status`\n", strings.Join(state.Remaining, "; "))
 
 		return err
 	}
 
 	word := "the cluster is whole"
-	if len(s.before) > 0 {
+	if !state.Whole {
 		word = "the cluster is as it was before (`antlerctl status` shows what is wrong)"
 	}
 
@@ -98,15 +138,8 @@ func (s *settling) end(remaining []string) error {
 	return err
 }
 
-func (s *settling) showSettled(remaining []string) error {
-	if remaining == nil {
-		remaining = []string{}
-	}
-
-	raw, err := json.Marshal(struct {
-		Whole     bool     `json:"whole"`
-		Remaining []string `json:"remaining"`
-	}{len(remaining) == 0, remaining})
+func (s *settling) showSettled(state wholeness) error {
+	raw, err := json.Marshal(state)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}

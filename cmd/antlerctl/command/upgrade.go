@@ -55,6 +55,11 @@ func (a *app) nodeUpgrade() *cobra.Command {
 				return usageError{errors.New("say which node: -n NODE; `antlerctl upgrade IMAGE` takes them all, one after the other")}
 			}
 
+			err := checkSystem(given[0])
+			if err != nil {
+				return err
+			}
+
 			ctx, cancel := a.deadline(cmd.Context(), upgradeWait)
 			defer cancel()
 
@@ -76,12 +81,10 @@ func (a *app) upgradeCommand() *cobra.Command {
 			}
 
 			// Before any node is bothered.
-			image, err := openSystem(given[0])
+			err := checkSystem(given[0])
 			if err != nil {
 				return err
 			}
-
-			_ = image.Close()
 
 			reply, err := call(cmd.Context(), a, antlerv1.NewClusterServiceClient, antlerv1.ClusterServiceClient.GetStatus, &antlerv1.GetStatusRequest{})
 			if err != nil {
@@ -138,10 +141,20 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 	}
 }
 
+// checkSystem looks at the image before any node is asked.
+func checkSystem(path string) error {
+	image, err := openSystem(path)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was done", err)
+	}
+
+	return image.Close()
+}
+
 func openSystem(path string) (*flash.System, error) {
 	image, err := flash.OpenSystem(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: name the image to upgrade to, antler-VERSION-arm64.img or .img.xz; nothing was done", err)
+		return nil, fmt.Errorf("%w: name the image to upgrade to, antler-VERSION-arm64.img or .img.xz", err)
 	}
 
 	return image, nil

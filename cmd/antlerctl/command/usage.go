@@ -11,6 +11,11 @@ import (
 // usageError is a mistake in the command line.
 type usageError struct{ error }
 
+// unparsed is a usageError for which the flags are not known.
+type unparsed struct{ error }
+
+func (u unparsed) Unwrap() error { return u.error }
+
 // mistake is a usageError that ends with where to read on.
 func mistake(cmd *cobra.Command, format string, args ...any) error {
 	return usageError{fmt.Errorf("%s: see `%s --help`", fmt.Sprintf(format, args...), cmd.CommandPath())}
@@ -88,7 +93,7 @@ func didYouMean(names []string) string {
 func flagMistake(cmd *cobra.Command, err error) error {
 	if cmd.HasSubCommands() {
 		if name := cmd.Flags().Arg(0); name != "" {
-			return unknownCommand(cmd, name)
+			return unparsed{unknownCommand(cmd, name)}
 		}
 	}
 
@@ -98,7 +103,7 @@ func flagMistake(cmd *cobra.Command, err error) error {
 		near = didYouMean(nearFlags(cmd, name))
 	}
 
-	return mistake(cmd, "%v%s", err, near)
+	return unparsed{mistake(cmd, "%v%s", err, near)}
 }
 
 // nearFlags are found as cobra finds near commands.

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -66,4 +68,40 @@ func TestFieldsAreCalledAsTheyAreWritten(t *testing.T) {
 	code, _, errs := run(t, t.Context(), "", "-c", cluster(t), "volume", "expand", "v", "--size", "1")
 	require.Equal(t, exitUsage, code)
 	require.Equal(t, "antlerctl: --size: 1 is not between 1 MiB and 1 EiB\n", errs)
+}
+
+func TestWhoWantsJSONGetsIt(t *testing.T) {
+	path := cluster(t)
+
+	for line, want := range map[string]bool{
+		"-c nowhere.yaml events -fo json":              true,
+		"-c nowhere.yaml events -fojson":               true,
+		"-c nowhere.yaml status -o table -o json":      true,
+		"-c nowhere.yaml status -o json -o table":      false,
+		"-c nowhere.yaml get -- -o json":               false,
+		"status now -o json":                           true,
+		"statsu -o json":                               true,
+		"statsu --frobnicate -o json":                  true,
+		"status --frobnicate":                          false,
+		"gen cert --ca nowhere --name x -o json":       false,
+		"gen cert --frobnicate --name x -o json":       false,
+		"-c PATH switchover n3 --output json":          true,
+		"-c nowhere.yaml volume create v -o json":      true,
+		"-c nowhere.yaml logs json -o yaml":            false,
+		"-c nowhere.yaml metadata backup json --outpu": false,
+	} {
+		_, _, errs := run(t, t.Context(), "", strings.Fields(strings.ReplaceAll(line, "PATH", path))...)
+		require.Equal(t, want, strings.HasPrefix(errs, `{"error":`), "%s: %s", line, errs)
+	}
+}
+
+func TestATimeoutIsCalledOne(t *testing.T) {
+	code, _, errs := run(t, t.Context(), "", "-c", cluster(t), "status", "--timeout", "1ns", "-o", "json")
+	require.Equal(t, exitFailed, code)
+	require.Regexp(t, `^{"error":{"code":"DeadlineExceeded","reason":"NO_NODE_ANSWERS","message":"no node of cluster home has answered in time:`+
+		`\\n  n1 at 127\.0\.0\.1:\d+: no answer yet\\nTry again, or give it longer with --timeout"`, errs)
+
+	failed := failureOf(nil, fmt.Errorf("n3 has not said how its upgrade ended: %w", context.DeadlineExceeded))
+	require.Equal(t, "DeadlineExceeded", failed.Code)
+	require.Equal(t, "DEADLINEEXCEEDED", failed.Reason)
 }

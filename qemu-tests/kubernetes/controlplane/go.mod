@@ -65,6 +65,8 @@ replace k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.35.4
 replace k8s.io/sample-controller => k8s.io/sample-controller v0.35.4
 
 require (
+	// No Go of it: the definitions of VolumeSnapshots.
+	github.com/kubernetes-csi/external-snapshotter/client/v8 v8.4.0
 	go.etcd.io/etcd/server/v3 v3.6.5
 	k8s.io/kubernetes v1.35.4
 )

@@ -13,7 +13,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"antler/qemu-tests/lab/controlplane"
 	"antler/services/kubernetes"
@@ -70,14 +69,7 @@ func (k *trial) retained() {
 
 	_, pv := k.bind("retained")
 	k.remove("retained")
-	await(k.ctx, k.T, "the persistent volume is released", func() error {
-		now, err := k.Admin.CoreV1().PersistentVolumes().Get(k.ctx, pv.Name, metav1.GetOptions{})
-		if err == nil && now.Status.Phase != corev1.VolumeReleased {
-			err = errNotYet
-		}
-
-		return err
-	})
+	await(k.ctx, k.T, "the persistent volume is released", func() error { return k.VolumeReleased(k.ctx, pv.Name) })
 
 	// A second claim that came and went after it shows that nothing is pending.
 	k.make(k.claimOf("after", "moosefs"))
@@ -89,9 +81,7 @@ func (k *trial) retained() {
 	_, err := k.volumeOf(pv)
 	require.NoError(k, err, "it stays")
 
-	_, err = k.Admin.CoreV1().PersistentVolumes().Patch(k.ctx, pv.Name, types.MergePatchType,
-		[]byte(`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{})
-	require.NoError(k, err)
+	require.NoError(k, k.LetGo(k.ctx, pv.Name))
 	k.awaitNoVolume(pv.Name)
 
 	_, err = k.volumeOf(pv)
@@ -207,7 +197,7 @@ func (k *trial) cloned() {
 	require.Equal(k, "content", string(content))
 
 	small := k.claimOf("small", "moosefs")
-	small.Spec.DataSource, small.Spec.Resources.Requests = claim.Spec.DataSource, sized("512Mi")
+	small.Spec.DataSource, small.Spec.Resources.Requests = claim.Spec.DataSource, controlplane.Sized("512Mi")
 	k.make(small)
 	k.awaitEvent("small", "ProvisioningFailed", "its source has")
 

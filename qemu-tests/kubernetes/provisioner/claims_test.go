@@ -14,10 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"antler/qemu-tests/lab/controlplane"
 	"antler/services/kubernetes"
 	"antler/services/volume"
 )
@@ -25,17 +25,7 @@ import (
 var errNotYet = errors.New("not yet")
 
 func (k *trial) claimOf(name, class string) *corev1.PersistentVolumeClaim {
-	return &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			StorageClassName: &class, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
-			Resources: corev1.VolumeResourceRequirements{Requests: sized("1Gi")},
-		},
-	}
-}
-
-func sized(size string) corev1.ResourceList {
-	return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}
+	return controlplane.Claim(name, class, "1Gi", corev1.ReadWriteMany)
 }
 
 func (k *trial) make(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
@@ -90,14 +80,7 @@ func (k *trial) remove(name string) {
 
 func (k *trial) awaitNoVolume(name string) {
 	k.Helper()
-	await(k.ctx, k.T, "persistent volume "+name+" is gone", func() error {
-		pv, err := k.Admin.CoreV1().PersistentVolumes().Get(k.ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-
-		return errors.Join(err, fmt.Errorf("it is %s", pv.Status.Phase))
-	})
+	await(k.ctx, k.T, "persistent volume "+name+" is gone", func() error { return k.VolumeGone(k.ctx, name) })
 }
 
 // volumeOf is the volume that a persistent volume is of.
@@ -144,14 +127,14 @@ func (k *trial) patch(name, content string) error {
 func (k *trial) awaitEvent(claim, reason string, texts ...string) {
 	k.Helper()
 	await(k.ctx, k.T, "an event tells of claim "+claim, func() error {
-		list, err := k.Admin.CoreV1().Events(namespace).List(k.ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + claim})
+		events, err := k.EventsOf(k.ctx, claim)
 		if err != nil {
 			return err
 		}
 
 		var seen []string
 
-		for _, event := range list.Items {
+		for _, event := range events {
 			seen = append(seen, event.Reason+": "+event.Message)
 
 			missing := func(text string) bool { return !strings.Contains(event.Message, text) }

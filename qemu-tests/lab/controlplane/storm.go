@@ -102,6 +102,14 @@ func (s *Storm) Created() error {
 	return errors.Join(s.errs...)
 }
 
+// Bound is how many claims are, as far as the API server has said.
+func (s *Storm) Bound() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return len(s.took)
+}
+
 // AwaitBound waits until so many claims are bound, and returns how long each took.
 func (s *Storm) AwaitBound(ctx context.Context, claims int) (took []time.Duration, err error) {
 	err = Await(ctx, fmt.Sprintf("%d claims are bound", claims), func() error {

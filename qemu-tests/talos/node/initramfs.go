@@ -2,21 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"antler/image/debian"
+	"antler/image/kernel"
 )
 
 // early are the modules that Talos's own kernel has built in, and that its init
-// and machined so take for granted.
+// and machined so take for granted. crc32c_cryptoapi comes before ext4, whose jbd2
+// asks for "crc32c" by name: depmod's list of what needs what knows nothing of that.
 var early = []string{
-	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "loop", "squashfs", "overlay", "configfs", "xfs", "ext4",
+	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "loop", "squashfs", "overlay", "configfs", "xfs",
+	"crc32c_cryptoapi", "ext4",
 	"vfat", "nls_cp437", "nls_ascii", "nls_utf8", "br_netfilter", "dm_mod", "fuse", "i6300esb", "nf_tables", "tcp_diag",
 }
 
@@ -32,13 +32,14 @@ func (n node) initramfs(ctx context.Context, root, release string) error {
 			return err
 		}
 	}
-	files, err := loadOrder(ctx, root, release)
+	modules := filepath.Join(root, "usr/lib/modules", release)
+	files, err := kernel.LoadOrder(modules, early)
 	if err != nil {
 		return err
 	}
 	for i, file := range files {
 		// init loads them in the order of their names.
-		if err := copyFile(file, filepath.Join(stage, fmt.Sprintf("modules/%02d-%s", i, filepath.Base(file))), 0o644); err != nil {
+		if err := copyFile(filepath.Join(modules, file), filepath.Join(stage, fmt.Sprintf("modules/%02d-%s", i, filepath.Base(file))), 0o644); err != nil {
 			return err
 		}
 	}
@@ -47,34 +48,24 @@ func (n node) initramfs(ctx context.Context, root, release string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the init in front of Talos's: %w\n%s", err, out)
 	}
-	to := filepath.Join(n.out, "initramfs.zst")
-	return errors.Join(
-		copyFile(filepath.Join(n.programs, "init"), filepath.Join(stage, "talos-init"), 0o755),
-		debian.Run(ctx, "mksquashfs", root, filepath.Join(stage, "rootfs.sqsh"), "-all-root", "-noappend", "-no-progress", "-comp", "zstd",
-			"-Xcompression-level", "6"),
-		debian.Run(ctx, "sh", "-c", `cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, stage, absolute(to)),
-		os.RemoveAll(stage),
-	)
+	if err := copyFile(filepath.Join(n.programs, "init"), filepath.Join(stage, "talos-init"), 0o755); err != nil {
+		return err
+	}
+	if err := debian.Run(ctx, "mksquashfs", root, filepath.Join(stage, "rootfs.sqsh"), "-all-root", "-noappend", "-no-progress", "-comp", "zstd",
+		"-Xcompression-level", "6"); err != nil {
+		return err
+	}
+	if err := archive(ctx, stage, filepath.Join(n.out, "initramfs.zst")); err != nil {
+		return err
+	}
+	return os.RemoveAll(stage)
 }
 
-// loadOrder are the files of the early modules, each after those it needs.
-func loadOrder(ctx context.Context, root, release string) ([]string, error) {
-	var files []string
-	for _, module := range early {
-		cmd := exec.CommandContext(ctx, "modprobe", "-d", absolute(filepath.Join(root, "usr")), "-S", release, "--show-depends", module)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("look for the kernel's module %s: %w: %s", module, err, out)
-		}
-		for line := range strings.Lines(string(out)) {
-			action, file, _ := strings.Cut(strings.TrimSpace(line), " ")
-			file = strings.TrimSpace(file)
-			if action == "insmod" && !slices.Contains(files, file) {
-				files = append(files, file)
-			}
-		}
-	}
-	return files, nil
+// archive packs what is in a directory. bash, since sh may have no pipefail, and an
+// archive that cpio didn't finish is none.
+func archive(ctx context.Context, dir, to string) error {
+	return debian.Run(ctx, "bash", "-o", "pipefail", "-c",
+		`cd "$0" && find . -printf '%P\n' | grep . | LC_ALL=C sort | cpio --quiet -o -H newc -R +0:+0 | zstd -q -f -1 -o "$1"`, dir, absolute(to))
 }
 
 func absolute(path string) string {

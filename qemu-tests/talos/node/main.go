@@ -17,6 +17,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+
+	"antler/image/debian"
+	"antler/image/kernel"
 )
 
 func main() {
@@ -35,6 +38,9 @@ func main() {
 	}
 }
 
+// tools are the programs of the build machine that the steps call.
+var tools = []string{"mmdebstrap", "mksquashfs", "depmod", "xz", "zstd", "cpio", "cp", "bash", "go"}
+
 // node is one run of the command: its flags.
 type node struct {
 	out, cache, programs string
@@ -44,6 +50,9 @@ type node struct {
 func (n node) run(ctx context.Context) error {
 	if n.programs == "" {
 		return errors.New("-programs is missing: give the directory that scripts/build-talos prints")
+	}
+	if err := debian.CheckMachine(os.Geteuid(), tools); err != nil {
+		return err
 	}
 	packages := tree(n.allowExpired)
 	base, err := packages.Kept(ctx, filepath.Join(n.cache, "talos"), "node")
@@ -67,7 +76,7 @@ func (n node) run(ctx context.Context) error {
 	if err := n.root(ctx, filepath.Join(base, "root"), stage); err != nil {
 		return fmt.Errorf("make the root filesystem: %w", err)
 	}
-	release, err := kernelRelease(stage)
+	release, err := kernel.Release(stage)
 	if err != nil {
 		return err
 	}
@@ -77,15 +86,23 @@ func (n node) run(ctx context.Context) error {
 	if err := n.initramfs(ctx, stage, release); err != nil {
 		return fmt.Errorf("make the initramfs: %w", err)
 	}
+	return n.finish(stage, release, key)
+}
+
+// finish keeps of the root what others take. The key is last: a build that was
+// interrupted or has failed is made again.
+func (n node) finish(stage, release, key string) error {
 	// The extension takes DRBD from there.
-	modules := filepath.Join(n.out, "modules")
-	return errors.Join(
-		os.Rename(filepath.Join(stage, "usr/lib/modules"), modules),
-		os.RemoveAll(stage),
-		os.WriteFile(filepath.Join(n.out, "release"), []byte(release+"\n"), 0o644),
-		// Last: a build that was interrupted is made again.
-		os.WriteFile(filepath.Join(n.out, keyFile), []byte(key), 0o644),
-	)
+	if err := os.Rename(filepath.Join(stage, "usr/lib/modules"), filepath.Join(n.out, "modules")); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(stage); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(n.out, "release"), []byte(release+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.out, keyFile), []byte(key), 0o644)
 }
 
 const keyFile = "key"

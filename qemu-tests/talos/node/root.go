@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"antler/image/debian"
+	"antler/image/kernel"
 )
 
 // pruned are paths and patterns below Debian's root that no node needs: what is
@@ -95,7 +96,8 @@ func (n node) root(ctx context.Context, from, to string) error {
 	if err := copyFile(filepath.Join(n.programs, "machined"), filepath.Join(to, "usr/bin/init"), 0o755); err != nil {
 		return err
 	}
-	return readyModules(ctx, to)
+	// Talos loads only modules that are not compressed.
+	return kernel.Ready(ctx, to)
 }
 
 // mergeSbin makes one directory of the two that Debian has: Talos has one, and
@@ -154,33 +156,6 @@ func prune(root string) error {
 		}
 	}
 	return os.RemoveAll(keep)
-}
-
-// readyModules unpacks the kernel's modules, since Talos loads only what is not
-// compressed, and indexes them.
-func readyModules(ctx context.Context, root string) error {
-	release, err := kernelRelease(root)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(root, "usr/lib/modules", release)
-	// sh for the pipe: thousands of files.
-	if err := debian.Run(ctx, "sh", "-c", `find "$0" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 -P 2 xz -d`, dir); err != nil {
-		return fmt.Errorf("unpack modules: %w", err)
-	}
-	return debian.Run(ctx, "depmod", "-b", filepath.Join(root, "usr"), release)
-}
-
-// kernelRelease is the one kernel in the tree.
-func kernelRelease(root string) (string, error) {
-	found, err := filepath.Glob(filepath.Join(root, "usr/lib/modules/*"))
-	if err != nil {
-		return "", err
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("want one kernel in %s, found %v", root, found)
-	}
-	return filepath.Base(found[0]), nil
 }
 
 func copyFile(from, to string, mode os.FileMode) error {
