@@ -15,9 +15,9 @@ import (
 )
 
 // groupWeight is the weight of the group that all containers are in, beside
-// those of the system and of pods, which have about 100: storage that everybody
-// waits for goes first.
-const groupWeight = 1000
+// those of the system and of pods, which have about 100 each, as every thread of
+// the kernel has: storage that everybody waits for goes first.
+const groupWeight = 200
 
 // cpuWeight is a nice value as the weight of a control group (100 is the usual
 // one): the kernel gives each step of nice 1.25 times the share of the last, and

@@ -26,5 +26,5 @@ func TestContainersWeighMoreThanOthers(t *testing.T) {
 
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, "1000", string(got))
+	assert.Equal(t, "200", string(got))
 }

@@ -38,11 +38,11 @@ const oomScore = -900
 const openFiles = 1 << 20
 
 // priority of antlerd, as a nice value: it keeps a lease that is counted in tenths
-// of seconds. cpuWeight is the most that a control group can have, beside those of
-// all others, which have about 100: a nice value counts within one group only.
+// of seconds. cpuWeight is that of its control group beside those of all others,
+// which have about 100: a nice value counts within one group only.
 const (
 	priority  = -20
-	cpuWeight = "10000"
+	cpuWeight = "200"
 )
 
 // Spec is the container of antlerd. It sees the node's processes, network, devices
