@@ -170,7 +170,7 @@ func (c *Containerd) create(ctx context.Context, name, id string, spec Container
 		return nil, fmt.Errorf("create task: %w", err)
 	}
 
-	err = errors.Join(c.places.weigh(), schedule(int(task.Pid()), spec))
+	err = schedule(int(task.Pid()), spec)
 	if err != nil {
 		return nil, err
 	}

@@ -186,15 +186,21 @@ func (c *Controller) distribute(ctx context.Context, r controller.Runtime, logge
 		wanted[name] = true
 
 		k := c.keepers[name]
-		if k == nil || k.isGone() {
+
+		begun := k != nil && !k.isGone()
+		if !begun {
 			k = c.keep(name, logger)
-			c.running.Go(func() { k.run(ctx) })
 		}
 
 		// An unchanged spec must not cut a back-off short.
 		if version := spec.Metadata().Created().String() + "/" + spec.Metadata().Version().String(); k.version != version {
 			k.version = version
 			k.set(new(spec.TypedSpec().DeepCopy()))
+		}
+
+		// Not before it is told: one that is wanted no more is stopped.
+		if !begun {
+			c.running.Go(func() { k.run(ctx) })
 		}
 	}
 

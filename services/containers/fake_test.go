@@ -18,6 +18,8 @@ type fakeRuntime struct {
 	// spares are the digests of what waits to start.
 	spares map[string]string
 	down   bool
+	// slow is how long Find takes.
+	slow time.Duration
 	// events are the calls that changed something, and when.
 	events []string
 	twice  bool
@@ -67,6 +69,7 @@ func (f *fakeRuntime) Names(context.Context) ([]string, error) {
 }
 
 func (f *fakeRuntime) Find(_ context.Context, name string) (*Task, error) {
+	time.Sleep(f.slow)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 

@@ -126,9 +126,14 @@ func (k *keeper) update(change func(*ContainerStatusSpec)) {
 // when ctx ends: tasks outlive antlerd.
 func (k *keeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		err := k.look(ctx)
+		// It may have taken seconds: what is wanted is read afterwards.
 		want := k.wanted()
 
-		err := k.converge(ctx, want)
+		if err == nil {
+			err = k.converge(ctx, want)
+		}
+
 		if err != nil {
 			k.logger.Warn("container is not as wanted", zap.Error(err))
 			k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
@@ -230,13 +235,6 @@ func version(digest string, generation uint64) string {
 
 // converge takes every step that is due now.
 func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
-	if !k.known {
-		err := k.adopt(ctx)
-		if err != nil {
-			return err
-		}
-	}
-
 	if want == nil {
 		return errors.Join(k.remove(ctx), k.delete(ctx), k.removeSpare(ctx))
 	}
@@ -283,6 +281,15 @@ func stale(task *Task, want *ContainerSpecSpec) bool {
 	}
 
 	return want.RestartOnChange && task.Digest != Digest(*want)
+}
+
+// look at what runs, if that isn't known.
+func (k *keeper) look(ctx context.Context) error {
+	if k.known {
+		return nil
+	}
+
+	return k.adopt(ctx)
 }
 
 func (k *keeper) adopt(ctx context.Context) error {
@@ -385,34 +392,4 @@ func stopping(want ContainerSpecSpec) (syscall.Signal, time.Duration) {
 	}
 
 	return signal, timeout
-}
-
-// hold reports a container that was found running, and begins to act only when
-// it is told what is wanted.
-func (k *keeper) hold(ctx context.Context) {
-	for ctx.Err() == nil && k.holding() {
-		if !k.known {
-			err := k.adopt(ctx)
-			if err != nil {
-				k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
-				k.wait(ctx, k.retry.next())
-
-				continue
-			}
-
-			// Nobody has missed what ended before antlerd started.
-			k.update(func(s *ContainerStatusSpec) { s.Standby = !s.Running })
-		}
-
-		k.wait(ctx, 0)
-	}
-
-	k.run(ctx)
-}
-
-func (k *keeper) holding() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-
-	return !k.told
 }

@@ -47,6 +47,34 @@ func daemon(arg string) *ContainerSpecSpec {
 	}
 }
 
+func TestKeeperHearsWhatIsWantedWhileItLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		runtime.slow = 3 * time.Second
+		runtime.run("mfsmount", *daemon("a"))
+
+		k := newKeeper("mfsmount", runtime, "/log", zaptest.NewLogger(t), func() {})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+
+		go func() {
+			defer close(done)
+
+			k.run(ctx)
+		}()
+
+		synctest.Wait()
+		k.set(daemon("a"))
+		time.Sleep(runtime.slow)
+		synctest.Wait()
+		assert.True(t, status(k).Running)
+		assert.True(t, status(k).Adopted, "programs have files open there")
+
+		cancel()
+		<-done
+	})
+}
+
 func TestKeeperRestartsWithBackoff(t *testing.T) {
 	keep(t, func(k *keeper, runtime *fakeRuntime) {
 		k.set(daemon("a"))

@@ -14,11 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groupWeight is the weight of the group that all containers are in, beside
-// those of the system and of pods, which have about 100 each, as every thread of
-// the kernel has: storage that everybody waits for goes first.
-const groupWeight = 200
-
 // cpuWeight is a nice value as the weight of a control group (100 is the usual
 // one): the kernel gives each step of nice 1.25 times the share of the last, and
 // counts nice among the processes of one group only.
@@ -28,16 +23,6 @@ func cpuWeight(nice int) int {
 	weight := math.Round(100 * math.Pow(1.25, float64(-nice)))
 
 	return int(min(max(weight, least), most))
-}
-
-// weigh gives the group of all containers its weight.
-func (p Places) weigh() error {
-	err := os.WriteFile(filepath.Join(p.CgroupFS, p.CgroupParent, "cpu.weight"), []byte(strconv.Itoa(groupWeight)), 0)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("weigh the control group of the containers: %w", err)
-	}
-
-	return nil
 }
 
 // schedule sets how the kernel schedules a container that doesn't run yet: its

@@ -197,7 +197,9 @@ func TestAPrimaryIsReadyOnceItsCommandEnds(t *testing.T) {
 	b.drbd.linger = make(chan struct{})
 
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RoleSecondary, 2, true })
-	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(uint64(2), s.Epoch, "granted, and the lease is on its way") })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(uint64(2), s.Epoch, "granted, and the lease is on its way")
+	})
 
 	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 2, true })
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {

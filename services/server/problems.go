@@ -243,7 +243,7 @@ func (s snapshot) storageProblems(list *problemList) {
 	default:
 		p := list.wrong("", fmt.Sprintf("%d of %d chunkservers are connected", space.Chunkservers, space.ChunkserversExpected),
 			"see which node is down, or `antlerctl logs mfschunkserver -n NODE`")
-		p.Reason, p.Subject = "CHUNKSERVERS_MISSING", fmt.Sprint(space.ChunkserversExpected - space.Chunkservers)
+		p.Reason, p.Subject = "CHUNKSERVERS_MISSING", fmt.Sprint(space.ChunkserversExpected-space.Chunkservers)
 	}
 
 	if space.TotalBytes > 0 && float64(space.FreeBytes) < spaceLow*float64(space.TotalBytes) {
