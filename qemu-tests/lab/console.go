@@ -146,6 +146,8 @@ func (c *Console) Run(ctx context.Context, command string) (string, error) {
 	return output, nil
 }
 
+// between returns what was printed between the marks. The terminal echoes the
+// next line of input wherever the output stands, also right after the first mark.
 func between(lines []ConsoleLine, begin, end string) string {
 	var b strings.Builder
 
@@ -153,7 +155,7 @@ func between(lines []ConsoleLine, begin, end string) string {
 
 	for _, line := range lines {
 		switch {
-		case strings.HasSuffix(line.Text, begin):
+		case strings.Contains(line.Text, begin):
 			inside = true
 		case strings.Contains(line.Text, end+" "):
 			return b.String()
