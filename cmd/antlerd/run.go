@@ -63,6 +63,11 @@ func run(ctx context.Context, cfg *config.Config, on platform) error {
 	}
 	defer d.tasks.Close()
 
+	err = keepProgramInMemory()
+	if err != nil {
+		d.logger.Warn("antlerd may have to be read again while it runs", zap.Error(err))
+	}
+
 	listeners, err := d.listen(ctx)
 	if err != nil {
 		return err
