@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,13 +39,6 @@ func (l *problemList) add(problem *antlerv1.Problem) *antlerv1.Problem {
 	return problem
 }
 
-// byDefault gives a reason to those that have none yet.
-func (l *problemList) byDefault(reason string) {
-	for _, problem := range *l {
-		problem.Reason = cmp.Or(problem.Reason, reason)
-	}
-}
-
 // sort puts errors before warnings.
 func (l problemList) sort() {
 	slices.SortStableFunc(l, func(a, b *antlerv1.Problem) int { return int(b.Severity) - int(a.Severity) })
@@ -58,7 +50,6 @@ func (s snapshot) problems() []*antlerv1.Problem {
 
 	s.quorumProblems(&list)
 	s.servingProblems(&list)
-	list.byDefault("NOT_SERVING")
 
 	for _, member := range s.cluster.Nodes {
 		s.nodeProblems(&list, member)
@@ -67,7 +58,6 @@ func (s snapshot) problems() []*antlerv1.Problem {
 	s.storageProblems(&list)
 	s.ownProblems(&list)
 	s.provisionerProblem(&list)
-	list.byDefault("PROVISIONER_FAILED")
 	s.settingProblems(&list)
 
 	list.sort()
@@ -102,7 +92,7 @@ func (s snapshot) servingProblems(list *problemList) {
 
 	if s.serving() != "" {
 		if s.moves() {
-			list.warn(holder, fmt.Sprintf("a switchover is under way: the master moves from %s to %s", holder, s.authority.Target), seeTakeover)
+			list.warn(holder, fmt.Sprintf("a switchover is under way: the master moves from %s to %s", holder, s.authority.Target), seeTakeover).Reason = "SWITCHOVER"
 		}
 
 		return
@@ -110,23 +100,23 @@ func (s snapshot) servingProblems(list *problemList) {
 
 	switch {
 	case s.movesNow():
-		list.wrong("", fmt.Sprintf("nobody serves for a moment: a switchover to %s is under way", s.authority.Target), seeTakeover)
+		list.wrong("", fmt.Sprintf("nobody serves for a moment: a switchover to %s is under way", s.authority.Target), seeTakeover).Reason = "SWITCHOVER"
 
 		return
 	case holder == "":
-		list.wrong("", "nobody serves", s.orWait())
+		list.wrong("", "nobody serves", s.orWait()).Reason = "NOT_SERVING"
 
 		return
 	case !s.reports[holder].Alive:
 		// What it said last of its master says nothing of now.
-		list.wrong(holder, fmt.Sprintf("nobody serves: %s holds epoch %d and is not heard of", holder, s.authority.Epoch), s.orWait())
+		list.wrong(holder, fmt.Sprintf("nobody serves: %s holds epoch %d and is not heard of", holder, s.authority.Epoch), s.orWait()).Reason = "NOT_SERVING"
 
 		return
 	}
 
 	master := s.reports[holder].Report.Master
 	if master.Phase == string(metadata.PhaseFailed) || master.Error != "" {
-		list.wrong(holder, fmt.Sprintf("%s holds epoch %d and cannot serve", holder, s.authority.Epoch), master.Error)
+		list.wrong(holder, fmt.Sprintf("%s holds epoch %d and cannot serve", holder, s.authority.Epoch), master.Error).Reason = "NOT_SERVING"
 
 		return
 	}
@@ -136,7 +126,7 @@ func (s snapshot) servingProblems(list *problemList) {
 		phase = "waiting for the replica"
 	}
 
-	list.wrong(holder, fmt.Sprintf("nobody serves yet: %s takes over, in epoch %d (%s)", holder, s.authority.Epoch, phase), s.orWait())
+	list.wrong(holder, fmt.Sprintf("nobody serves yet: %s takes over, in epoch %d (%s)", holder, s.authority.Epoch, phase), s.orWait()).Reason = "NOT_SERVING"
 }
 
 // seeTakeover is all that there is to do about one.
@@ -341,9 +331,9 @@ func (s snapshot) provisionerProblem(list *problemList) {
 
 	switch {
 	case s.provisioner.Error != "":
-		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice)
+		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice).Reason = "PROVISIONER_FAILED"
 	case s.provisioner.SnapshotsError != "":
-		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice)
+		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice).Reason = "SNAPSHOTS_FAILED"
 	}
 }
 
