@@ -81,10 +81,12 @@ const (
 )
 
 func (d *antlerd) fence() *node.FenceController {
+	groups := d.platform.places.Groups(metadata.Container)
 	c := &node.FenceController{
-		Master: metadata.Container, MayServeUntil: d.authority.MayServeUntil,
+		Container: metadata.Container, Master: func() (int, error) { return node.MayAnswer(metadata.Container, groups...) },
+		MayServeUntil: d.authority.MayServeUntil,
 		Deadline: d.timing.FenceDeadline, Tell: fenceTell, FeedInterval: watchdogFeed,
-		Reset: node.Reset, Events: d.events, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
+		Reset: node.Reset, Events: d.events, Now: time.Now,
 	}
 
 	var err error

@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"antler/services/authority"
-	"antler/services/containers"
 	"antler/services/node"
 )
 
@@ -39,18 +38,15 @@ func (m *machine) run(t *testing.T) {
 	rt, err := runtime.NewRuntime(st, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&node.FenceController{
-		Master: "mfsmaster", MayServeUntil: m.until, Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
+		Container: "mfsmaster", Master: func() (int, error) { return 7, nil }, MayServeUntil: m.until, Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
 		Feed:  func() error { return signal(m.fed, struct{}{}) },
-		Reset: func() error { return signal(m.reset, struct{}{}) }, Events: m, Now: time.Now, CanAnswer: func(pid int) bool { return pid == 7 },
+		Reset: func() error { return signal(m.reset, struct{}{}) }, Events: m, Now: time.Now,
 	}))
 
 	stale := authority.NewAuthorityStatus()
 	stale.TypedSpec().LeaseValid = true
 	require.NoError(t, st.Create(t.Context(), stale))
 
-	master := containers.NewContainerStatus("mfsmaster")
-	master.TypedSpec().PID = 7
-	require.NoError(t, st.Create(t.Context(), master))
 
 	ctx, cancel := context.WithCancel(context.Background())
 
