@@ -95,9 +95,35 @@ func (d *demo) show(ctx context.Context) error {
 	return d.report()
 }
 
+// silence is for how long a step says nothing.
+const silence = 10 * time.Second
+
+// waits says now and then what for, until stop is called.
+func (d *demo) waits(what func() string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+
+	go func() {
+		ticker := time.NewTicker(silence)
+		defer ticker.Stop()
+
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				d.cluster.Say("%s", what())
+			}
+		}
+	}()
+
+	return cancel
+}
+
 func (d *demo) boot(ctx context.Context) error {
 	c := d.cluster
 	begin := time.Now()
+
+	defer d.waits(func() string { return "still waiting for a cluster that serves, which takes a minute or three" })()
 
 	c.Say("booting n1 and n2 (replicas) and n3 (witness) with blank disks, emulating arm64")
 
@@ -139,6 +165,8 @@ func (d *demo) write(ctx context.Context) error {
 		return err
 	}
 
+	defer d.waits(func() string { return fmt.Sprintf("%d operations acknowledged so far", acknowledged(d.workload.Ops())) })()
+
 	return d.workload.AwaitAcknowledged(ctx, time.Time{}, 200)
 }
 
@@ -151,6 +179,9 @@ func (d *demo) cut(ctx context.Context) error {
 	at := c.PowerCut(d.serving)
 	d.cutAt = at
 
+	stop := d.waits(func() string { return "still waiting for another node to serve and for the client to go on" })
+	defer stop()
+
 	serving, err := c.AwaitServing(ctx, d.serving.Name)
 	if err != nil {
 		return err
@@ -160,6 +191,8 @@ func (d *demo) cut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
+	stop()
 
 	ops := d.workload.Ops()
 	gap, _ := history.LongestGap(ops)
@@ -181,6 +214,8 @@ func (d *demo) recover(ctx context.Context) error {
 	c := d.cluster
 
 	c.Say("giving %s its power back", d.serving.Name)
+
+	defer d.waits(func() string { return fmt.Sprintf("still waiting for %s to boot and to catch up", d.serving.Name) })()
 
 	err := c.PowerOn(ctx, d.serving)
 	if err != nil {
@@ -207,7 +242,11 @@ func (d *demo) check(ctx context.Context) error {
 
 	c.Say("reading everything back")
 
+	stop := d.waits(func() string { return "still reading" })
 	result, err := d.workload.Check(ctx, c.Machine("n3"), history.Window{From: d.cutAt, To: d.cutAt})
+
+	stop()
+
 	if err != nil {
 		return err
 	}
