@@ -81,7 +81,7 @@ talos-node: packages build ## Build Talos from its module (once, which takes min
 
 .PHONY: test-talos
 test-talos: talos-node ## The extension on real Talos, in VMs: a cluster, a power cut of the serving node, and back
-	ANTLER_TALOS=$$(scripts/build-talos) $(GO) test -tags vm -count=1 -v -timeout 60m ./qemu-tests/talos/...
+	ANTLER_TALOS=$$(scripts/build-talos) $(GO) test -tags vm -count=1 -v -timeout 60m ./qemu-tests/talos
 
 .PHONY: unit
 unit: ## Unit tests with the race detector
@@ -117,7 +117,7 @@ test-recovery: build image ## Lose hardware for good in VMs, and go the ways tha
 test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so)
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
 	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && \
-		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds $(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes/...
+		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds $(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes
 
 .PHONY: test-provisioner
 test-provisioner: ## Claims, against a real Kubernetes control plane on this machine (built once, which takes minutes)
