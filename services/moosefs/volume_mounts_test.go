@@ -292,7 +292,7 @@ func TestVolumeMountThatDoesNotCome(t *testing.T) {
 	ctx, st := startControllers(t)
 	m := NewVolumeMounts(VolumeMounts{State: st, Dir: t.TempDir(), Records: t.TempDir()})
 
-	status := NewMountStatus("mfsmount-" + someID)
+	status := NewMountStatus(VolumeMountContainer(someID))
 	status.TypedSpec().Error = "no connection to a master"
 	require.NoError(t, st.Create(ctx, status))
 
