@@ -164,7 +164,7 @@ type fakeOwn struct {
 	mu   sync.Mutex
 	// options of each by the volume's name:id.
 	options map[string][]string
-	// fail is what Ensure, Open and Remove fail with.
+	// ensure, open and remove are what the methods of these names fail with.
 	ensure, open, remove error
 }
 
