@@ -171,9 +171,10 @@ func (d *antlerd) storage() []controller.Controller {
 		},
 		&moosefs.MetaloggerController{DataPath: filepath.Join(config.StateDir, "metalogger")},
 		&moosefs.MountController{ClientPath: config.MountPath, AdminPath: config.AdminMountPath},
+		&moosefs.VolumeMountController{Dir: config.VolumeMountDir},
 		&moosefs.MountStatusController{Prober: &moosefs.HostMounts{}, Paths: map[string]string{
 			moosefs.ClientMountContainer: config.MountPath, moosefs.AdminMountContainer: config.AdminMountPath,
-		}},
+		}, VolumeDir: config.VolumeMountDir},
 		&moosefs.Reconnector{Sockets: moosefs.HostSockets{}, Neighbours: moosefs.HostNeighbours{}, Events: d.events},
 	}
 }

@@ -12,8 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"antler/services/containers"
 	"antler/services/kubernetes"
 	"antler/services/kubernetes/provisioner"
+	"antler/services/moosefs"
+	"antler/services/moosefs/protocol"
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/volume"
@@ -47,8 +50,8 @@ func (d *antlerd) registerCSI(registrar grpc.ServiceRegistrar) {
 	remote := kubernetes.Remote{Controller: csi.NewControllerClient(conn)}
 	node := &kubernetes.Node{
 		Name: d.config.Node.Name, Cluster: cluster.ID, Kubelet: cluster.Kubernetes.Kubelet(), MaxVolumes: cluster.Kubernetes.MaxVolumes,
-		Data: d.nodeStore(), Mounter: kubernetes.NewHostMounts(cluster.Kubernetes.Kubelet(), config.MountPath),
-		Uses: remote,
+		Data: d.nodeStore(), Mounter: kubernetes.NewHostMounts(cluster.Kubernetes.Kubelet(), config.MountPath, config.VolumeMountDir),
+		Own: d.mounts, Uses: remote,
 	}
 	d.orphans = &kubernetes.Orphans{Node: node, Volumes: remote, Logger: d.logger}
 
@@ -98,6 +101,29 @@ func (d *antlerd) kubeletSockets() *kubernetes.Sockets {
 		Registration: &kubernetes.Registration{Kubelet: d.config.Cluster.Kubernetes.Kubelet(), Logger: d.logger},
 		Serve:        d.server.Serve,
 	}
+}
+
+// volumeMounts are the mounts of single volumes on this node, with those that an
+// earlier run of antlerd was asked for.
+func (d *antlerd) volumeMounts(ctx context.Context) *moosefs.VolumeMounts {
+	mounts := moosefs.NewVolumeMounts(moosefs.VolumeMounts{
+		State: d.state, Dir: config.VolumeMountDir, Records: config.VolumeMountRecords, Logs: d.platform.places.LogDir(),
+		Self: d.config.Self().Address, Verify: volume.VerifyMooseFS, Release: containers.UnshareMountpoint,
+		Sessions: func(ctx context.Context) ([]protocol.SessionRoot, error) {
+			master, err := moosefs.MasterAddress(d.config.Cluster)
+			if err != nil {
+				return nil, err
+			}
+
+			return protocol.Client{Address: master}.SessionRoots(ctx)
+		},
+	})
+
+	if err := mounts.Restore(ctx); err != nil {
+		d.logger.Error("pods may lose a mount", zap.Error(err))
+	}
+
+	return mounts
 }
 
 // errReadOnly: a client node's mount is for looking.

@@ -23,6 +23,7 @@ import (
 	"antler/services/containers"
 	"antler/services/kubernetes"
 	"antler/services/metadata"
+	"antler/services/moosefs"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
@@ -51,6 +52,8 @@ type antlerd struct {
 	drbd *replication.Module
 	// orphans is nil where no pod can have volumes.
 	orphans *kubernetes.Orphans
+	// mounts of single volumes; nil as well.
+	mounts *moosefs.VolumeMounts
 	// watchdog is nil where there is none.
 	watchdog *node.Watchdog
 }
@@ -160,6 +163,10 @@ func assemble(ctx context.Context, cfg *config.Config, on platform) (*antlerd, e
 	d.handler = &replication.HandlerServer{
 		Socket: config.HandlerSocket, Fencer: d.authority, Peer: memberAt(cfg.Cluster), OnlyPeer: peer.Name,
 		Events: d.events, Logger: d.logger,
+	}
+
+	if d.servesKubelet() {
+		d.mounts = d.volumeMounts(ctx)
 	}
 
 	d.server, err = d.newServer()

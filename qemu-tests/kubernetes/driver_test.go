@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -24,6 +25,9 @@ type driver struct {
 	csi.NodeClient
 
 	machine *lab.Machine
+	// class is what a StorageClass has beyond the tests' own parameters, and a
+	// persistent volume in its attributes.
+	class map[string]string
 }
 
 func (k *trial) driver(m *lab.Machine) *driver {
@@ -77,11 +81,14 @@ func (d *driver) create(name string, size int64, source *csi.VolumeContentSource
 
 // tryCreate is create for other goroutines than the test's.
 func (d *driver) tryCreate(name string, size int64, source *csi.VolumeContentSource) (string, error) {
+	parameters := map[string]string{"archiveTime": "1h"}
+	maps.Copy(parameters, d.class)
+
 	made, err := again(d.ctx, func(ctx context.Context) (*csi.CreateVolumeResponse, error) {
 		return d.CreateVolume(ctx, &csi.CreateVolumeRequest{
 			Name: name, VolumeCapabilities: []*csi.VolumeCapability{capability(rwo)},
 			CapacityRange: &csi.CapacityRange{RequiredBytes: size}, VolumeContentSource: source,
-			Parameters: map[string]string{"archiveTime": "1h"},
+			Parameters: parameters,
 		})
 	})
 
@@ -103,7 +110,7 @@ func (d *driver) stage(handle, pod string) error {
 	d.must(err)
 
 	_, err = again(d.ctx, func(ctx context.Context) (*csi.NodeStageVolumeResponse, error) {
-		return d.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: handle, StagingTargetPath: staging, VolumeCapability: capability(rwo)})
+		return d.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: handle, StagingTargetPath: staging, VolumeCapability: capability(rwo), VolumeContext: d.class})
 	})
 
 	return err
@@ -118,7 +125,7 @@ func (d *driver) mount(handle, pod string) string {
 
 	_, err := again(d.ctx, func(ctx context.Context) (*csi.NodePublishVolumeResponse, error) {
 		return d.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
-			VolumeId: handle, StagingTargetPath: staging, TargetPath: target, VolumeCapability: capability(rwo),
+			VolumeId: handle, StagingTargetPath: staging, TargetPath: target, VolumeCapability: capability(rwo), VolumeContext: d.class,
 		})
 	})
 	d.must(err)

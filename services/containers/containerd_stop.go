@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -152,7 +153,7 @@ func (c *Containerd) delete(ctx context.Context, id string) error {
 		return fmt.Errorf("delete container %q: %w", id, err)
 	}
 
-	return os.RemoveAll(c.places.etc(id))
+	return os.RemoveAll(filepath.Dir(c.places.etc(id)))
 }
 
 // end stops the processes, with containerd's help only where there is no

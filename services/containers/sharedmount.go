@@ -51,6 +51,39 @@ func shareMountpoint(path string) error {
 	return nil
 }
 
+// UnshareMountpoint takes back what was made of path for a container that is gone:
+// the bind onto itself, and the directory. A FUSE mount that is still there is an
+// error, and so is a directory with anything in it. A path that isn't there is
+// none.
+func UnshareMountpoint(path string) error {
+	for range maxStacked {
+		mounted, err := mountsAt(path)
+		if err != nil {
+			return err
+		}
+
+		if len(mounted) == 0 {
+			break
+		}
+
+		if top := mounted[len(mounted)-1]; strings.HasPrefix(top, "fuse") {
+			return fmt.Errorf("%s is still mounted at %s: try again when its container has ended", top, path)
+		}
+
+		err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+	}
+
+	err := unix.Rmdir(path)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove the mount point %s: %w", path, err)
+	}
+
+	return nil
+}
+
 // maxStacked bounds the mounts taken off one path: more means that somebody
 // puts them back.
 const maxStacked = 32

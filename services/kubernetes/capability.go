@@ -1,10 +1,6 @@
 package kubernetes
 
 import (
-	"maps"
-	"slices"
-	"strings"
-
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
 )
@@ -32,62 +28,56 @@ func accessOf(mode csi.VolumeCapability_AccessMode_Mode) (access, bool) {
 	}
 }
 
-// mountFlags are the mount options of a StorageClass or PersistentVolume that
-// a bind can have, as attributes of mount_setattr(2).
-func mountFlags() map[string]uint64 {
-	return map[string]uint64{
-		"ro": unix.MOUNT_ATTR_RDONLY, "rw": 0, "nosuid": unix.MOUNT_ATTR_NOSUID, "nodev": unix.MOUNT_ATTR_NODEV,
-		"noexec": unix.MOUNT_ATTR_NOEXEC, "noatime": unix.MOUNT_ATTR_NOATIME, "relatime": unix.MOUNT_ATTR_RELATIME,
-		"nodiratime": unix.MOUNT_ATTR_NODIRATIME,
-	}
+// use is what a capability and a volume's context ask for.
+type use struct {
+	access
+
+	mode MountMode
+	// attributes of the bind that the pod sees, as of mount_setattr(2).
+	attributes uint64
+	// options of the volume's own mfsmount.
+	options []string
 }
 
-// checkCapability refuses what can't be had, and returns what it means and its
-// mount attributes.
-func checkCapability(field string, c *csi.VolumeCapability) (access, uint64, error) {
+// checkCapability refuses what can't be had, and returns what it means.
+func checkCapability(field string, c *csi.VolumeCapability, mode MountMode) (use, error) {
 	if c == nil {
-		return access{}, 0, invalid("%s: is missing", field)
+		return use{}, invalid("%s: is missing", field)
 	}
 
 	if c.GetBlock() != nil || c.GetMount() == nil {
-		return access{}, 0, invalid("%s.access_type: volumes are directories: use volumeMode Filesystem", field)
+		return use{}, invalid("%s.access_type: volumes are directories: use volumeMode Filesystem", field)
 	}
 
-	mode, known := accessOf(c.GetAccessMode().GetMode())
+	access, known := accessOf(c.GetAccessMode().GetMode())
 	if !known {
-		return access{}, 0, invalid("%s.access_mode: %s is unknown", field, c.GetAccessMode().GetMode())
+		return use{}, invalid("%s.access_mode: %s is unknown", field, c.GetAccessMode().GetMode())
 	}
 
 	if fs := c.GetMount().GetFsType(); fs != "" && fs != "moosefs" {
-		return access{}, 0, invalid("%s.mount.fs_type: %.50q: leave it out", field, fs)
+		return use{}, invalid("%s.mount.fs_type: %.50q: leave it out", field, fs)
 	}
 
-	var (
-		flags   uint64
-		options = mountFlags()
-	)
-
-	for i, flag := range c.GetMount().GetMountFlags() {
-		attribute, ok := options[flag]
-		if !ok {
-			return access{}, 0, invalid("%s.mount.mount_flags[%d]: %.50q can't be had: use %s",
-				field, i, flag, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
-		}
-
-		flags |= attribute
+	attributes, options, err := parseOptions(field+".mount.mount_flags", c.GetMount().GetMountFlags(), mode)
+	if err != nil {
+		return use{}, err
 	}
 
-	return mode, flags, nil
+	if access.readOnly {
+		attributes |= unix.MOUNT_ATTR_RDONLY
+	}
+
+	return use{access: access, mode: mode, attributes: attributes, options: options}, nil
 }
 
 // checkCapabilities checks all of them.
-func checkCapabilities(all []*csi.VolumeCapability) error {
+func checkCapabilities(all []*csi.VolumeCapability, mode MountMode) error {
 	if len(all) == 0 {
 		return invalid("volume_capabilities: are missing")
 	}
 
 	for _, c := range all {
-		if _, _, err := checkCapability("volume_capabilities", c); err != nil {
+		if _, err := checkCapability("volume_capabilities", c, mode); err != nil {
 			return err
 		}
 	}

@@ -90,7 +90,7 @@ func (c *Controller) serving() error {
 
 // CreateVolume implements csi.ControllerServer. It is idempotent by name.
 func (c *Controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
-	spec, err := c.specOf(r)
+	spec, parameters, err := c.specOf(r)
 	if err != nil {
 		return nil, err
 	}
@@ -116,37 +116,26 @@ func (c *Controller) CreateVolume(ctx context.Context, r *csi.CreateVolumeReques
 	}
 
 	out := c.volume(made)
-	out.ContentSource = r.GetVolumeContentSource()
+	out.ContentSource, out.VolumeContext = r.GetVolumeContentSource(), parameters.context()
 
 	return &csi.CreateVolumeResponse{Volume: out}, nil
 }
 
 // specOf checks the request. The size is 0 if it is the source's.
-func (c *Controller) specOf(r *csi.CreateVolumeRequest) (volume.Spec, error) {
+func (c *Controller) specOf(r *csi.CreateVolumeRequest) (volume.Spec, Parameters, error) {
 	var spec volume.Spec
 
 	if r.GetName() == "" {
-		return spec, invalid("name: is missing")
+		return spec, Parameters{}, invalid("name: is missing")
 	}
 
-	if err := checkCapabilities(r.GetVolumeCapabilities()); err != nil {
-		return spec, err
-	}
-
-	merged := maps.Clone(r.GetParameters())
-	if merged == nil {
-		merged = map[string]string{}
-	}
-
-	if _, err := parseMutable(r.GetMutableParameters()); err != nil {
-		return spec, err
-	}
-
-	maps.Copy(merged, r.GetMutableParameters())
-
-	parameters, err := ParseParameters("parameters", merged)
+	merged, parameters, err := mergedParameters(r)
 	if err != nil {
-		return spec, invalid("%v", err)
+		return spec, parameters, err
+	}
+
+	if err := checkCapabilities(r.GetVolumeCapabilities(), parameters.MountMode); err != nil {
+		return spec, parameters, err
 	}
 
 	spec = volume.Spec{
@@ -157,18 +146,40 @@ func (c *Controller) specOf(r *csi.CreateVolumeRequest) (volume.Spec, error) {
 	if len(parameters.Template) > 0 {
 		spec.Name, err = parameters.Template.name(merged)
 		if err != nil {
-			return spec, invalid("parameters.%s: %v", paramNameTemplate, err)
+			return spec, parameters, invalid("parameters.%s: %v", paramNameTemplate, err)
 		}
 	}
 
 	spec.Source, err = sourceOf(r.GetVolumeContentSource())
 	if err != nil {
-		return spec, err
+		return spec, parameters, err
 	}
 
 	spec.Size, err = sizeOf(r.GetCapacityRange(), spec.Source != volume.Source{})
 
-	return spec, err
+	return spec, parameters, err
+}
+
+// mergedParameters are those of the StorageClass with those of the
+// VolumeAttributesClass over them, as they were written and read.
+func mergedParameters(r *csi.CreateVolumeRequest) (map[string]string, Parameters, error) {
+	merged := maps.Clone(r.GetParameters())
+	if merged == nil {
+		merged = map[string]string{}
+	}
+
+	if _, err := parseMutable(r.GetMutableParameters()); err != nil {
+		return nil, Parameters{}, err
+	}
+
+	maps.Copy(merged, r.GetMutableParameters())
+
+	parameters, err := ParseParameters("parameters", merged)
+	if err != nil {
+		return nil, Parameters{}, invalid("%v", err)
+	}
+
+	return merged, parameters, nil
 }
 
 // parseMutable reads the parameters of a VolumeAttributesClass.

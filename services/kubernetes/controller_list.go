@@ -81,7 +81,7 @@ func (c *Controller) GetCapacity(ctx context.Context, r *csi.GetCapacityRequest)
 	}
 
 	for _, capability := range r.GetVolumeCapabilities() {
-		if _, _, err := checkCapability("volume_capabilities", capability); err != nil {
+		if _, err := checkCapability("volume_capabilities", capability, parameters.MountMode); err != nil {
 			return &csi.GetCapacityResponse{}, nil //nolint:nilerr // there is no room for what can't be
 		}
 	}

@@ -23,7 +23,12 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, r *csi.Control
 		return nil, invalid("node_id: is missing")
 	}
 
-	mode, _, err := checkCapability("volume_capability", r.GetVolumeCapability())
+	mode, err := modeOf(r.GetVolumeContext())
+	if err != nil {
+		return nil, err
+	}
+
+	want, err := checkCapability("volume_capability", r.GetVolumeCapability(), mode)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +50,7 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, r *csi.Control
 		return nil, err
 	}
 
-	_, err = c.Volumes.Use(ctx, h.Name, h.ID, r.GetNodeId(), volume.Use{Alone: mode.alone, ReadOnly: mode.readOnly || r.GetReadonly()})
+	_, err = c.Volumes.Use(ctx, h.Name, h.ID, r.GetNodeId(), volume.Use{Alone: want.alone, ReadOnly: want.readOnly || r.GetReadonly()})
 
 	return &csi.ControllerPublishVolumeResponse{}, failed(err)
 }
@@ -110,18 +115,28 @@ func (c *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csi.Vali
 		return nil, err
 	}
 
-	if err := checkCapabilities(r.GetVolumeCapabilities()); err != nil {
+	if err := validate(r); err != nil {
 		return &csi.ValidateVolumeCapabilitiesResponse{Message: status.Convert(err).Message()}, nil
-	}
-
-	if _, err := ParseParameters("parameters", r.GetParameters()); err != nil {
-		return &csi.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil //nolint:nilerr // the message is the answer
 	}
 
 	return &csi.ValidateVolumeCapabilitiesResponse{Confirmed: &csi.ValidateVolumeCapabilitiesResponse_Confirmed{
 		VolumeContext: r.GetVolumeContext(), VolumeCapabilities: r.GetVolumeCapabilities(),
 		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(),
 	}}, nil
+}
+
+// validate says what of the request can't be had.
+func validate(r *csi.ValidateVolumeCapabilitiesRequest) error {
+	if _, err := ParseParameters("parameters", r.GetParameters()); err != nil {
+		return invalid("%v", err)
+	}
+
+	mode, err := modeOf(r.GetVolumeContext())
+	if err != nil {
+		return err
+	}
+
+	return checkCapabilities(r.GetVolumeCapabilities(), mode)
 }
 
 // findText finds the volume of a handle that wasn't read yet.

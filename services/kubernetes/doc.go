@@ -28,6 +28,10 @@
 // directory is the volume's; a bind is made from the directory that was
 // checked and not from its path. A missing mount is an error.
 //
+// Where the volume's class says so (MountMode), the bind is of a mount of the
+// volume's own, which package moosefs makes and checks; the mark is still looked
+// at through the node-wide one, since it lies above the data.
+//
 // Attach is not used. Instead a node records that it uses a volume when it
 // stages it and ends that when it unstages it; the record is in the volume's
 // mark, so it moves with the master, and a volume for one node only is refused to

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,7 +111,8 @@ func (f *fakeMounter) Bind(_ context.Context, source *os.File, target string, at
 		return err
 	}
 
-	f.mounts = append(f.mounts, Mount{Path: target, Root: strings.TrimPrefix(source.Name(), f.root)})
+	path, own := strings.CutPrefix(source.Name(), ownPrefix)
+	f.mounts = append(f.mounts, Mount{Path: target, Root: strings.TrimPrefix(path, f.root), Own: own})
 	f.attributes[target] = attributes
 
 	return nil
@@ -150,6 +152,64 @@ func (f *fakeMounter) List() ([]Mount, error) {
 	defer f.mu.Unlock()
 
 	return append([]Mount(nil), f.mounts...), nil
+}
+
+// ownPrefix is of the name of a root that fakeOwn has opened.
+const ownPrefix = "own:"
+
+// fakeOwn are mounts of single volumes, of which each shows the volume's
+// directory.
+type fakeOwn struct {
+	root string
+	mu   sync.Mutex
+	// options of each by the volume's name:id.
+	options map[string][]string
+	// ensure, open and remove are what the methods of these names fail with.
+	ensure, open, remove error
+}
+
+func (f *fakeOwn) Ensure(_ context.Context, name, id string, options []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.ensure == nil {
+		f.options[name+":"+id] = options
+	}
+
+	return f.ensure
+}
+
+func (f *fakeOwn) Open(_ context.Context, name, id string) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.open != nil {
+		return nil, f.open
+	}
+
+	if _, there := f.options[name+":"+id]; !there {
+		return nil, volume.ErrUnavailable
+	}
+
+	path := filepath.Join(f.root, volume.PathOf(name))
+
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+
+	return os.NewFile(uintptr(fd), ownPrefix+path), nil
+}
+
+func (f *fakeOwn) Remove(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	if f.remove == nil {
+		maps.DeleteFunc(f.options, func(of string, _ []string) bool { return strings.HasSuffix(of, ":"+id) })
+	}
+
+	return f.remove
 }
 
 // bench is the driver on a directory that stands for a MooseFS: one serving
@@ -196,6 +256,7 @@ func (b *bench) node(t *testing.T, name string) (*Node, *fakeMounter) {
 
 	return &Node{
 		Name: name, Cluster: "cluster-1", Kubelet: t.TempDir(), Data: b.store, Mounter: mounter, Uses: b.controller,
+		Own: &fakeOwn{root: b.root, options: map[string][]string{}},
 	}, mounter
 }
 

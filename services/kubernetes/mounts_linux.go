@@ -18,9 +18,9 @@ import (
 // HostMounts are the mounts of this host.
 type HostMounts struct {
 	// Kubelet is kubelet's directory, Source where the node's mount of MooseFS
-	// is.
-	Kubelet, Source string
-	calls           *volume.Calls
+	// is, Volumes what holds the mounts of single volumes.
+	Kubelet, Source, Volumes string
+	calls                    *volume.Calls
 }
 
 // Deadlines of system calls that may hang. An unmount asks a FUSE file system
@@ -31,8 +31,8 @@ const (
 )
 
 // NewHostMounts returns the mounts below kubelet's directory.
-func NewHostMounts(kubelet, source string) *HostMounts {
-	return &HostMounts{Kubelet: kubelet, Source: source, calls: volume.NewCalls(mountsStuck, mountDeadline)}
+func NewHostMounts(kubelet, source, volumes string) *HostMounts {
+	return &HostMounts{Kubelet: kubelet, Source: source, Volumes: volumes, calls: volume.NewCalls(mountsStuck, mountDeadline)}
 }
 
 // beneath opens path, which must be below kubelet's directory, through no link.
@@ -214,14 +214,16 @@ func (h *HostMounts) List() ([]Mount, error) {
 		return nil, err
 	}
 
-	device := ""
-
-	var infos []*mountinfo.Info
+	var (
+		infos []*mountinfo.Info
+		// living are the file systems that mfsmount serves now.
+		living = map[string]bool{}
+	)
 
 	_, err = mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
 		switch {
-		case i.Mountpoint == h.Source && strings.HasPrefix(i.FSType, "fuse"):
-			device = deviceOf(i)
+		case h.isSource(i):
+			living[deviceOf(i)] = true
 		case strings.HasPrefix(i.Mountpoint, kubelet+"/"):
 			infos = append(infos, i)
 		}
@@ -237,8 +239,9 @@ func (h *HostMounts) List() ([]Mount, error) {
 	for _, i := range infos {
 		// Pods have other mounts there as well: they are nobody's volume.
 		m := Mount{Path: h.Kubelet + strings.TrimPrefix(i.Mountpoint, kubelet), Root: "(" + i.FSType + ")"}
-		if strings.HasPrefix(i.FSType, "fuse") {
-			m.Root, m.Stale = i.Root, deviceOf(i) != device
+		if isFuse(i) {
+			m.Root, m.Own = rootWithin(i)
+			m.Stale = !living[deviceOf(i)]
 		}
 
 		out = append(out, m)
@@ -246,5 +249,28 @@ func (h *HostMounts) List() ([]Mount, error) {
 
 	return out, nil
 }
+
+// isSource reports whether it is the node's mount of MooseFS, or one of a single
+// volume.
+func (h *HostMounts) isSource(i *mountinfo.Info) bool {
+	return isFuse(i) && (i.Mountpoint == h.Source || filepath.Dir(i.Mountpoint) == h.Volumes)
+}
+
+func isFuse(i *mountinfo.Info) bool { return strings.HasPrefix(i.FSType, "fuse") }
+
+// rootWithin returns what of MooseFS is mounted, and whether its mount shows a
+// directory of MooseFS only. mfsmount's source is HOST:PORT with that directory
+// behind it (make_fsname in mfsmount.c).
+func rootWithin(i *mountinfo.Info) (string, bool) {
+	_, below, own := strings.Cut(i.Source, "/")
+	if !own || i.FSType != fuseMooseFS {
+		return i.Root, false
+	}
+
+	return filepath.Join("/", below, i.Root), true
+}
+
+// fuseMooseFS is the type of mfsmount's file system.
+const fuseMooseFS = "fuse.mfs"
 
 func deviceOf(i *mountinfo.Info) string { return fmt.Sprintf("%d:%d", i.Major, i.Minor) }

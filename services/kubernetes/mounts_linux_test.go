@@ -4,9 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +45,7 @@ func TestBindsOnThisHost(t *testing.T) {
 	}
 
 	source, kubelet := t.TempDir(), t.TempDir()
-	h := NewHostMounts(kubelet, "/var/lib/antler/mnt")
+	h := NewHostMounts(kubelet, "/var/lib/antler/mnt", "/var/lib/antler/mounts")
 	target, readOnly := filepath.Join(kubelet, "pod"), filepath.Join(kubelet, "pod-ro")
 	data := open(t, source)
 
@@ -99,7 +101,7 @@ func TestLinksOnTheWayToATarget(t *testing.T) {
 	}
 
 	source, outside, kubelet := t.TempDir(), t.TempDir(), t.TempDir()
-	h := NewHostMounts(kubelet, "/var/lib/antler/mnt")
+	h := NewHostMounts(kubelet, "/var/lib/antler/mnt", "/var/lib/antler/mounts")
 	data := open(t, source)
 
 	require.NoError(t, os.Mkdir(filepath.Join(outside, "pod"), 0o755))
@@ -131,6 +133,31 @@ func TestLinksOnTheWayToATarget(t *testing.T) {
 	require.NoError(t, unix.Unmount(filepath.Join(outside, "pod"), 0))
 }
 
+// What mfsmount's lines in /proc/self/mountinfo say (4.57.5): the directory that
+// its mount shows stands behind the master's address, and that of a bind is below
+// it.
+func TestMountsOfMooseFS(t *testing.T) {
+	h := NewHostMounts("/var/lib/kubelet", "/var/lib/antler/mnt", "/var/lib/antler/mounts")
+
+	for line, want := range map[string]Mount{
+		"36 35 0:50 / /var/lib/antler/mnt rw shared:9 - fuse.mfs 10.77.0.100:9421 rw":                         {Root: "/"},
+		"37 35 0:50 /volumes/db/data /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421 rw":                    {Root: "/volumes/db/data"},
+		"38 35 0:51 / /var/lib/antler/mounts/6f1f rw shared:9 - fuse.mfs 10.77.0.100:9421/volumes/db/data rw": {Root: "/volumes/db/data", Own: true},
+		"39 35 0:51 / /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/db/data rw":                   {Root: "/volumes/db/data", Own: true},
+		"40 35 0:51 /sub /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/db/data rw":                {Root: "/volumes/db/data/sub", Own: true},
+		"41 35 0:52 / /var/lib/kubelet/p rw - fuse.sshfs host:/volumes/db/data rw":                            {Root: "/"},
+		"42 35 0:51 / /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/../db rw":                     {Root: "/db", Own: true},
+	} {
+		infos, err := mountinfo.GetMountsFromReader(strings.NewReader(line+"\n"), nil)
+		require.NoError(t, err)
+		require.Len(t, infos, 1)
+
+		root, own := rootWithin(infos[0])
+		require.Equal(t, want, Mount{Root: root, Own: own}, line)
+		require.Equal(t, strings.HasPrefix(infos[0].Mountpoint, "/var/lib/antler"), h.isSource(infos[0]), line)
+	}
+}
+
 // Kubelet's directory itself may be a link.
 func TestKubeletDirectoryIsALink(t *testing.T) {
 	if !inOwnMounts(t) {
@@ -141,7 +168,7 @@ func TestKubeletDirectoryIsALink(t *testing.T) {
 	kubelet := filepath.Join(t.TempDir(), "kubelet")
 	require.NoError(t, os.Symlink(behind, kubelet))
 
-	h := NewHostMounts(kubelet, "/var/lib/antler/mnt")
+	h := NewHostMounts(kubelet, "/var/lib/antler/mnt", "/var/lib/antler/mounts")
 	target := filepath.Join(kubelet, "pod")
 	require.NoError(t, h.Bind(t.Context(), open(t, source), target, 0))
 

@@ -39,11 +39,26 @@ type Mounter interface {
 
 // Mount is something mounted.
 type Mount struct {
-	// Path where it is, Root what of its file system is there.
+	// Path where it is, Root what of MooseFS is there, from MooseFS's own root.
 	Path, Root string
-	// Stale: it isn't the file system of the node's mount any more, since mfsmount
-	// was started anew.
+	// Own: it is a bind of the volume's own mount, and not of the node-wide one.
+	Own bool
+	// Stale: it is of no mount of this node any more, since mfsmount was started
+	// anew.
 	Stale bool
+}
+
+// VolumeMounts are mounts of single volumes, for MountVolume. They outlive
+// antlerd. All of its methods return at their deadline.
+type VolumeMounts interface {
+	// Ensure makes the mount of a volume, if there is none, with these options of
+	// mfsmount, and waits until it lives.
+	Ensure(ctx context.Context, name, id string, options []string) error
+	// Open opens the root of a mount that Ensure made, after checking that it is
+	// live and the volume's.
+	Open(ctx context.Context, name, id string) (*os.File, error)
+	// Remove ends the mount and verifies that it did. None is no error.
+	Remove(ctx context.Context, id string) error
 }
 
 // Uses records which node uses a volume, on the node that serves. It is CSI's
@@ -63,6 +78,7 @@ type Node struct {
 	Kubelet    string
 	Data       Data
 	Mounter    Mounter
+	Own        VolumeMounts
 	Uses       Uses
 	MaxVolumes int
 
@@ -197,9 +213,14 @@ func (n *Node) NodeGetVolumeHealth(ctx context.Context, r *csi.NodeGetVolumeHeal
 		add("StaleMount", "mfsmount was started anew since the pod was: start the pod anew")
 	}
 
-	data, err := n.Data.OpenData(ctx, h.Name, h.ID)
+	mode := MountShared
+	if slices.ContainsFunc(mounts, func(m Mount) bool { return m.Own && m.Root == rootOf(h.Name) }) {
+		mode = MountVolume
+	}
+
+	data, err := n.source(ctx, h, mode)
 	if err != nil {
-		add("NotReachable", err.Error())
+		add("NotReachable", status.Convert(err).Message())
 	} else {
 		_ = data.Close()
 	}

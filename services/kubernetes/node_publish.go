@@ -60,21 +60,25 @@ func (n *Node) checkPath(field, path string) error {
 // NodeStageVolume implements csi.NodeServer. It records the use of the volume on
 // this node first, so that a volume for one node is refused to a second one.
 func (n *Node) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolumeRequest) (*csi.NodeStageVolumeResponse, error) {
-	h, _, done, err := n.begin(r.GetVolumeId(), "staging_target_path", r.GetStagingTargetPath(), r.GetVolumeCapability())
+	h, want, done, err := n.begin("staging_target_path", r.GetStagingTargetPath(), r)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 
 	_, err = n.Uses.ControllerPublishVolume(ctx, &csi.ControllerPublishVolumeRequest{
-		VolumeId: r.GetVolumeId(), NodeId: n.Name, VolumeCapability: r.GetVolumeCapability(),
+		VolumeId: r.GetVolumeId(), NodeId: n.Name, VolumeCapability: r.GetVolumeCapability(), VolumeContext: r.GetVolumeContext(),
 	})
 	if err != nil {
 		return nil, err
 	}
 
-	// The attributes are the pod's, and come with its bind.
-	err = n.bind(ctx, h, r.GetStagingTargetPath(), 0)
+	err = n.mountOwn(ctx, h, want)
+	if err == nil {
+		// The attributes are the pod's, and come with its bind.
+		err = n.bind(ctx, h, want.mode, r.GetStagingTargetPath(), 0)
+	}
+
 	if err != nil {
 		return nil, n.release(ctx, h, err)
 	}
@@ -98,7 +102,11 @@ func (n *Node) release(ctx context.Context, h Handle, err error) error {
 		return err
 	}
 
-	_, endErr := n.Uses.ControllerUnpublishVolume(ctx, &csi.ControllerUnpublishVolumeRequest{VolumeId: h.String(), NodeId: n.Name})
+	endErr := n.Own.Remove(ctx, h.ID)
+	if endErr == nil {
+		_, endErr = n.Uses.ControllerUnpublishVolume(ctx, &csi.ControllerUnpublishVolumeRequest{VolumeId: h.String(), NodeId: n.Name})
+	}
+
 	if endErr != nil {
 		return status.Errorf(status.Code(err), "%s; and its use on this node could not be ended: %v", status.Convert(err).Message(), endErr)
 	}
@@ -106,42 +114,50 @@ func (n *Node) release(ctx context.Context, h Handle, err error) error {
 	return err
 }
 
+// staging is what NodeStageVolume and NodePublishVolume are both asked.
+type staging interface {
+	GetVolumeId() string
+	GetVolumeCapability() *csi.VolumeCapability
+	GetVolumeContext() map[string]string
+}
+
 // begin checks what stage and publish have in common.
-func (n *Node) begin(id, field, path string, c *csi.VolumeCapability) (Handle, uint64, func(), error) {
-	if id == "" {
-		return Handle{}, 0, nil, invalid("volume_id: is missing")
+func (n *Node) begin(field, path string, r staging) (Handle, use, func(), error) {
+	if r.GetVolumeId() == "" {
+		return Handle{}, use{}, nil, invalid("volume_id: is missing")
 	}
 
 	if err := n.checkPath(field, path); err != nil {
-		return Handle{}, 0, nil, err
+		return Handle{}, use{}, nil, err
 	}
 
-	mode, attributes, err := checkCapability("volume_capability", c)
+	mode, err := modeOf(r.GetVolumeContext())
 	if err != nil {
-		return Handle{}, 0, nil, err
+		return Handle{}, use{}, nil, err
 	}
 
-	if mode.readOnly {
-		attributes |= unix.MOUNT_ATTR_RDONLY
-	}
-
-	h, err := handleOf("volume_id", id)
+	want, err := checkCapability("volume_capability", r.GetVolumeCapability(), mode)
 	if err != nil {
-		return Handle{}, 0, nil, err
+		return Handle{}, use{}, nil, err
 	}
 
-	done, err := n.busy.begin(id)
+	h, err := handleOf("volume_id", r.GetVolumeId())
+	if err != nil {
+		return Handle{}, use{}, nil, err
+	}
 
-	return h, attributes, done, err
+	done, err := n.busy.begin(r.GetVolumeId())
+
+	return h, want, done, err
 }
 
 // bind makes path show the volume, unless it does already.
-func (n *Node) bind(ctx context.Context, h Handle, path string, attributes uint64) error {
+func (n *Node) bind(ctx context.Context, h Handle, mode MountMode, path string, attributes uint64) error {
 	// Also where it is mounted already: what is there must be this volume, and
 	// its session must live.
-	source, err := n.Data.OpenData(ctx, h.Name, h.ID)
+	source, err := n.source(ctx, h, mode)
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	defer source.Close()
 
@@ -151,7 +167,7 @@ func (n *Node) bind(ctx context.Context, h Handle, path string, attributes uint6
 	}
 
 	if found && !m.Stale && m.Root == rootOf(h.Name) {
-		return nil
+		return n.sameMode(m, h, mode)
 	}
 
 	if found && !m.Stale {
@@ -179,6 +195,10 @@ func (n *Node) NodeUnstageVolume(ctx context.Context, r *csi.NodeUnstageVolumeRe
 		return nil, err
 	}
 	defer done()
+
+	if err := n.unmountOwn(ctx, r.GetVolumeId()); err != nil {
+		return nil, err
+	}
 
 	_, err = n.Uses.ControllerUnpublishVolume(ctx, &csi.ControllerUnpublishVolumeRequest{VolumeId: r.GetVolumeId(), NodeId: n.Name})
 
@@ -225,7 +245,7 @@ func (n *Node) unmount(ctx context.Context, id, field, path string) (func(), err
 
 // NodePublishVolume implements csi.NodeServer.
 func (n *Node) NodePublishVolume(ctx context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
-	h, attributes, done, err := n.begin(r.GetVolumeId(), "target_path", r.GetTargetPath(), r.GetVolumeCapability())
+	h, want, done, err := n.begin("target_path", r.GetTargetPath(), r)
 	if err != nil {
 		return nil, err
 	}
@@ -239,15 +259,17 @@ func (n *Node) NodePublishVolume(ctx context.Context, r *csi.NodePublishVolumeRe
 		return nil, err
 	}
 
-	if err := n.single(h, r); err != nil {
-		return nil, err
+	if want.single {
+		if err := n.single(h, r); err != nil {
+			return nil, err
+		}
 	}
 
 	if r.GetReadonly() {
-		attributes |= unix.MOUNT_ATTR_RDONLY
+		want.attributes |= unix.MOUNT_ATTR_RDONLY
 	}
 
-	return &csi.NodePublishVolumeResponse{}, n.bind(ctx, h, r.GetTargetPath(), attributes)
+	return &csi.NodePublishVolumeResponse{}, n.bind(ctx, h, want.mode, r.GetTargetPath(), want.attributes)
 }
 
 // staged refuses a volume that wasn't: its use is not recorded.
@@ -266,11 +288,6 @@ func (n *Node) staged(h Handle, path string) error {
 
 // single refuses a second path for a volume that may have only one.
 func (n *Node) single(h Handle, r *csi.NodePublishVolumeRequest) error {
-	mode, _ := accessOf(r.GetVolumeCapability().GetAccessMode().GetMode())
-	if !mode.single {
-		return nil
-	}
-
 	mounts, err := n.Mounter.List()
 	if err != nil {
 		return status.Errorf(codes.Internal, "look for mounts: %v", err)

@@ -107,6 +107,10 @@ func (n *Node) endUnlessMounted(ctx context.Context, id string, sure bool) (bool
 		return true, nil
 	}
 
+	if err := n.Own.Remove(ctx, h.ID); err != nil {
+		return true, err
+	}
+
 	_, err = n.Uses.ControllerUnpublishVolume(ctx, &csi.ControllerUnpublishVolumeRequest{VolumeId: id, NodeId: n.Name})
 
 	return true, err

@@ -19,6 +19,7 @@ const (
 	paramTrashTime    = "trashTime"
 	paramArchiveTime  = "archiveTime"
 	paramNameTemplate = "nameTemplate"
+	paramMountMode    = "mountMode"
 )
 
 // Set by whoever provisions for Kubernetes (the names are external-provisioner's).
@@ -64,6 +65,8 @@ type Parameters struct {
 	ArchiveTime time.Duration
 	// Template of the volume's name; empty: the name of the persistent volume.
 	Template Template
+	// MountMode on the nodes; empty: MountShared.
+	MountMode MountMode
 }
 
 // ParseParameters reads parameters and reports all that is wrong with them at
@@ -119,9 +122,13 @@ func (p *Parameters) set(key, value string) (err error) {
 		p.Template, err = ParseTemplate(value)
 
 		return err
+	case paramMountMode:
+		p.MountMode, err = parseMountMode(value)
+
+		return err
 	default:
-		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s and %s",
-			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramNameTemplate)
+		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s, %s and %s",
+			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramNameTemplate, paramMountMode)
 	}
 
 	return nil
@@ -151,8 +158,18 @@ func parseTime(value string, least, most time.Duration) (time.Duration, error) {
 
 // Mutable checks that only what may change later is set.
 func (p Parameters) mutable(at string) error {
+	var problems Problems
+
 	if len(p.Template) > 0 {
-		return Problems{{at + "." + paramNameTemplate, "can't be changed: a volume keeps its name"}}
+		problems = append(problems, Problem{at + "." + paramNameTemplate, "can't be changed: a volume keeps its name"})
+	}
+
+	if p.MountMode != "" {
+		problems = append(problems, Problem{at + "." + paramMountMode, "can't be changed: set it in the StorageClass"})
+	}
+
+	if len(problems) > 0 {
+		return problems
 	}
 
 	return nil

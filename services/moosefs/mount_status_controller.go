@@ -38,6 +38,8 @@ type MountStatusController struct {
 	Prober MountProber
 	// Paths of the mounts by the name of the container that makes them.
 	Paths map[string]string
+	// VolumeDir holds the mounts of single volumes; config.VolumeMountDir.
+	VolumeDir string
 }
 
 // Name implements controller.Controller.
@@ -48,6 +50,10 @@ func (*MountStatusController) Inputs() []controller.Input {
 	return []controller.Input{{
 		Namespace: resources.Namespace,
 		Type:      containers.ContainerStatusType,
+		Kind:      controller.InputWeak,
+	}, {
+		Namespace: resources.Namespace,
+		Type:      VolumeMountSpecType,
 		Kind:      controller.InputWeak,
 	}}
 }
@@ -83,23 +89,15 @@ func (c *MountStatusController) Run(ctx context.Context, r controller.Runtime, _
 func (c *MountStatusController) reconcile(ctx context.Context, r controller.Runtime) (time.Duration, error) {
 	r.StartTrackingOutputs()
 
-	statuses, err := safe.ReaderListAll[*containers.ContainerStatus](ctx, r)
+	mounts, err := c.mounts(ctx, r)
 	if err != nil {
-		return 0, fmt.Errorf("list containers: %w", err)
+		return 0, err
 	}
 
 	next := mountInterval
 
-	for status := range statuses.All() {
-		name := status.Metadata().ID()
-
-		path, ours := c.Paths[name]
-		if !ours {
-			continue
-		}
-
-		spec := c.probe(ctx, path, status.TypedSpec())
-		if !spec.Alive && status.TypedSpec().Running {
+	for name, spec := range c.probeAll(ctx, mounts) {
+		if !spec.Alive && mounts[name].container.Running {
 			next = mountStartInterval
 		}
 
@@ -109,23 +107,89 @@ func (c *MountStatusController) reconcile(ctx context.Context, r controller.Runt
 			return nil
 		})
 		if err != nil {
-			return 0, fmt.Errorf("report mount %s: %w", path, err)
+			return 0, fmt.Errorf("report mount %s: %w", spec.Path, err)
 		}
 	}
 
 	return next, safe.CleanupOutputs[*MountStatus](ctx, r)
 }
 
-func (c *MountStatusController) probe(ctx context.Context, path string, container *containers.ContainerStatusSpec) MountStatusSpec {
-	out := MountStatusSpec{Path: path, Error: container.Error}
-	if !container.Running {
+// mount is one to be asked.
+type mount struct {
+	path, volume string
+	container    containers.ContainerStatusSpec
+}
+
+// mounts returns those that have a container, by its name.
+func (c *MountStatusController) mounts(ctx context.Context, r controller.Reader) (map[string]mount, error) {
+	known := map[string]mount{}
+	for name, path := range c.Paths {
+		known[name] = mount{path: path}
+	}
+
+	volumes, err := safe.ReaderListAll[*VolumeMountSpec](ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("list the mounts of volumes: %w", err)
+	}
+
+	for v := range volumes.All() {
+		id := v.Metadata().ID()
+		known[VolumeMountContainer(id)] = mount{path: volumeMountPath(c.VolumeDir, id), volume: v.TypedSpec().Volume}
+	}
+
+	statuses, err := safe.ReaderListAll[*containers.ContainerStatus](ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+
+	out := map[string]mount{}
+
+	for status := range statuses.All() {
+		name := status.Metadata().ID()
+
+		if m, ours := known[name]; ours {
+			m.container = *status.TypedSpec()
+			out[name] = m
+		}
+	}
+
+	return out, nil
+}
+
+// probeAll asks all of them at once: one that gives no answer holds up no other.
+func (c *MountStatusController) probeAll(ctx context.Context, mounts map[string]mount) map[string]MountStatusSpec {
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex
+		out   = map[string]MountStatusSpec{}
+	)
+
+	for name, m := range mounts {
+		group.Go(func() {
+			spec := c.probe(ctx, m)
+
+			mu.Lock()
+			defer mu.Unlock()
+
+			out[name] = spec
+		})
+	}
+
+	group.Wait()
+
+	return out
+}
+
+func (c *MountStatusController) probe(ctx context.Context, m mount) MountStatusSpec {
+	out := MountStatusSpec{Path: m.path, Volume: m.volume, Error: m.container.Error}
+	if !m.container.Running {
 		return out
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, mountDeadline)
 	defer cancel()
 
-	mounted, err := c.Prober.Probe(ctx, path)
+	mounted, err := c.Prober.Probe(ctx, m.path)
 	out.Mounted, out.Alive = mounted, mounted && err == nil
 
 	if err != nil {

@@ -76,6 +76,8 @@ func (MountStatusExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
 // MountStatusSpec is the state of a mount.
 type MountStatusSpec struct {
 	Path string `yaml:"path"`
+	// Volume is the one that is mounted there; empty for all of MooseFS.
+	Volume string `yaml:"volume,omitempty"`
 	// Mounted: a FUSE file system is mounted at Path.
 	Mounted bool `yaml:"mounted"`
 	// Alive: it answered statfs in time, so its session with the master works.

@@ -10,6 +10,7 @@ import (
 
 	"antler/services/containers"
 	"antler/services/node/config"
+	"antler/services/volume"
 )
 
 // Names of the containers, and of their resources.
@@ -237,4 +238,19 @@ func mountSpec(cfg *config.Config, path, password string) (containers.ContainerS
 		StopTimeout:  5,
 		OOMScoreAdj:  -500,
 	}, nil
+}
+
+// volumeMountSpec is that of a mount that shows one volume. Of an option that is
+// there twice mfsmount takes the last.
+func volumeMountSpec(cfg *config.Config, path string, mount VolumeMountSpecSpec) (containers.ContainerSpecSpec, error) {
+	spec, err := mountSpec(cfg, path, cfg.Cluster.Password)
+	if err != nil {
+		return spec, err
+	}
+
+	file := spec.Files[mountConfig]
+	file.Content += strings.Join(append([]string{"mfssubfolder=" + volume.PathOf(mount.Volume)}, mount.Options...), "\n") + "\n"
+	spec.Files[mountConfig] = file
+
+	return spec, nil
 }

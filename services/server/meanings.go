@@ -36,6 +36,7 @@ func meanings() map[resource.Type]string {
 		moosefs.StatusType:           "chunks and copies, as the master on this node says",
 		moosefs.ChunkStoreStatusType: "a place for chunks on this node",
 		moosefs.MountStatusType:      "a mount of MooseFS on this node",
+		moosefs.VolumeMountSpecType:  "a volume that shall have a mount of its own here",
 
 		node.ConfigType:       "the node's configuration, without its secrets",
 		node.ModuleStatusType: "a kernel module that is needed here",

@@ -38,7 +38,7 @@ func RegisterResources(ctx context.Context, st state.State) error {
 		&metadata.MasterSpec{}, &metadata.MasterStatus{}, &metadata.BackupStatus{},
 		&address.AddressSpec{}, &address.AddressStatus{},
 		&containers.ContainerSpec{}, &containers.ContainerStatus{},
-		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{},
+		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{}, &moosefs.VolumeMountSpec{},
 		&node.NodeConfig{}, &node.ModuleStatus{}, &node.K3sStatus{},
 		&kubernetes.ProvisionerStatus{},
 	} {

@@ -60,6 +60,12 @@ func (c Client) Sessions(ctx context.Context) ([]Session, error) {
 	return parsed(ctx, c, cmdSessionList, []byte{0xff}, parseSessions)
 }
 
+// SessionRoots asks for the clients' sessions, and what each one shows.
+func (c Client) SessionRoots(ctx context.Context) ([]SessionRoot, error) {
+	// Mode 2: with the directory that is the session's root.
+	return parsed(ctx, c, cmdSessionList, []byte{2}, parseSessionRoots)
+}
+
 // Metaloggers asks for the metaloggers that are connected.
 func (c Client) Metaloggers(ctx context.Context) ([]Metalogger, error) {
 	return parsed(ctx, c, cmdMetaloggerList, nil, parseMetaloggers)

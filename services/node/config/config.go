@@ -213,6 +213,10 @@ const (
 	// which the serving node manages volumes.
 	MountPath      = StateDir + "/mnt"
 	AdminMountPath = StateDir + "/admin"
+	// VolumeMountDir holds the mounts of single volumes, each at the volume's id;
+	// VolumeMountRecords what is wanted there until the next reboot.
+	VolumeMountDir     = StateDir + "/mounts"
+	VolumeMountRecords = RunDir + "/mounts"
 	// MetadataPath is where the replica is mounted while this node serves, below
 	// MetadataParent, through which mfsmaster's container sees it come and go.
 	MetadataPath   = MetadataParent + "/replica"
