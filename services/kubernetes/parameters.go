@@ -18,6 +18,7 @@ const (
 	paramStorageClass = "moosefsStorageClass"
 	paramTrashTime    = "trashTime"
 	paramArchiveTime  = "archiveTime"
+	paramInodeLimit   = "inodeLimit"
 	paramNameTemplate = "nameTemplate"
 )
 
@@ -62,6 +63,9 @@ type Parameters struct {
 	// ArchiveTime for which a deleted volume can come back; 0:
 	// volume.DefaultKeep.
 	ArchiveTime time.Duration
+	// InodeLimit is how many files and directories it may hold; 0: any number, or
+	// as many as its source.
+	InodeLimit uint64
 	// Template of the volume's name; empty: the name of the persistent volume.
 	Template Template
 }
@@ -115,13 +119,18 @@ func (p *Parameters) set(key, value string) (err error) {
 		p.ArchiveTime, err = parseTime(value, time.Second, volume.MaxKeep)
 
 		return err
+	case paramInodeLimit:
+		p.InodeLimit, err = strconv.ParseUint(value, 10, 64)
+		if err != nil || p.InodeLimit < 1 || p.InodeLimit > volume.MaxInodes {
+			return fmt.Errorf("%.50q is not a number of inodes in 1..%d", value, uint64(volume.MaxInodes))
+		}
 	case paramNameTemplate:
 		p.Template, err = ParseTemplate(value)
 
 		return err
 	default:
-		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s and %s",
-			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramNameTemplate)
+		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s, %s and %s",
+			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramInodeLimit, paramNameTemplate)
 	}
 
 	return nil

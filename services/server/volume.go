@@ -87,7 +87,7 @@ func volumeWarnings(of volume.Volume, space *antlerv1.Space) []string {
 // specFromAPI checks what only the API can get wrong; the rest is checked where
 // the volume is made.
 func specFromAPI(r *antlerv1.VolumeServiceCreateRequest) (volume.Spec, error) {
-	spec := volume.Spec{Name: r.GetName(), Size: r.GetSizeBytes(), Copies: int(r.GetCopies()), StorageClass: r.GetStorageClass()}
+	spec := volume.Spec{Name: r.GetName(), Size: r.GetSizeBytes(), InodeLimit: r.GetInodeLimit(), Copies: int(r.GetCopies()), StorageClass: r.GetStorageClass()}
 
 	if r.TrashTime != nil {
 		if !wholeSeconds(r.TrashTime) {
@@ -117,6 +117,7 @@ func volumeToAPI(v volume.Volume) *antlerv1.Volume {
 	return &antlerv1.Volume{
 		Name: v.Name, Id: v.ID, SizeBytes: v.Size, UsedBytes: v.Used, Copies: uint32(v.Copies), StorageClass: v.StorageClass,
 		TrashTime: durationpb.New(v.TrashTime), Created: stamp(v.Created), Path: v.Path,
+		InodeLimit: v.InodeLimit, UsedInodes: v.UsedInodes,
 	}
 }
 

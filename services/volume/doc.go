@@ -52,5 +52,6 @@
 // The quota limits the sum of file lengths (mfssetquota -L). MooseFS can also
 // limit the sum of chunk sizes, but it asks for the room of a whole chunk
 // (64 MiB) before it writes the first byte of one: small volumes would be full
-// long before they are. Copies don't count, nor does the trash.
+// long before they are. Copies don't count, nor does the trash. A volume may have
+// a limit of inodes besides (mfssetquota -I).
 package volume

@@ -41,7 +41,11 @@ type Volume struct {
 	TrashTime *durationpb.Duration   `protobuf:"bytes,7,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
 	Created   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
 	// path below the root of MooseFS, for mounting: mfsmount -S PATH.
-	Path          string `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
+	Path string `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
+	// inode_limit is how many files, directories and links it may hold; 0: any number.
+	InodeLimit uint64 `protobuf:"varint,10,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
+	// used_inodes counts against inode_limit.
+	UsedInodes    uint64 `protobuf:"varint,11,opt,name=used_inodes,json=usedInodes,proto3" json:"used_inodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +143,20 @@ func (x *Volume) GetPath() string {
 	return ""
 }
 
+func (x *Volume) GetInodeLimit() uint64 {
+	if x != nil {
+		return x.InodeLimit
+	}
+	return 0
+}
+
+func (x *Volume) GetUsedInodes() uint64 {
+	if x != nil {
+		return x.UsedInodes
+	}
+	return 0
+}
+
 // ArchivedVolume is a deleted volume that can come back.
 type ArchivedVolume struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -221,7 +239,9 @@ type VolumeServiceCreateRequest struct {
 	// storage_class of MooseFS; empty: the one for `copies`.
 	StorageClass string `protobuf:"bytes,4,opt,name=storage_class,json=storageClass,proto3" json:"storage_class,omitempty"`
 	// trash_time in whole seconds; unset: the cluster's default.
-	TrashTime     *durationpb.Duration `protobuf:"bytes,5,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
+	TrashTime *durationpb.Duration `protobuf:"bytes,5,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
+	// inode_limit in 1..4294967295 of files, directories and links; 0: none.
+	InodeLimit    uint64 `protobuf:"varint,6,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +309,13 @@ func (x *VolumeServiceCreateRequest) GetTrashTime() *durationpb.Duration {
 		return x.TrashTime
 	}
 	return nil
+}
+
+func (x *VolumeServiceCreateRequest) GetInodeLimit() uint64 {
+	if x != nil {
+		return x.InodeLimit
+	}
+	return 0
 }
 
 // VolumeServiceCreateResponse is the volume, new or found.
@@ -911,7 +938,7 @@ var File_antler_v1_volume_proto protoreflect.FileDescriptor
 
 const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
-	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x02\n" +
+	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
 	"\x06Volume\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -924,13 +951,18 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
 	"trash_time\x18\a \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\x124\n" +
 	"\acreated\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x12\n" +
-	"\x04path\x18\t \x01(\tR\x04path\"\xc6\x01\n" +
+	"\x04path\x18\t \x01(\tR\x04path\x12\x1f\n" +
+	"\vinode_limit\x18\n" +
+	" \x01(\x04R\n" +
+	"inodeLimit\x12\x1f\n" +
+	"\vused_inodes\x18\v \x01(\x04R\n" +
+	"usedInodes\"\xc6\x01\n" +
 	"\x0eArchivedVolume\x12\x1d\n" +
 	"\n" +
 	"archive_id\x18\x01 \x01(\tR\tarchiveId\x12)\n" +
 	"\x06volume\x18\x02 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x124\n" +
 	"\adeleted\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\adeleted\x124\n" +
-	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xc6\x01\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xe7\x01\n" +
 	"\x1aVolumeServiceCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -938,7 +970,9 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x06copies\x18\x03 \x01(\rR\x06copies\x12#\n" +
 	"\rstorage_class\x18\x04 \x01(\tR\fstorageClass\x128\n" +
 	"\n" +
-	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\"d\n" +
+	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\x12\x1f\n" +
+	"\vinode_limit\x18\x06 \x01(\x04R\n" +
+	"inodeLimit\"d\n" +
 	"\x1bVolumeServiceCreateResponse\x12)\n" +
 	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"-\n" +

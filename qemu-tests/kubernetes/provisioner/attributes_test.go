@@ -4,6 +4,8 @@ package provisioner
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -93,13 +95,24 @@ func (k *trial) attributesChanged() {
 	// One that comes later.
 	ask("late")
 	k.awaitModify(name, corev1.PersistentVolumeClaimModifyVolumePending)
-	k.attributes("late", map[string]string{"trashTime": "7h"})
+	k.attributes("late", map[string]string{"trashTime": "7h", "inodeLimit": "1000"})
 	k.awaitAttributes(name, "late")
 
 	v, err = k.volumeOf(pv)
 	require.NoError(k, err)
 	require.Equal(k, 7*time.Hour, v.TrashTime)
 	require.Equal(k, 3, v.Copies, "what a class says nothing about stays")
+	require.EqualValues(k, 1000, v.InodeLimit)
+
+	// Fewer than there are.
+	for _, file := range []string{"a", "b"} {
+		require.NoError(k, os.WriteFile(filepath.Join(k.at(pv), file), nil, 0o600))
+	}
+
+	k.attributes("one-inode", map[string]string{"inodeLimit": "1"})
+	ask("one-inode")
+	k.awaitModify(name, corev1.PersistentVolumeClaimModifyVolumeInfeasible)
+	k.awaitEvent(name, "VolumeModifyFailed", "it has 2 files and directories")
 
 	k.remove(name)
 }
