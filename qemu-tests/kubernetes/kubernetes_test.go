@@ -50,6 +50,7 @@ func TestKubernetes(t *testing.T) {
 		{"Sanity", "csi-sanity finds nothing wrong with the driver on a real MooseFS", (*trial).sanity},
 		{"Lifecycle", "quota, expansion, snapshot, restore, clone, one node at a time, delete and undelete work on published volumes", (*trial).lifecycle},
 		{"AntlerdRestarted", "a pod's mounts and open files outlive antlerd", (*trial).antlerdRestarted},
+		{"Adopt", "a directory that somebody else has made becomes a volume with all that is in it, and a pod reads it", (*trial).adopted},
 		{"PowerCut", "a power cut of the serving node loses nothing that a writing pod was told is done; only what was under way may fail", (*trial).powerCut},
 		{"Provisioning", "how long volumes take, one at a time and in a storm, each made once", (*trial).provisioning},
 		{"Claims", "claims become volumes and are bound, are expanded and cloned, and go to the archive or stay", (*trial).claims},

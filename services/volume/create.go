@@ -136,8 +136,13 @@ func (s *Store) fits(ctx context.Context, data dir, kind error, inodes uint64) e
 		return err
 	}
 
-	if used := quotas[0].UsedInodes; used > inodes {
-		return failf(kind, "it has %d files and directories, more than an inode limit of %d: ask for at least as many", used, inodes)
+	return quotas[0].enough(kind, inodes)
+}
+
+// enough refuses a limit of inodes below what is used of q; 0 is none.
+func (q Quota) enough(kind error, inodes uint64) error {
+	if inodes > 0 && q.UsedInodes > inodes {
+		return failf(kind, "it has %d files and directories, more than an inode limit of %d: ask for at least as many", q.UsedInodes, inodes)
 	}
 
 	return nil

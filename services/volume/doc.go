@@ -26,7 +26,8 @@
 // name is either a whole volume or none. Creating it again with the same
 // specification finds it; with another, it says what differs. Deleting is one
 // rename too; when it may come back and until when is in the new name, so there
-// is no moment in which the two disagree.
+// is no moment in which the two disagree. A directory from elsewhere in MooseFS is
+// made a volume by one rename as well, of the directory into a volume without data.
 //
 // # What may never happen
 //

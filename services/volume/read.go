@@ -165,6 +165,10 @@ func loadWithData(parent dir, at, name string) (record, dir, error) {
 	}
 
 	data, err := top.sub(dataDir)
+	if isNotExist(err) && r.Adopted != "" {
+		return record{}, dir{}, failf(ErrPrecondition, "volume %s has no directory %q, as when its adoption was interrupted before %q was moved: adopt that again", name, dataDir, r.Adopted)
+	}
+
 	if err != nil {
 		return record{}, dir{}, failf(ErrPrecondition, "volume %s has lost its directory %q: %w", name, dataDir, err)
 	}

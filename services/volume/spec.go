@@ -124,6 +124,8 @@ type record struct {
 	TrashSeconds int64             `json:"trashSeconds"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Source       Source            `json:"source,omitzero"`
+	// Adopted is the path that its data had before they became this volume.
+	Adopted string `json:"adopted,omitempty"`
 	// Uses by the name of the node.
 	Uses map[string]Use `json:"uses,omitempty"`
 }
@@ -271,6 +273,10 @@ func (r record) differs(want record) string {
 
 	if want.Source != r.Source {
 		out = append(out, "it is a copy of something else")
+	}
+
+	if want.Adopted != r.Adopted {
+		out = append(out, fmt.Sprintf("it was made of %q, not of %q", r.Adopted, want.Adopted))
 	}
 
 	return strings.Join(out, ", ")

@@ -285,7 +285,7 @@ func (s *Store) prepare(t *tree) error {
 	}
 
 	if mark == nil {
-		if err := s.adopt(t); err != nil {
+		if err := s.claim(t); err != nil {
 			return err
 		}
 	}
@@ -293,9 +293,9 @@ func (s *Store) prepare(t *tree) error {
 	return s.checkMark(t)
 }
 
-// adopt marks an empty directory of volumes. The mark comes last, so that all
+// claim marks an empty directory of volumes. The mark comes last, so that all
 // of it is done again if it is interrupted.
-func (s *Store) adopt(t *tree) error {
+func (s *Store) claim(t *tree) error {
 	names, err := t.volumes.names(0)
 	if err != nil {
 		return err

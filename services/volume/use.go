@@ -107,7 +107,7 @@ func (s *Store) Modify(ctx context.Context, name, id string, m Modification) (Vo
 
 		want.ID, want.Created, want.Asked, want.Source, want.Uses = r.ID, r.Created, r.Asked, r.Source, r.Uses
 
-		want.AskedInodes = r.AskedInodes
+		want.AskedInodes, want.Adopted = r.AskedInodes, r.Adopted
 		if m.InodeLimit == 0 {
 			want.InodeLimit = r.InodeLimit
 		}

@@ -78,7 +78,7 @@ func (p *Provisioner) ourVolumeOf(ctx context.Context, claim *corev1.PersistentV
 	}
 
 	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != kubernetes.DriverName {
-		return nil, nil //nolint:nilnil // that there is none to look after is no error
+		return nil, nil
 	}
 
 	if !sameClaim(pv, claim.UID) {
