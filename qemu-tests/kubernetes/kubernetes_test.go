@@ -51,6 +51,7 @@ func TestKubernetes(t *testing.T) {
 		{"Lifecycle", "quota, expansion, snapshot, restore, clone, one node at a time, delete and undelete work on published volumes", (*trial).lifecycle},
 		{"AntlerdRestarted", "a pod's mounts and open files outlive antlerd", (*trial).antlerdRestarted},
 		{"MountPerVolume", "a volume with a mount of its own shows its quota in df, outlives antlerd, and leaves no mount and no container; what a mount takes of the memory", (*trial).mountPerVolume},
+		{"Adopt", "a directory that somebody else has made becomes a volume with all that is in it, and a pod reads it", (*trial).adopted},
 		{"PowerCut", "a power cut of the serving node loses nothing that a writing pod was told is done; only what was under way may fail", (*trial).powerCut},
 		{"Provisioning", "how long volumes take, one at a time and in a storm, each made once", (*trial).provisioning},
 		{"Claims", "claims become volumes and are bound, are expanded and cloned, and go to the archive or stay", (*trial).claims},

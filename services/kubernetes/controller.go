@@ -140,7 +140,7 @@ func (c *Controller) specOf(r *csi.CreateVolumeRequest) (volume.Spec, Parameters
 
 	spec = volume.Spec{
 		Name: nameFor(r.GetName()), Copies: parameters.Copies, StorageClass: parameters.StorageClass,
-		TrashTime: parameters.TrashTime, Labels: parameters.labels(r.GetName()),
+		TrashTime: parameters.TrashTime, InodeLimit: parameters.InodeLimit, Labels: parameters.labels(r.GetName()),
 	}
 
 	if len(parameters.Template) > 0 {

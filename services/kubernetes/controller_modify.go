@@ -69,7 +69,7 @@ func (c *Controller) ControllerModifyVolume(ctx context.Context, r *csi.Controll
 		return nil, err
 	}
 
-	m := volume.Modification{Copies: p.Copies, StorageClass: p.StorageClass, TrashTime: p.TrashTime}
+	m := volume.Modification{Copies: p.Copies, StorageClass: p.StorageClass, TrashTime: p.TrashTime, InodeLimit: p.InodeLimit}
 	if p.ArchiveTime != 0 {
 		m.Labels = map[string]string{labelArchive: p.ArchiveTime.String()}
 	}

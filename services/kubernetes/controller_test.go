@@ -70,7 +70,7 @@ func TestParametersOfAStorageClass(t *testing.T) {
 	b := newBench(t)
 
 	handle := b.create(t, "pvc-1", map[string]string{
-		"copies": "3", "trashTime": "36h", "archiveTime": "30d", "nameTemplate": "${pvc.namespace}-${pvc.name}-${pv.name}",
+		"copies": "3", "trashTime": "36h", "archiveTime": "30d", "inodeLimit": "100", "nameTemplate": "${pvc.namespace}-${pvc.name}-${pv.name}",
 		paramNamespace: "shop", paramClaim: "db", paramPV: "pvc-1",
 	})
 	h, err := ParseHandle(handle)
@@ -81,6 +81,7 @@ func TestParametersOfAStorageClass(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "3CP", v.StorageClass)
 	require.Equal(t, 36*time.Hour, v.TrashTime)
+	require.EqualValues(t, 100, v.InodeLimit)
 
 	_, err = b.controller.DeleteVolume(t.Context(), &csi.DeleteVolumeRequest{VolumeId: handle})
 	require.NoError(t, err)
@@ -116,6 +117,7 @@ func TestBadParametersAreRefusedTogether(t *testing.T) {
 	for _, bad := range []map[string]string{
 		{"archiveTime": "0s"}, {"archiveTime": "99999d"}, {"trashTime": "d"}, {"moosefsStorageClass": "--help"},
 		{"copies": "2", "moosefsStorageClass": "2CP"}, {"moosefsStorageClass": "nosuch"},
+		{"inodeLimit": "0"}, {"inodeLimit": "-1"}, {"inodeLimit": "1k"}, {"inodeLimit": "4294967296"},
 	} {
 		_, err := b.controller.CreateVolume(t.Context(), &csi.CreateVolumeRequest{
 			Name: "pvc-1", VolumeCapabilities: []*csi.VolumeCapability{capability(rwx)}, Parameters: bad,

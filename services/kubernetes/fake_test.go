@@ -55,8 +55,13 @@ func quotaKey(dir *os.File) any {
 	return st.Ino
 }
 
-func (f *fakeTools) SetQuota(_ context.Context, dir *os.File, bytes uint64) error {
-	f.quotas.Store(quotaKey(dir), bytes)
+func (f *fakeTools) SetQuota(_ context.Context, dir *os.File, bytes, inodes uint64) error {
+	q := volume.Quota{Limit: bytes, InodeLimit: inodes}
+	if have, set := f.quotas.Load(quotaKey(dir)); set && inodes == 0 {
+		q.InodeLimit = have.(volume.Quota).InodeLimit
+	}
+
+	f.quotas.Store(quotaKey(dir), q)
 
 	return nil
 }
@@ -66,13 +71,15 @@ func (f *fakeTools) Quotas(_ context.Context, dirs []*os.File) ([]volume.Quota, 
 
 	for i, d := range dirs {
 		if limit, set := f.quotas.Load(quotaKey(d)); set {
-			quotas[i].Limit, _ = limit.(uint64)
+			quotas[i], _ = limit.(volume.Quota)
 		}
 
 		entries, err := os.ReadDir(d.Name())
 		if err != nil {
 			return nil, err
 		}
+
+		quotas[i].UsedInodes = uint64(len(entries))
 
 		for _, e := range entries {
 			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {

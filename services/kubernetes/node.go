@@ -142,11 +142,20 @@ func (n *Node) NodeGetVolumeStats(ctx context.Context, r *csi.NodeGetVolumeStats
 		return nil, err
 	}
 
-	used := min(q.Used, q.Limit)
+	usage := []*csi.VolumeUsage{usageOf(csi.VolumeUsage_BYTES, q.Used, q.Limit)}
 
-	return &csi.NodeGetVolumeStatsResponse{Usage: []*csi.VolumeUsage{{
-		Unit: csi.VolumeUsage_BYTES, Total: int64(q.Limit), Used: int64(used), Available: int64(q.Limit - used),
-	}}}, nil
+	// Without a limit there is no number of inodes that could be called the total.
+	if q.InodeLimit > 0 {
+		usage = append(usage, usageOf(csi.VolumeUsage_INODES, q.UsedInodes, q.InodeLimit))
+	}
+
+	return &csi.NodeGetVolumeStatsResponse{Usage: usage}, nil
+}
+
+func usageOf(unit csi.VolumeUsage_Unit, used, limit uint64) *csi.VolumeUsage {
+	used = min(used, limit)
+
+	return &csi.VolumeUsage{Unit: unit, Total: int64(limit), Used: int64(used), Available: int64(limit - used)}
 }
 
 // mounted returns the quota of the volume, which must be mounted at path.

@@ -128,6 +128,17 @@ func TestStatsAreOfTheVolume(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2<<30, stats.GetUsage()[0].GetTotal())
 	require.EqualValues(t, 5, stats.GetUsage()[0].GetUsed())
+	require.Len(t, stats.GetUsage(), 1, "without a limit there is no total")
+
+	_, err = b.controller.ControllerModifyVolume(t.Context(), &csi.ControllerModifyVolumeRequest{VolumeId: handle, MutableParameters: map[string]string{"inodeLimit": "10"}})
+	require.NoError(t, err)
+
+	stats, err = b.n1.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: handle, VolumePath: path})
+	require.NoError(t, err)
+
+	inodes := stats.GetUsage()[1]
+	require.Equal(t, csi.VolumeUsage_INODES, inodes.GetUnit())
+	require.Equal(t, []int64{10, 1, 9}, []int64{inodes.GetTotal(), inodes.GetUsed(), inodes.GetAvailable()})
 
 	grown, err := b.n1.NodeExpandVolume(t.Context(), &csi.NodeExpandVolumeRequest{VolumeId: handle, VolumePath: path})
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ const (
 	paramStorageClass = "moosefsStorageClass"
 	paramTrashTime    = "trashTime"
 	paramArchiveTime  = "archiveTime"
+	paramInodeLimit   = "inodeLimit"
 	paramNameTemplate = "nameTemplate"
 	paramMountMode    = "mountMode"
 )
@@ -63,6 +64,9 @@ type Parameters struct {
 	// ArchiveTime for which a deleted volume can come back; 0:
 	// volume.DefaultKeep.
 	ArchiveTime time.Duration
+	// InodeLimit is how many files and directories it may hold; 0: any number, or
+	// as many as its source.
+	InodeLimit uint64
 	// Template of the volume's name; empty: the name of the persistent volume.
 	Template Template
 	// MountMode on the nodes; empty: MountShared.
@@ -118,6 +122,11 @@ func (p *Parameters) set(key, value string) (err error) {
 		p.ArchiveTime, err = parseTime(value, time.Second, volume.MaxKeep)
 
 		return err
+	case paramInodeLimit:
+		p.InodeLimit, err = strconv.ParseUint(value, 10, 64)
+		if err != nil || p.InodeLimit < 1 || p.InodeLimit > volume.MaxInodes {
+			return fmt.Errorf("%.50q is not a number of inodes in 1..%d", value, uint64(volume.MaxInodes))
+		}
 	case paramNameTemplate:
 		p.Template, err = ParseTemplate(value)
 
@@ -127,8 +136,8 @@ func (p *Parameters) set(key, value string) (err error) {
 
 		return err
 	default:
-		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s, %s and %s",
-			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramNameTemplate, paramMountMode)
+		return fmt.Errorf("is unknown: the parameters are %s, %s, %s, %s, %s, %s and %s",
+			paramCopies, paramStorageClass, paramTrashTime, paramArchiveTime, paramInodeLimit, paramNameTemplate, paramMountMode)
 	}
 
 	return nil

@@ -67,10 +67,11 @@ type ProvisionerStatusSpec struct {
 // ProvisionerCounts count what was done.
 type ProvisionerCounts struct {
 	// Provisioned claims, Deleted volumes of released persistent volumes,
-	// Expanded claims.
+	// Expanded claims, and claims Modified to another VolumeAttributesClass.
 	Provisioned uint64 `yaml:"provisioned"`
 	Deleted     uint64 `yaml:"deleted"`
 	Expanded    uint64 `yaml:"expanded"`
+	Modified    uint64 `yaml:"modified"`
 	// Failed attempts of all these. Each is made again.
 	Failed uint64 `yaml:"failed"`
 }

@@ -334,6 +334,16 @@ func (v *fakeVolumes) Create(ctx context.Context, spec volume.Spec) (volume.Volu
 	return volume.Volume{Name: spec.Name, Size: spec.Size, ID: CallerFrom(ctx).Name + "@" + CallerFrom(ctx).Via}, nil
 }
 
+// Adopt implements Volumes.
+func (v *fakeVolumes) Adopt(_ context.Context, spec volume.Spec, from string) (volume.Volume, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+
+	v.created = append(v.created, spec)
+
+	return volume.Volume{Name: spec.Name, Size: spec.Size, InodeLimit: spec.InodeLimit, Path: "was " + from}, nil
+}
+
 // Get implements Volumes.
 func (*fakeVolumes) Get(_ context.Context, name string) (volume.Volume, error) {
 	return volume.Volume{}, &wrapped{"look at volume " + name + ": there is none", volume.ErrNotFound}

@@ -66,6 +66,7 @@ func Kinds() []KindInfo {
 		{"volume.created", "a volume was created"},
 		{"volume.expanded", "a volume's size was changed"},
 		{"volume.deleted", "a volume went to the archive"},
+		{"volume.adopted", "a directory of MooseFS became a volume"},
 		{"volume.undeleted", "a volume came back from the archive"},
 		{"volume.expired", "an archived volume's time was over"},
 		{"volume.snapshot-taken", "a snapshot of a volume was taken"},

@@ -42,6 +42,7 @@ func methods() map[string]method {
 		antlerv1.VolumeService_List_FullMethodName:         {RoleReader, serving},
 		antlerv1.VolumeService_ListArchived_FullMethodName: {RoleReader, serving},
 		antlerv1.VolumeService_Create_FullMethodName:       {RoleAdmin, serving},
+		antlerv1.VolumeService_Adopt_FullMethodName:        {RoleAdmin, serving},
 		antlerv1.VolumeService_Expand_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Delete_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Undelete_FullMethodName:     {RoleAdmin, serving},

@@ -99,7 +99,7 @@ func collectProvisioner(out chan<- prometheus.Metric, known snapshot) {
 	out <- prometheus.MustNewConstMetric(working, prometheus.GaugeValue, truth(p.Phase == kubernetes.ProvisionerWorking && p.Error == ""))
 
 	for operation, count := range map[string]uint64{
-		"provision": p.Done.Provisioned, "delete": p.Done.Deleted, "expand": p.Done.Expanded, "failed": p.Done.Failed,
+		"provision": p.Done.Provisioned, "delete": p.Done.Deleted, "expand": p.Done.Expanded, "modify": p.Done.Modified, "failed": p.Done.Failed,
 	} {
 		out <- prometheus.MustNewConstMetric(done, prometheus.CounterValue, float64(count), operation)
 	}

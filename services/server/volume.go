@@ -15,6 +15,8 @@ import (
 // the kinds of package volume, and say what was being done.
 type Volumes interface {
 	Create(ctx context.Context, spec volume.Spec) (volume.Volume, error)
+	// Adopt makes the directory at a path below the root of MooseFS a volume.
+	Adopt(ctx context.Context, spec volume.Spec, from string) (volume.Volume, error)
 	Get(ctx context.Context, name string) (volume.Volume, error)
 	List(ctx context.Context) ([]volume.Volume, error)
 	Expand(ctx context.Context, name string, size uint64) (volume.Volume, error)
@@ -87,18 +89,31 @@ func volumeWarnings(of volume.Volume, space *antlerv1.Space) []string {
 // specFromAPI checks what only the API can get wrong; the rest is checked where
 // the volume is made.
 func specFromAPI(r *antlerv1.VolumeServiceCreateRequest) (volume.Spec, error) {
-	spec := volume.Spec{Name: r.GetName(), Size: r.GetSizeBytes(), Copies: int(r.GetCopies()), StorageClass: r.GetStorageClass()}
+	spec := volume.Spec{Name: r.GetName(), Size: r.GetSizeBytes(), InodeLimit: r.GetInodeLimit(), Copies: int(r.GetCopies()), StorageClass: r.GetStorageClass()}
 
-	if r.TrashTime != nil {
-		if !wholeSeconds(r.TrashTime) {
-			return spec, badField("trash_time", "is not a number of whole seconds, 0 or more")
-		}
-
-		trash := r.TrashTime.AsDuration()
-		spec.TrashTime = &trash
+	trash, err := trashFromAPI(r.GetTrashTime())
+	if err != nil {
+		return spec, err
 	}
 
+	spec.TrashTime = trash
+
 	return spec, checkSize(r.GetSizeBytes())
+}
+
+// trashFromAPI returns nil where nothing is said.
+func trashFromAPI(d *durationpb.Duration) (*time.Duration, error) {
+	if d == nil {
+		return nil, nil
+	}
+
+	if !wholeSeconds(d) {
+		return nil, badField("trash_time", "is not a number of whole seconds, 0 or more")
+	}
+
+	trash := d.AsDuration()
+
+	return &trash, nil
 }
 
 func checkSize(size uint64) error {
@@ -117,6 +132,7 @@ func volumeToAPI(v volume.Volume) *antlerv1.Volume {
 	return &antlerv1.Volume{
 		Name: v.Name, Id: v.ID, SizeBytes: v.Size, UsedBytes: v.Used, Copies: uint32(v.Copies), StorageClass: v.StorageClass,
 		TrashTime: durationpb.New(v.TrashTime), Created: stamp(v.Created), Path: v.Path,
+		InodeLimit: v.InodeLimit, UsedInodes: v.UsedInodes,
 	}
 }
 

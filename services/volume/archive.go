@@ -29,7 +29,7 @@ func (s *Store) DeleteUnused(ctx context.Context, name, id string, keep time.Dur
 		}
 
 		if len(r.Uses) > 0 {
-			return failf(ErrInUse, "it is used on %s: end its pods first", r.volume(0).UsersText())
+			return failf(ErrInUse, "it is used on %s: end its pods first", r.volume(Quota{}).UsersText())
 		}
 
 		return nil
@@ -104,7 +104,7 @@ func (t *tree) toArchive(archive dir, r record, now time.Time, keep time.Duratio
 
 // archived returns what the caller sees of a record in the archive.
 func (a archiveID) archived(r record) Archived {
-	v := r.volume(0)
+	v := r.volume(Quota{})
 	v.Path = "/" + volumesDir + "/" + archiveDir + "/" + a.String() + "/" + dataDir
 
 	return Archived{ID: a.String(), Volume: v, Deleted: a.deleted, Expires: a.expires}

@@ -32,13 +32,13 @@ func (s *Store) Create(ctx context.Context, spec Spec) (Volume, error) {
 		want.ID = s.opts.NewID()
 		want.Created = s.opts.Now().UTC().Truncate(time.Second)
 
-		if err := s.build(ctx, t, want); err != nil {
+		if err := s.build(ctx, t, &want); err != nil {
 			return Volume{}, err
 		}
 
 		s.opts.Emit("volume.created", fmt.Sprintf("volume %s was created with %d bytes in storage class %s", want.Name, want.Size, want.StorageClass))
 
-		return want.volume(0), nil
+		return want.volume(Quota{}), nil
 	})
 }
 
@@ -52,7 +52,7 @@ func (s *Store) found(ctx context.Context, t *tree, have record, want record) (V
 }
 
 // build makes a volume under a temporary name and renames it when it is whole.
-func (s *Store) build(ctx context.Context, t *tree, r record) error {
+func (s *Store) build(ctx context.Context, t *tree, r *record) error {
 	name := creating + r.Name
 
 	// What an interrupted Create left is not looked at: it is removed later.
@@ -68,7 +68,7 @@ func (s *Store) build(ctx context.Context, t *tree, r record) error {
 }
 
 // fill makes all parts of a volume in the directory called name.
-func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error {
+func (s *Store) fill(ctx context.Context, t *tree, name string, r *record) error {
 	top, err := t.keep(t.volumes.mkdir(name, 0o755))
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error 
 		return err
 	}
 
-	if err := s.configure(ctx, t, data.File, r); err != nil {
+	if err := s.configure(ctx, t, data.File, *r); err != nil {
 		return err
 	}
 
@@ -91,28 +91,61 @@ func (s *Store) fill(ctx context.Context, t *tree, name string, r record) error 
 	return top.setMark(volumeMark, mark)
 }
 
-// data makes the directory of a volume's data: empty, or as its source is.
-func (s *Store) data(ctx context.Context, t *tree, top dir, r record) (dir, error) {
+// data makes the directory of a volume's data: empty, or as its source is. What r
+// leaves to the source is put into it.
+func (s *Store) data(ctx context.Context, t *tree, top dir, r *record) (dir, error) {
 	if r.Source == (Source{}) {
 		// Anybody may write here: who gets here is decided by who mounts it, and on
 		// a node that mounts all of MooseFS by the mode of /volumes.
 		return t.keep(top.mkdir(dataDir, 0o777))
 	}
 
-	from, size, err := s.source(ctx, t, r.Source)
+	from, limits, err := s.source(ctx, t, r.Source)
 	if err != nil {
 		return dir{}, err
 	}
 
-	if r.Size < size {
-		return dir{}, failf(ErrTooSmall, "its source has %d bytes and it would have %d: ask for at least as much", size, r.Size)
+	if r.Size < limits.Limit {
+		return dir{}, failf(ErrTooSmall, "its source has %d bytes and it would have %d: ask for at least as much", limits.Limit, r.Size)
+	}
+
+	if r.InodeLimit == 0 {
+		r.InodeLimit = limits.InodeLimit
 	}
 
 	if err := s.opts.Tools.Snapshot(ctx, from.File, top.File, dataDir); err != nil {
 		return dir{}, err
 	}
 
-	return t.keep(top.sub(dataDir))
+	data, err := t.keep(top.sub(dataDir))
+	if err != nil {
+		return dir{}, err
+	}
+
+	return data, s.fits(ctx, data, ErrTooSmall, r.InodeLimit)
+}
+
+// fits refuses a limit of inodes below what data has; 0 is none.
+func (s *Store) fits(ctx context.Context, data dir, kind error, inodes uint64) error {
+	if inodes == 0 {
+		return nil
+	}
+
+	quotas, err := s.opts.Tools.Quotas(ctx, []*os.File{data.File})
+	if err != nil {
+		return err
+	}
+
+	return quotas[0].enough(kind, inodes)
+}
+
+// enough refuses a limit of inodes below what is used of q; 0 is none.
+func (q Quota) enough(kind error, inodes uint64) error {
+	if inodes > 0 && q.UsedInodes > inodes {
+		return failf(kind, "it has %d files and directories, more than an inode limit of %d: ask for at least as many", q.UsedInodes, inodes)
+	}
+
+	return nil
 }
 
 // configure sets what MooseFS looks after.
@@ -131,7 +164,7 @@ func (s *Store) configure(ctx context.Context, t *tree, data *os.File, r record)
 		return err
 	}
 
-	return s.opts.Tools.SetQuota(ctx, data, r.Size)
+	return s.opts.Tools.SetQuota(ctx, data, r.Size, r.InodeLimit)
 }
 
 // discard moves what is called name in parent out of the way, if there is
@@ -200,7 +233,7 @@ func (s *Store) resize(ctx context.Context, t *tree, r *record, size uint64) err
 		return err
 	}
 
-	if err := s.opts.Tools.SetQuota(ctx, data.File, size); err != nil {
+	if err := s.opts.Tools.SetQuota(ctx, data.File, size, r.InodeLimit); err != nil {
 		return err
 	}
 

@@ -26,7 +26,8 @@
 // name is either a whole volume or none. Creating it again with the same
 // specification finds it; with another, it says what differs. Deleting is one
 // rename too; when it may come back and until when is in the new name, so there
-// is no moment in which the two disagree.
+// is no moment in which the two disagree. A directory from elsewhere in MooseFS is
+// made a volume by one rename as well, of the directory into a volume without data.
 //
 // # What may never happen
 //
@@ -52,5 +53,6 @@
 // The quota limits the sum of file lengths (mfssetquota -L). MooseFS can also
 // limit the sum of chunk sizes, but it asks for the room of a whole chunk
 // (64 MiB) before it writes the first byte of one: small volumes would be full
-// long before they are. Copies don't count, nor does the trash.
+// long before they are. Copies don't count, nor does the trash. A volume may have
+// a limit of inodes besides (mfssetquota -I).
 package volume

@@ -48,6 +48,7 @@ func everything(t *testing.T, b *bench, name string) map[string]error {
 
 	out := map[string]error{}
 	_, out["Create"] = b.Create(t.Context(), Spec{Name: name, Size: 10 << 20})
+	_, out["Adopt"] = b.Adopt(t.Context(), Spec{Name: name, Size: 10 << 20}, "/elsewhere")
 	_, out["Get"] = b.Get(t.Context(), name)
 	_, out["Expand"] = b.Expand(t.Context(), name, 1<<30)
 	_, out["Delete"] = b.Delete(t.Context(), name, time.Hour)

@@ -79,7 +79,7 @@ func TestParseQuota(t *testing.T) {
 	const out = `/proc/self/fd/3:
 soft quota grace period: 1w (default)
           |        current value |           soft quota | percent |           hard quota | percent |
- inodes   |                    5 |                    - |       - |                    - |       - |
+ inodes   |                    5 |                    - |       - |                   20 |   25.00 |
  length   |             70108864 |                    - |       - |            104857600 |   66.86 |
  size     |             70139904 |                    - |       - |                    - |       - |
  realsize |            140279808 |                    - |       - |                    - |       - |
@@ -89,7 +89,7 @@ soft quota grace period: default
  inodes   |                    0 |                    - |       - |                    - |       - |
  length   |                    0 |                    - |       - |                    - |       - |
 `
-	require.Equal(t, map[string]Quota{"/proc/self/fd/3": {Used: 70108864, Limit: 104857600}, "/proc/self/fd/4": {}}, parseQuota([]byte(out)))
+	require.Equal(t, map[string]Quota{"/proc/self/fd/3": {Used: 70108864, Limit: 104857600, UsedInodes: 5, InodeLimit: 20}, "/proc/self/fd/4": {}}, parseQuota([]byte(out)))
 }
 
 func FuzzParseQuota(f *testing.F) {

@@ -99,7 +99,7 @@ func (s *Store) list(ctx context.Context, t *tree, names []string) ([]Volume, er
 
 	out := make([]Volume, len(records))
 	for i, r := range records {
-		out[i] = r.volume(quotas[i].Used)
+		out[i] = r.volume(quotas[i])
 	}
 
 	return out, nil
@@ -119,7 +119,7 @@ func (s *Store) measure(ctx context.Context, t *tree, r record) (Volume, error) 
 		return Volume{}, err
 	}
 
-	return r.volume(quotas[0].Used), nil
+	return r.volume(quotas[0]), nil
 }
 
 // load reads the record of the volume called name in the directory at of
@@ -165,6 +165,10 @@ func loadWithData(parent dir, at, name string) (record, dir, error) {
 	}
 
 	data, err := top.sub(dataDir)
+	if isNotExist(err) && r.Adopted != "" {
+		return record{}, dir{}, failf(ErrPrecondition, "volume %s has no directory %q, as when its adoption was interrupted before %q was moved: adopt that again", name, dataDir, r.Adopted)
+	}
+
 	if err != nil {
 		return record{}, dir{}, failf(ErrPrecondition, "volume %s has lost its directory %q: %w", name, dataDir, err)
 	}

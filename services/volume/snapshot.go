@@ -17,26 +17,29 @@ type Snapshot struct {
 	// Volume and VolumeID name what it was taken of.
 	Volume, VolumeID string
 	// Size is what a volume made of it must have at least, in bytes.
-	Size    uint64
-	Labels  map[string]string
-	Created time.Time
+	Size uint64
+	// InodeLimit is what such a volume gets if nothing else is said; 0: none.
+	InodeLimit uint64
+	Labels     map[string]string
+	Created    time.Time
 }
 
 // snapshotRecord is what stands in a snapshot's mark.
 type snapshotRecord struct {
-	Version  int               `json:"version"`
-	ID       string            `json:"id"`
-	Name     string            `json:"name"`
-	Volume   string            `json:"volume"`
-	VolumeID string            `json:"volumeID"`
-	Size     uint64            `json:"size"`
-	Created  time.Time         `json:"created"`
-	Labels   map[string]string `json:"labels,omitempty"`
+	Version    int               `json:"version"`
+	ID         string            `json:"id"`
+	Name       string            `json:"name"`
+	Volume     string            `json:"volume"`
+	VolumeID   string            `json:"volumeID"`
+	Size       uint64            `json:"size"`
+	InodeLimit uint64            `json:"inodeLimit,omitempty"`
+	Created    time.Time         `json:"created"`
+	Labels     map[string]string `json:"labels,omitempty"`
 }
 
 func (r snapshotRecord) snapshot() Snapshot {
 	return Snapshot{
-		Name: r.Name, ID: r.ID, Volume: r.Volume, VolumeID: r.VolumeID, Size: r.Size, Labels: r.Labels, Created: r.Created,
+		Name: r.Name, ID: r.ID, Volume: r.Volume, VolumeID: r.VolumeID, Size: r.Size, InodeLimit: r.InodeLimit, Labels: r.Labels, Created: r.Created,
 	}
 }
 
@@ -77,7 +80,7 @@ func (s *Store) CreateSnapshot(ctx context.Context, name, of, id string, labels 
 		}
 
 		taken := snapshotRecord{
-			Version: recordVersion, ID: s.opts.NewID(), Name: name, Volume: of, VolumeID: id, Size: r.Size,
+			Version: recordVersion, ID: s.opts.NewID(), Name: name, Volume: of, VolumeID: id, Size: r.Size, InodeLimit: r.InodeLimit,
 			Created: s.opts.Now().UTC().Truncate(time.Second), Labels: labels,
 		}
 
@@ -206,12 +209,12 @@ func (s *Store) ListSnapshots(ctx context.Context) ([]Snapshot, error) {
 	})
 }
 
-// source opens the directory above a source's data, and returns its size.
-func (s *Store) source(_ context.Context, t *tree, source Source) (dir, uint64, error) {
+// source opens the directory above a source's data, and returns its limits.
+func (s *Store) source(_ context.Context, t *tree, source Source) (dir, Quota, error) {
 	if source.Snapshot != "" {
 		snapshots, err := t.keep(t.volumes.mkdir(snapshotDir, 0o700))
 		if err != nil {
-			return dir{}, 0, err
+			return dir{}, Quota{}, err
 		}
 
 		r, top, err := t.loadSnapshot(snapshots, source.Snapshot)
@@ -219,7 +222,7 @@ func (s *Store) source(_ context.Context, t *tree, source Source) (dir, uint64, 
 			err = failf(ErrNotFound, "the snapshot called %s now is another one", source.Snapshot)
 		}
 
-		return top, r.Size, err
+		return top, Quota{Limit: r.Size, InodeLimit: r.InodeLimit}, err
 	}
 
 	r, err := t.load(t.volumes, source.Volume, source.Volume)
@@ -228,12 +231,12 @@ func (s *Store) source(_ context.Context, t *tree, source Source) (dir, uint64, 
 	}
 
 	if err != nil {
-		return dir{}, 0, err
+		return dir{}, Quota{}, err
 	}
 
 	top, err := t.keep(t.volumes.sub(source.Volume))
 
-	return top, r.Size, err
+	return top, Quota{Limit: r.Size, InodeLimit: r.InodeLimit}, err
 }
 
 // loadSnapshot reads a snapshot's record and opens its directory, which is

@@ -14,6 +14,8 @@ const (
 	// allocation, so the largest is only what can't be a typing error: 1 EiB.
 	MinSize = 1 << 20
 	MaxSize = 1 << 60
+	// MaxInodes is what MooseFS's quota can count to: 32 bits.
+	MaxInodes = 1<<32 - 1
 	// MaxCopies of a chunk that MooseFS can keep.
 	MaxCopies = 9
 	// MaxTrashTime is what MooseFS can store, 65535 hours.
@@ -32,6 +34,9 @@ type Spec struct {
 	Name string
 	// Size in bytes, MinSize to MaxSize: the sum of the lengths of its files.
 	Size uint64
+	// InodeLimit is how many files, directories and links it may hold, at most
+	// MaxInodes. 0 is no limit, or for a copy that of its source.
+	InodeLimit uint64
 	// Copies of each chunk on different nodes, 1 to MaxCopies. 0 is the
 	// cluster's default. Not together with StorageClass.
 	Copies int
@@ -74,6 +79,8 @@ type Volume struct {
 	ID string
 	// Size and Used in bytes.
 	Size, Used uint64
+	// InodeLimit is 0 where there is none. UsedInodes counts against it.
+	InodeLimit, UsedInodes uint64
 	// Copies is 0 where the storage class was named.
 	Copies       int
 	StorageClass string
@@ -101,8 +108,8 @@ type Defaults struct {
 	TrashTime time.Duration
 }
 
-// record is what stands in a volume's mark. Size changes with Expand; Asked is
-// the size it was created with.
+// record is what stands in a volume's mark. Size changes with Expand, InodeLimit
+// with Modify; Asked and AskedInodes are what it was created with.
 type record struct {
 	Version      int               `json:"version"`
 	ID           string            `json:"id"`
@@ -110,11 +117,15 @@ type record struct {
 	Created      time.Time         `json:"created"`
 	Asked        uint64            `json:"asked"`
 	Size         uint64            `json:"size"`
+	AskedInodes  uint64            `json:"askedInodes,omitempty"`
+	InodeLimit   uint64            `json:"inodeLimit,omitempty"`
 	Copies       int               `json:"copies,omitempty"`
 	StorageClass string            `json:"storageClass"`
 	TrashSeconds int64             `json:"trashSeconds"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Source       Source            `json:"source,omitzero"`
+	// Adopted is the path that its data had before they became this volume.
+	Adopted string `json:"adopted,omitempty"`
 	// Uses by the name of the node.
 	Uses map[string]Use `json:"uses,omitempty"`
 }
@@ -132,11 +143,18 @@ func (spec Spec) complete(defaults Defaults) (record, error) {
 		return record{}, failf(ErrInvalid, "size of %d bytes is outside %d..%d", spec.Size, MinSize, MaxSize)
 	}
 
+	if spec.InodeLimit > MaxInodes {
+		return record{}, failf(ErrInvalid, "an inode limit of %d is more than %d", spec.InodeLimit, uint64(MaxInodes))
+	}
+
 	if err := spec.Source.check(); err != nil {
 		return record{}, err
 	}
 
-	r := record{Version: recordVersion, Name: spec.Name, Asked: spec.Size, Size: spec.Size, Labels: spec.Labels, Source: spec.Source}
+	r := record{
+		Version: recordVersion, Name: spec.Name, Asked: spec.Size, Size: spec.Size,
+		AskedInodes: spec.InodeLimit, InodeLimit: spec.InodeLimit, Labels: spec.Labels, Source: spec.Source,
+	}
 
 	if err := r.setClass(spec, defaults); err != nil {
 		return record{}, err
@@ -237,6 +255,10 @@ func (r record) differs(want record) string {
 		out = append(out, fmt.Sprintf("its size is %d bytes, not %d", r.Size, want.Asked))
 	}
 
+	if want.AskedInodes != r.AskedInodes && want.AskedInodes != r.InodeLimit {
+		out = append(out, fmt.Sprintf("its inode limit is %d, not %d", r.InodeLimit, want.AskedInodes))
+	}
+
 	if want.StorageClass != r.StorageClass {
 		out = append(out, fmt.Sprintf("its storage class is %s, not %s", r.StorageClass, want.StorageClass))
 	}
@@ -253,13 +275,17 @@ func (r record) differs(want record) string {
 		out = append(out, "it is a copy of something else")
 	}
 
+	if want.Adopted != r.Adopted {
+		out = append(out, fmt.Sprintf("it was made of %q, not of %q", r.Adopted, want.Adopted))
+	}
+
 	return strings.Join(out, ", ")
 }
 
-// volume returns r as the caller sees it.
-func (r record) volume(used uint64) Volume {
+// volume returns r as the caller sees it, with what is used of q.
+func (r record) volume(q Quota) Volume {
 	return Volume{
-		Name: r.Name, ID: r.ID, Size: r.Size, Used: used,
+		Name: r.Name, ID: r.ID, Size: r.Size, Used: q.Used, InodeLimit: r.InodeLimit, UsedInodes: q.UsedInodes,
 		Copies: r.Copies, StorageClass: r.StorageClass,
 		TrashTime: time.Duration(r.TrashSeconds) * time.Second,
 		Labels:    r.Labels, Created: r.Created, Source: r.Source, Uses: r.Uses,

@@ -34,8 +34,9 @@ type Tools interface {
 	SetClass(ctx context.Context, dir *os.File, class string) error
 	// SetTrashTime is for what is created in dir from now on, in whole hours.
 	SetTrashTime(ctx context.Context, dir *os.File, d time.Duration) error
-	// SetQuota limits the sum of the lengths of all files below dir.
-	SetQuota(ctx context.Context, dir *os.File, bytes uint64) error
+	// SetQuota limits the sum of the lengths of all files below dir, and how many
+	// inodes there may be. 0 inodes leaves that limit as it is.
+	SetQuota(ctx context.Context, dir *os.File, bytes, inodes uint64) error
 	// Quotas returns what each directory's quota is, and what counts against it.
 	Quotas(ctx context.Context, dirs []*os.File) ([]Quota, error)
 	// Snapshot makes the directory name in to, where nothing has that name, a
@@ -44,12 +45,12 @@ type Tools interface {
 	Snapshot(ctx context.Context, from, to *os.File, name string) error
 }
 
-// Quota of a directory, in bytes.
+// Quota of a directory. A limit is 0 where there is none.
 type Quota struct {
-	// Used is the sum of the lengths of all files below it.
-	Used uint64
-	// Limit is 0 where there is none.
-	Limit uint64
+	// Used is the sum of the lengths of all files below it, in bytes.
+	Used, Limit uint64
+	// UsedInodes are the files, directories and links below it.
+	UsedInodes, InodeLimit uint64
 }
 
 // Options of a Store. All of them must be set, but MayChange, Emit, Timeout and
@@ -284,7 +285,7 @@ func (s *Store) prepare(t *tree) error {
 	}
 
 	if mark == nil {
-		if err := s.adopt(t); err != nil {
+		if err := s.claim(t); err != nil {
 			return err
 		}
 	}
@@ -292,9 +293,9 @@ func (s *Store) prepare(t *tree) error {
 	return s.checkMark(t)
 }
 
-// adopt marks an empty directory of volumes. The mark comes last, so that all
+// claim marks an empty directory of volumes. The mark comes last, so that all
 // of it is done again if it is interrupted.
-func (s *Store) adopt(t *tree) error {
+func (s *Store) claim(t *tree) error {
 	names, err := t.volumes.names(0)
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ type fakeTools struct {
 	trash   map[uint64]time.Duration
 	quota   map[uint64]uint64
 	used    map[uint64]uint64
+	// inodes are limits. What counts against them is counted.
+	inodes map[uint64]uint64
 	// fail returns the error of a tool, by its name.
 	fail func(tool string) error
 	runs []string
@@ -32,7 +34,7 @@ type fakeTools struct {
 func newFakeTools() *fakeTools {
 	return &fakeTools{
 		classes: map[string]int{"2CP": 2}, class: map[uint64]string{}, trash: map[uint64]time.Duration{},
-		quota: map[uint64]uint64{}, used: map[uint64]uint64{}, fail: func(string) error { return nil },
+		quota: map[uint64]uint64{}, used: map[uint64]uint64{}, inodes: map[uint64]uint64{}, fail: func(string) error { return nil },
 	}
 }
 
@@ -77,20 +79,48 @@ func (t *fakeTools) SetTrashTime(_ context.Context, dir *os.File, d time.Duratio
 	return t.do("SetTrashTime", func() error { t.trash[inode(dir)] = d; return nil })
 }
 
-func (t *fakeTools) SetQuota(_ context.Context, dir *os.File, size uint64) error {
-	return t.do("SetQuota", func() error { t.quota[inode(dir)] = size; return nil })
+func (t *fakeTools) SetQuota(_ context.Context, dir *os.File, size, inodes uint64) error {
+	return t.do("SetQuota", func() error {
+		t.quota[inode(dir)] = size
+
+		if inodes > 0 {
+			t.inodes[inode(dir)] = inodes
+		}
+
+		return nil
+	})
 }
 
 func (t *fakeTools) Quotas(_ context.Context, dirs []*os.File) (quotas []Quota, err error) {
 	err = t.do("Quotas", func() error {
 		for _, d := range dirs {
-			quotas = append(quotas, Quota{Used: t.used[inode(d)], Limit: t.quota[inode(d)]})
+			quotas = append(quotas, Quota{
+				Used: t.used[inode(d)], Limit: t.quota[inode(d)], UsedInodes: below(d), InodeLimit: t.inodes[inode(d)],
+			})
 		}
 
 		return nil
 	})
 
 	return quotas, err
+}
+
+// below counts what is below an open directory, wherever it has been moved.
+func below(d *os.File) (count uint64) {
+	root := fmt.Sprintf("/proc/self/fd/%d/", d.Fd())
+
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if path != root {
+			count++
+		}
+
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+
+	return count
 }
 
 func (t *fakeTools) Snapshot(_ context.Context, from, to *os.File, name string) error {

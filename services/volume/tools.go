@@ -66,8 +66,13 @@ func (m MooseFSTools) SetTrashTime(ctx context.Context, dir *os.File, d time.Dur
 }
 
 // SetQuota implements Tools.
-func (m MooseFSTools) SetQuota(ctx context.Context, dir *os.File, size uint64) error {
-	_, err := m.run(ctx, []*os.File{dir}, "mfssetquota", "-L", strconv.FormatUint(size, 10), passed(0))
+func (m MooseFSTools) SetQuota(ctx context.Context, dir *os.File, size, inodes uint64) error {
+	args := []string{"-L", strconv.FormatUint(size, 10)}
+	if inodes > 0 {
+		args = append(args, "-I", strconv.FormatUint(inodes, 10))
+	}
+
+	_, err := m.run(ctx, []*os.File{dir}, "mfssetquota", append(args, passed(0))...)
 
 	return err
 }
@@ -110,7 +115,7 @@ func (m MooseFSTools) Snapshot(ctx context.Context, from, to *os.File, name stri
 // hardQuota is the column of the limit.
 const hardQuota = 4
 
-// parseQuota returns the quotas of lengths that mfsgetquota -n prints, by path:
+// parseQuota returns the quotas of inodes and lengths that mfsgetquota -n prints, by path:
 //
 //	/proc/self/fd/3:
 //	soft quota grace period: 1w (default)
@@ -130,7 +135,7 @@ func parseQuota(out []byte) map[string]Quota {
 		}
 
 		fields := strings.Split(line, "|")
-		if len(fields) < 2 || strings.TrimSpace(fields[0]) != "length" || path == "" {
+		if len(fields) < 2 || path == "" {
 			continue
 		}
 
@@ -139,10 +144,21 @@ func parseQuota(out []byte) map[string]Quota {
 			continue
 		}
 
-		quota := Quota{Used: used}
+		var limit uint64
 		if len(fields) > hardQuota {
 			// "-" is none.
-			quota.Limit, _ = strconv.ParseUint(strings.TrimSpace(fields[hardQuota]), 10, 64)
+			limit, _ = strconv.ParseUint(strings.TrimSpace(fields[hardQuota]), 10, 64)
+		}
+
+		quota := quotas[path]
+
+		switch strings.TrimSpace(fields[0]) {
+		case "inodes":
+			quota.UsedInodes, quota.InodeLimit = used, limit
+		case "length":
+			quota.Used, quota.Limit = used, limit
+		default:
+			continue
 		}
 
 		quotas[path] = quota

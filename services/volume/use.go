@@ -69,6 +69,8 @@ type Modification struct {
 	Copies       int
 	StorageClass string
 	TrashTime    *time.Duration
+	// InodeLimit can be changed, not taken away.
+	InodeLimit uint64
 	// Labels are added, or replace those of the same name.
 	Labels map[string]string
 }
@@ -78,7 +80,7 @@ func (s *Store) Modify(ctx context.Context, name, id string, m Modification) (Vo
 	doing := fmt.Sprintf("modify volume %.*s", MaxName, name)
 
 	return s.updateWith(ctx, doing, name, id, func(ctx context.Context, t *tree, r *record) error {
-		spec := Spec{Name: r.Name, Size: r.Size, Copies: m.Copies, StorageClass: m.StorageClass, TrashTime: m.TrashTime}
+		spec := Spec{Name: r.Name, Size: r.Size, Copies: m.Copies, StorageClass: m.StorageClass, TrashTime: m.TrashTime, InodeLimit: m.InodeLimit}
 		if m.Copies == 0 && m.StorageClass == "" {
 			spec.Copies = r.Copies
 
@@ -104,6 +106,12 @@ func (s *Store) Modify(ctx context.Context, name, id string, m Modification) (Vo
 		}
 
 		want.ID, want.Created, want.Asked, want.Source, want.Uses = r.ID, r.Created, r.Asked, r.Source, r.Uses
+
+		want.AskedInodes, want.Adopted = r.AskedInodes, r.Adopted
+		if m.InodeLimit == 0 {
+			want.InodeLimit = r.InodeLimit
+		}
+
 		*r = want
 
 		top, err := t.keep(t.volumes.sub(r.Name))
@@ -113,6 +121,10 @@ func (s *Store) Modify(ctx context.Context, name, id string, m Modification) (Vo
 
 		data, err := t.keep(top.sub(dataDir))
 		if err != nil {
+			return err
+		}
+
+		if err := s.fits(ctx, data, ErrPrecondition, m.InodeLimit); err != nil {
 			return err
 		}
 
@@ -152,7 +164,7 @@ func (s *Store) updateWith(ctx context.Context, doing, name, id string, f func(c
 
 		err = f(ctx, t, &r)
 		if errors.Is(err, errUnchanged) {
-			return r.volume(0), nil
+			return r.volume(Quota{}), nil
 		}
 
 		if err != nil {
@@ -173,7 +185,7 @@ func (s *Store) updateWith(ctx context.Context, doing, name, id string, f func(c
 			return Volume{}, failf(ErrUnavailable, "this node doesn't serve any more: %w", err)
 		}
 
-		return r.volume(0), top.setMark(volumeMark, mark)
+		return r.volume(Quota{}), top.setMark(volumeMark, mark)
 	})
 }
 

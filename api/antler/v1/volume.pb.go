@@ -41,7 +41,11 @@ type Volume struct {
 	TrashTime *durationpb.Duration   `protobuf:"bytes,7,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
 	Created   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
 	// path below the root of MooseFS, for mounting: mfsmount -S PATH.
-	Path          string `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
+	Path string `protobuf:"bytes,9,opt,name=path,proto3" json:"path,omitempty"`
+	// inode_limit is how many files, directories and links it may hold; 0: any number.
+	InodeLimit uint64 `protobuf:"varint,10,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
+	// used_inodes counts against inode_limit.
+	UsedInodes    uint64 `protobuf:"varint,11,opt,name=used_inodes,json=usedInodes,proto3" json:"used_inodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +143,20 @@ func (x *Volume) GetPath() string {
 	return ""
 }
 
+func (x *Volume) GetInodeLimit() uint64 {
+	if x != nil {
+		return x.InodeLimit
+	}
+	return 0
+}
+
+func (x *Volume) GetUsedInodes() uint64 {
+	if x != nil {
+		return x.UsedInodes
+	}
+	return 0
+}
+
 // ArchivedVolume is a deleted volume that can come back.
 type ArchivedVolume struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -221,7 +239,9 @@ type VolumeServiceCreateRequest struct {
 	// storage_class of MooseFS; empty: the one for `copies`.
 	StorageClass string `protobuf:"bytes,4,opt,name=storage_class,json=storageClass,proto3" json:"storage_class,omitempty"`
 	// trash_time in whole seconds; unset: the cluster's default.
-	TrashTime     *durationpb.Duration `protobuf:"bytes,5,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
+	TrashTime *durationpb.Duration `protobuf:"bytes,5,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
+	// inode_limit in 1..4294967295 of files, directories and links; 0: none.
+	InodeLimit    uint64 `protobuf:"varint,6,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +311,13 @@ func (x *VolumeServiceCreateRequest) GetTrashTime() *durationpb.Duration {
 	return nil
 }
 
+func (x *VolumeServiceCreateRequest) GetInodeLimit() uint64 {
+	if x != nil {
+		return x.InodeLimit
+	}
+	return 0
+}
+
 // VolumeServiceCreateResponse is the volume, new or found.
 type VolumeServiceCreateResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -345,6 +372,160 @@ func (x *VolumeServiceCreateResponse) GetWarnings() []string {
 	return nil
 }
 
+// VolumeServiceAdoptRequest names a directory and the volume that it becomes.
+type VolumeServiceAdoptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// from is its path below the root of MooseFS, written in full: no "..", no link
+	// on the way, nothing in /volumes.
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// size_bytes of the hard quota; 0: that of the quota that the directory has.
+	// Less than it holds is FAILED_PRECONDITION.
+	SizeBytes uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// copies, storage_class and trash_time as in VolumeServiceCreateRequest. They are
+	// for what is made in the directory from now on.
+	Copies       uint32               `protobuf:"varint,4,opt,name=copies,proto3" json:"copies,omitempty"`
+	StorageClass string               `protobuf:"bytes,5,opt,name=storage_class,json=storageClass,proto3" json:"storage_class,omitempty"`
+	TrashTime    *durationpb.Duration `protobuf:"bytes,6,opt,name=trash_time,json=trashTime,proto3" json:"trash_time,omitempty"`
+	// inode_limit; 0: that of the quota that the directory has, if it has one.
+	InodeLimit    uint64 `protobuf:"varint,7,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeServiceAdoptRequest) Reset() {
+	*x = VolumeServiceAdoptRequest{}
+	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeServiceAdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeServiceAdoptRequest) ProtoMessage() {}
+
+func (x *VolumeServiceAdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeServiceAdoptRequest.ProtoReflect.Descriptor instead.
+func (*VolumeServiceAdoptRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VolumeServiceAdoptRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeServiceAdoptRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *VolumeServiceAdoptRequest) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *VolumeServiceAdoptRequest) GetCopies() uint32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+func (x *VolumeServiceAdoptRequest) GetStorageClass() string {
+	if x != nil {
+		return x.StorageClass
+	}
+	return ""
+}
+
+func (x *VolumeServiceAdoptRequest) GetTrashTime() *durationpb.Duration {
+	if x != nil {
+		return x.TrashTime
+	}
+	return nil
+}
+
+func (x *VolumeServiceAdoptRequest) GetInodeLimit() uint64 {
+	if x != nil {
+		return x.InodeLimit
+	}
+	return 0
+}
+
+// VolumeServiceAdoptResponse is the volume, new or found.
+type VolumeServiceAdoptResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Volume *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// warnings as in VolumeServiceCreateResponse.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeServiceAdoptResponse) Reset() {
+	*x = VolumeServiceAdoptResponse{}
+	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeServiceAdoptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeServiceAdoptResponse) ProtoMessage() {}
+
+func (x *VolumeServiceAdoptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeServiceAdoptResponse.ProtoReflect.Descriptor instead.
+func (*VolumeServiceAdoptResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *VolumeServiceAdoptResponse) GetVolume() *Volume {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+func (x *VolumeServiceAdoptResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 // VolumeServiceGetRequest names a volume.
 type VolumeServiceGetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -355,7 +536,7 @@ type VolumeServiceGetRequest struct {
 
 func (x *VolumeServiceGetRequest) Reset() {
 	*x = VolumeServiceGetRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	mi := &file_antler_v1_volume_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -367,7 +548,7 @@ func (x *VolumeServiceGetRequest) String() string {
 func (*VolumeServiceGetRequest) ProtoMessage() {}
 
 func (x *VolumeServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	mi := &file_antler_v1_volume_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -380,7 +561,7 @@ func (x *VolumeServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{4}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VolumeServiceGetRequest) GetName() string {
@@ -400,7 +581,7 @@ type VolumeServiceGetResponse struct {
 
 func (x *VolumeServiceGetResponse) Reset() {
 	*x = VolumeServiceGetResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	mi := &file_antler_v1_volume_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +593,7 @@ func (x *VolumeServiceGetResponse) String() string {
 func (*VolumeServiceGetResponse) ProtoMessage() {}
 
 func (x *VolumeServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	mi := &file_antler_v1_volume_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +606,7 @@ func (x *VolumeServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{5}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *VolumeServiceGetResponse) GetVolume() *Volume {
@@ -444,7 +625,7 @@ type VolumeServiceListRequest struct {
 
 func (x *VolumeServiceListRequest) Reset() {
 	*x = VolumeServiceListRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[6]
+	mi := &file_antler_v1_volume_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +637,7 @@ func (x *VolumeServiceListRequest) String() string {
 func (*VolumeServiceListRequest) ProtoMessage() {}
 
 func (x *VolumeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[6]
+	mi := &file_antler_v1_volume_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +650,7 @@ func (x *VolumeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{6}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{8}
 }
 
 // VolumeServiceListResponse is all volumes.
@@ -482,7 +663,7 @@ type VolumeServiceListResponse struct {
 
 func (x *VolumeServiceListResponse) Reset() {
 	*x = VolumeServiceListResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[7]
+	mi := &file_antler_v1_volume_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +675,7 @@ func (x *VolumeServiceListResponse) String() string {
 func (*VolumeServiceListResponse) ProtoMessage() {}
 
 func (x *VolumeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[7]
+	mi := &file_antler_v1_volume_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +688,7 @@ func (x *VolumeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{7}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *VolumeServiceListResponse) GetVolumes() []*Volume {
@@ -529,7 +710,7 @@ type VolumeServiceExpandRequest struct {
 
 func (x *VolumeServiceExpandRequest) Reset() {
 	*x = VolumeServiceExpandRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[8]
+	mi := &file_antler_v1_volume_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +722,7 @@ func (x *VolumeServiceExpandRequest) String() string {
 func (*VolumeServiceExpandRequest) ProtoMessage() {}
 
 func (x *VolumeServiceExpandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[8]
+	mi := &file_antler_v1_volume_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +735,7 @@ func (x *VolumeServiceExpandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceExpandRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceExpandRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{8}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *VolumeServiceExpandRequest) GetName() string {
@@ -583,7 +764,7 @@ type VolumeServiceExpandResponse struct {
 
 func (x *VolumeServiceExpandResponse) Reset() {
 	*x = VolumeServiceExpandResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[9]
+	mi := &file_antler_v1_volume_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +776,7 @@ func (x *VolumeServiceExpandResponse) String() string {
 func (*VolumeServiceExpandResponse) ProtoMessage() {}
 
 func (x *VolumeServiceExpandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[9]
+	mi := &file_antler_v1_volume_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +789,7 @@ func (x *VolumeServiceExpandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceExpandResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceExpandResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{9}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VolumeServiceExpandResponse) GetVolume() *Volume {
@@ -637,7 +818,7 @@ type VolumeServiceDeleteRequest struct {
 
 func (x *VolumeServiceDeleteRequest) Reset() {
 	*x = VolumeServiceDeleteRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[10]
+	mi := &file_antler_v1_volume_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +830,7 @@ func (x *VolumeServiceDeleteRequest) String() string {
 func (*VolumeServiceDeleteRequest) ProtoMessage() {}
 
 func (x *VolumeServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[10]
+	mi := &file_antler_v1_volume_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +843,7 @@ func (x *VolumeServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{10}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VolumeServiceDeleteRequest) GetName() string {
@@ -690,7 +871,7 @@ type VolumeServiceDeleteResponse struct {
 
 func (x *VolumeServiceDeleteResponse) Reset() {
 	*x = VolumeServiceDeleteResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[11]
+	mi := &file_antler_v1_volume_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +883,7 @@ func (x *VolumeServiceDeleteResponse) String() string {
 func (*VolumeServiceDeleteResponse) ProtoMessage() {}
 
 func (x *VolumeServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[11]
+	mi := &file_antler_v1_volume_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +896,7 @@ func (x *VolumeServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{11}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VolumeServiceDeleteResponse) GetArchived() *ArchivedVolume {
@@ -738,7 +919,7 @@ type VolumeServiceUndeleteRequest struct {
 
 func (x *VolumeServiceUndeleteRequest) Reset() {
 	*x = VolumeServiceUndeleteRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[12]
+	mi := &file_antler_v1_volume_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +931,7 @@ func (x *VolumeServiceUndeleteRequest) String() string {
 func (*VolumeServiceUndeleteRequest) ProtoMessage() {}
 
 func (x *VolumeServiceUndeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[12]
+	mi := &file_antler_v1_volume_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +944,7 @@ func (x *VolumeServiceUndeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceUndeleteRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceUndeleteRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{12}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VolumeServiceUndeleteRequest) GetName() string {
@@ -790,7 +971,7 @@ type VolumeServiceUndeleteResponse struct {
 
 func (x *VolumeServiceUndeleteResponse) Reset() {
 	*x = VolumeServiceUndeleteResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[13]
+	mi := &file_antler_v1_volume_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +983,7 @@ func (x *VolumeServiceUndeleteResponse) String() string {
 func (*VolumeServiceUndeleteResponse) ProtoMessage() {}
 
 func (x *VolumeServiceUndeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[13]
+	mi := &file_antler_v1_volume_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +996,7 @@ func (x *VolumeServiceUndeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceUndeleteResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceUndeleteResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{13}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VolumeServiceUndeleteResponse) GetVolume() *Volume {
@@ -834,7 +1015,7 @@ type VolumeServiceListArchivedRequest struct {
 
 func (x *VolumeServiceListArchivedRequest) Reset() {
 	*x = VolumeServiceListArchivedRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[14]
+	mi := &file_antler_v1_volume_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1027,7 @@ func (x *VolumeServiceListArchivedRequest) String() string {
 func (*VolumeServiceListArchivedRequest) ProtoMessage() {}
 
 func (x *VolumeServiceListArchivedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[14]
+	mi := &file_antler_v1_volume_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1040,7 @@ func (x *VolumeServiceListArchivedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListArchivedRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListArchivedRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{14}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{16}
 }
 
 // VolumeServiceListArchivedResponse is the archive.
@@ -872,7 +1053,7 @@ type VolumeServiceListArchivedResponse struct {
 
 func (x *VolumeServiceListArchivedResponse) Reset() {
 	*x = VolumeServiceListArchivedResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[15]
+	mi := &file_antler_v1_volume_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1065,7 @@ func (x *VolumeServiceListArchivedResponse) String() string {
 func (*VolumeServiceListArchivedResponse) ProtoMessage() {}
 
 func (x *VolumeServiceListArchivedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[15]
+	mi := &file_antler_v1_volume_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1078,7 @@ func (x *VolumeServiceListArchivedResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use VolumeServiceListArchivedResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListArchivedResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{15}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *VolumeServiceListArchivedResponse) GetArchived() []*ArchivedVolume {
@@ -911,7 +1092,7 @@ var File_antler_v1_volume_proto protoreflect.FileDescriptor
 
 const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
-	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x02\n" +
+	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
 	"\x06Volume\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -924,13 +1105,18 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
 	"trash_time\x18\a \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\x124\n" +
 	"\acreated\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x12\n" +
-	"\x04path\x18\t \x01(\tR\x04path\"\xc6\x01\n" +
+	"\x04path\x18\t \x01(\tR\x04path\x12\x1f\n" +
+	"\vinode_limit\x18\n" +
+	" \x01(\x04R\n" +
+	"inodeLimit\x12\x1f\n" +
+	"\vused_inodes\x18\v \x01(\x04R\n" +
+	"usedInodes\"\xc6\x01\n" +
 	"\x0eArchivedVolume\x12\x1d\n" +
 	"\n" +
 	"archive_id\x18\x01 \x01(\tR\tarchiveId\x12)\n" +
 	"\x06volume\x18\x02 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x124\n" +
 	"\adeleted\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\adeleted\x124\n" +
-	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xc6\x01\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xe7\x01\n" +
 	"\x1aVolumeServiceCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -938,8 +1124,24 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x06copies\x18\x03 \x01(\rR\x06copies\x12#\n" +
 	"\rstorage_class\x18\x04 \x01(\tR\fstorageClass\x128\n" +
 	"\n" +
-	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\"d\n" +
+	"trash_time\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\x12\x1f\n" +
+	"\vinode_limit\x18\x06 \x01(\x04R\n" +
+	"inodeLimit\"d\n" +
 	"\x1bVolumeServiceCreateResponse\x12)\n" +
+	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"\xfa\x01\n" +
+	"\x19VolumeServiceAdoptRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x16\n" +
+	"\x06copies\x18\x04 \x01(\rR\x06copies\x12#\n" +
+	"\rstorage_class\x18\x05 \x01(\tR\fstorageClass\x128\n" +
+	"\n" +
+	"trash_time\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\ttrashTime\x12\x1f\n" +
+	"\vinode_limit\x18\a \x01(\x04R\n" +
+	"inodeLimit\"c\n" +
+	"\x1aVolumeServiceAdoptResponse\x12)\n" +
 	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"-\n" +
 	"\x17VolumeServiceGetRequest\x12\x12\n" +
@@ -969,9 +1171,10 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\"\"\n" +
 	" VolumeServiceListArchivedRequest\"Z\n" +
 	"!VolumeServiceListArchivedResponse\x125\n" +
-	"\barchived\x18\x01 \x03(\v2\x19.antler.v1.ArchivedVolumeR\barchived2\x87\x05\n" +
+	"\barchived\x18\x01 \x03(\v2\x19.antler.v1.ArchivedVolumeR\barchived2\xdd\x05\n" +
 	"\rVolumeService\x12W\n" +
-	"\x06Create\x12%.antler.v1.VolumeServiceCreateRequest\x1a&.antler.v1.VolumeServiceCreateResponse\x12N\n" +
+	"\x06Create\x12%.antler.v1.VolumeServiceCreateRequest\x1a&.antler.v1.VolumeServiceCreateResponse\x12T\n" +
+	"\x05Adopt\x12$.antler.v1.VolumeServiceAdoptRequest\x1a%.antler.v1.VolumeServiceAdoptResponse\x12N\n" +
 	"\x03Get\x12\".antler.v1.VolumeServiceGetRequest\x1a#.antler.v1.VolumeServiceGetResponse\x12Q\n" +
 	"\x04List\x12#.antler.v1.VolumeServiceListRequest\x1a$.antler.v1.VolumeServiceListResponse\x12W\n" +
 	"\x06Expand\x12%.antler.v1.VolumeServiceExpandRequest\x1a&.antler.v1.VolumeServiceExpandResponse\x12W\n" +
@@ -991,61 +1194,67 @@ func file_antler_v1_volume_proto_rawDescGZIP() []byte {
 	return file_antler_v1_volume_proto_rawDescData
 }
 
-var file_antler_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_antler_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_antler_v1_volume_proto_goTypes = []any{
 	(*Volume)(nil),                            // 0: antler.v1.Volume
 	(*ArchivedVolume)(nil),                    // 1: antler.v1.ArchivedVolume
 	(*VolumeServiceCreateRequest)(nil),        // 2: antler.v1.VolumeServiceCreateRequest
 	(*VolumeServiceCreateResponse)(nil),       // 3: antler.v1.VolumeServiceCreateResponse
-	(*VolumeServiceGetRequest)(nil),           // 4: antler.v1.VolumeServiceGetRequest
-	(*VolumeServiceGetResponse)(nil),          // 5: antler.v1.VolumeServiceGetResponse
-	(*VolumeServiceListRequest)(nil),          // 6: antler.v1.VolumeServiceListRequest
-	(*VolumeServiceListResponse)(nil),         // 7: antler.v1.VolumeServiceListResponse
-	(*VolumeServiceExpandRequest)(nil),        // 8: antler.v1.VolumeServiceExpandRequest
-	(*VolumeServiceExpandResponse)(nil),       // 9: antler.v1.VolumeServiceExpandResponse
-	(*VolumeServiceDeleteRequest)(nil),        // 10: antler.v1.VolumeServiceDeleteRequest
-	(*VolumeServiceDeleteResponse)(nil),       // 11: antler.v1.VolumeServiceDeleteResponse
-	(*VolumeServiceUndeleteRequest)(nil),      // 12: antler.v1.VolumeServiceUndeleteRequest
-	(*VolumeServiceUndeleteResponse)(nil),     // 13: antler.v1.VolumeServiceUndeleteResponse
-	(*VolumeServiceListArchivedRequest)(nil),  // 14: antler.v1.VolumeServiceListArchivedRequest
-	(*VolumeServiceListArchivedResponse)(nil), // 15: antler.v1.VolumeServiceListArchivedResponse
-	(*durationpb.Duration)(nil),               // 16: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),             // 17: google.protobuf.Timestamp
+	(*VolumeServiceAdoptRequest)(nil),         // 4: antler.v1.VolumeServiceAdoptRequest
+	(*VolumeServiceAdoptResponse)(nil),        // 5: antler.v1.VolumeServiceAdoptResponse
+	(*VolumeServiceGetRequest)(nil),           // 6: antler.v1.VolumeServiceGetRequest
+	(*VolumeServiceGetResponse)(nil),          // 7: antler.v1.VolumeServiceGetResponse
+	(*VolumeServiceListRequest)(nil),          // 8: antler.v1.VolumeServiceListRequest
+	(*VolumeServiceListResponse)(nil),         // 9: antler.v1.VolumeServiceListResponse
+	(*VolumeServiceExpandRequest)(nil),        // 10: antler.v1.VolumeServiceExpandRequest
+	(*VolumeServiceExpandResponse)(nil),       // 11: antler.v1.VolumeServiceExpandResponse
+	(*VolumeServiceDeleteRequest)(nil),        // 12: antler.v1.VolumeServiceDeleteRequest
+	(*VolumeServiceDeleteResponse)(nil),       // 13: antler.v1.VolumeServiceDeleteResponse
+	(*VolumeServiceUndeleteRequest)(nil),      // 14: antler.v1.VolumeServiceUndeleteRequest
+	(*VolumeServiceUndeleteResponse)(nil),     // 15: antler.v1.VolumeServiceUndeleteResponse
+	(*VolumeServiceListArchivedRequest)(nil),  // 16: antler.v1.VolumeServiceListArchivedRequest
+	(*VolumeServiceListArchivedResponse)(nil), // 17: antler.v1.VolumeServiceListArchivedResponse
+	(*durationpb.Duration)(nil),               // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),             // 19: google.protobuf.Timestamp
 }
 var file_antler_v1_volume_proto_depIdxs = []int32{
-	16, // 0: antler.v1.Volume.trash_time:type_name -> google.protobuf.Duration
-	17, // 1: antler.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	18, // 0: antler.v1.Volume.trash_time:type_name -> google.protobuf.Duration
+	19, // 1: antler.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	0,  // 2: antler.v1.ArchivedVolume.volume:type_name -> antler.v1.Volume
-	17, // 3: antler.v1.ArchivedVolume.deleted:type_name -> google.protobuf.Timestamp
-	17, // 4: antler.v1.ArchivedVolume.expires:type_name -> google.protobuf.Timestamp
-	16, // 5: antler.v1.VolumeServiceCreateRequest.trash_time:type_name -> google.protobuf.Duration
+	19, // 3: antler.v1.ArchivedVolume.deleted:type_name -> google.protobuf.Timestamp
+	19, // 4: antler.v1.ArchivedVolume.expires:type_name -> google.protobuf.Timestamp
+	18, // 5: antler.v1.VolumeServiceCreateRequest.trash_time:type_name -> google.protobuf.Duration
 	0,  // 6: antler.v1.VolumeServiceCreateResponse.volume:type_name -> antler.v1.Volume
-	0,  // 7: antler.v1.VolumeServiceGetResponse.volume:type_name -> antler.v1.Volume
-	0,  // 8: antler.v1.VolumeServiceListResponse.volumes:type_name -> antler.v1.Volume
-	0,  // 9: antler.v1.VolumeServiceExpandResponse.volume:type_name -> antler.v1.Volume
-	16, // 10: antler.v1.VolumeServiceDeleteRequest.keep_for:type_name -> google.protobuf.Duration
-	1,  // 11: antler.v1.VolumeServiceDeleteResponse.archived:type_name -> antler.v1.ArchivedVolume
-	0,  // 12: antler.v1.VolumeServiceUndeleteResponse.volume:type_name -> antler.v1.Volume
-	1,  // 13: antler.v1.VolumeServiceListArchivedResponse.archived:type_name -> antler.v1.ArchivedVolume
-	2,  // 14: antler.v1.VolumeService.Create:input_type -> antler.v1.VolumeServiceCreateRequest
-	4,  // 15: antler.v1.VolumeService.Get:input_type -> antler.v1.VolumeServiceGetRequest
-	6,  // 16: antler.v1.VolumeService.List:input_type -> antler.v1.VolumeServiceListRequest
-	8,  // 17: antler.v1.VolumeService.Expand:input_type -> antler.v1.VolumeServiceExpandRequest
-	10, // 18: antler.v1.VolumeService.Delete:input_type -> antler.v1.VolumeServiceDeleteRequest
-	12, // 19: antler.v1.VolumeService.Undelete:input_type -> antler.v1.VolumeServiceUndeleteRequest
-	14, // 20: antler.v1.VolumeService.ListArchived:input_type -> antler.v1.VolumeServiceListArchivedRequest
-	3,  // 21: antler.v1.VolumeService.Create:output_type -> antler.v1.VolumeServiceCreateResponse
-	5,  // 22: antler.v1.VolumeService.Get:output_type -> antler.v1.VolumeServiceGetResponse
-	7,  // 23: antler.v1.VolumeService.List:output_type -> antler.v1.VolumeServiceListResponse
-	9,  // 24: antler.v1.VolumeService.Expand:output_type -> antler.v1.VolumeServiceExpandResponse
-	11, // 25: antler.v1.VolumeService.Delete:output_type -> antler.v1.VolumeServiceDeleteResponse
-	13, // 26: antler.v1.VolumeService.Undelete:output_type -> antler.v1.VolumeServiceUndeleteResponse
-	15, // 27: antler.v1.VolumeService.ListArchived:output_type -> antler.v1.VolumeServiceListArchivedResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 7: antler.v1.VolumeServiceAdoptRequest.trash_time:type_name -> google.protobuf.Duration
+	0,  // 8: antler.v1.VolumeServiceAdoptResponse.volume:type_name -> antler.v1.Volume
+	0,  // 9: antler.v1.VolumeServiceGetResponse.volume:type_name -> antler.v1.Volume
+	0,  // 10: antler.v1.VolumeServiceListResponse.volumes:type_name -> antler.v1.Volume
+	0,  // 11: antler.v1.VolumeServiceExpandResponse.volume:type_name -> antler.v1.Volume
+	18, // 12: antler.v1.VolumeServiceDeleteRequest.keep_for:type_name -> google.protobuf.Duration
+	1,  // 13: antler.v1.VolumeServiceDeleteResponse.archived:type_name -> antler.v1.ArchivedVolume
+	0,  // 14: antler.v1.VolumeServiceUndeleteResponse.volume:type_name -> antler.v1.Volume
+	1,  // 15: antler.v1.VolumeServiceListArchivedResponse.archived:type_name -> antler.v1.ArchivedVolume
+	2,  // 16: antler.v1.VolumeService.Create:input_type -> antler.v1.VolumeServiceCreateRequest
+	4,  // 17: antler.v1.VolumeService.Adopt:input_type -> antler.v1.VolumeServiceAdoptRequest
+	6,  // 18: antler.v1.VolumeService.Get:input_type -> antler.v1.VolumeServiceGetRequest
+	8,  // 19: antler.v1.VolumeService.List:input_type -> antler.v1.VolumeServiceListRequest
+	10, // 20: antler.v1.VolumeService.Expand:input_type -> antler.v1.VolumeServiceExpandRequest
+	12, // 21: antler.v1.VolumeService.Delete:input_type -> antler.v1.VolumeServiceDeleteRequest
+	14, // 22: antler.v1.VolumeService.Undelete:input_type -> antler.v1.VolumeServiceUndeleteRequest
+	16, // 23: antler.v1.VolumeService.ListArchived:input_type -> antler.v1.VolumeServiceListArchivedRequest
+	3,  // 24: antler.v1.VolumeService.Create:output_type -> antler.v1.VolumeServiceCreateResponse
+	5,  // 25: antler.v1.VolumeService.Adopt:output_type -> antler.v1.VolumeServiceAdoptResponse
+	7,  // 26: antler.v1.VolumeService.Get:output_type -> antler.v1.VolumeServiceGetResponse
+	9,  // 27: antler.v1.VolumeService.List:output_type -> antler.v1.VolumeServiceListResponse
+	11, // 28: antler.v1.VolumeService.Expand:output_type -> antler.v1.VolumeServiceExpandResponse
+	13, // 29: antler.v1.VolumeService.Delete:output_type -> antler.v1.VolumeServiceDeleteResponse
+	15, // 30: antler.v1.VolumeService.Undelete:output_type -> antler.v1.VolumeServiceUndeleteResponse
+	17, // 31: antler.v1.VolumeService.ListArchived:output_type -> antler.v1.VolumeServiceListArchivedResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_volume_proto_init() }
@@ -1059,7 +1268,7 @@ func file_antler_v1_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_volume_proto_rawDesc), len(file_antler_v1_volume_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	VolumeService_Create_FullMethodName       = "/antler.v1.VolumeService/Create"
+	VolumeService_Adopt_FullMethodName        = "/antler.v1.VolumeService/Adopt"
 	VolumeService_Get_FullMethodName          = "/antler.v1.VolumeService/Get"
 	VolumeService_List_FullMethodName         = "/antler.v1.VolumeService/List"
 	VolumeService_Expand_FullMethodName       = "/antler.v1.VolumeService/Expand"
@@ -42,6 +43,10 @@ type VolumeServiceClient interface {
 	// returns the volume that is there; another size or class for an existing
 	// name is ALREADY_EXISTS.
 	Create(ctx context.Context, in *VolumeServiceCreateRequest, opts ...grpc.CallOption) (*VolumeServiceCreateResponse, error)
+	// Adopt makes a directory that is elsewhere in MooseFS a volume, with what is in
+	// it and without copying it: the directory moves. It is idempotent: the same
+	// request again goes on where it was interrupted, or returns the volume.
+	Adopt(ctx context.Context, in *VolumeServiceAdoptRequest, opts ...grpc.CallOption) (*VolumeServiceAdoptResponse, error)
 	// Get returns one volume, or NOT_FOUND.
 	Get(ctx context.Context, in *VolumeServiceGetRequest, opts ...grpc.CallOption) (*VolumeServiceGetResponse, error)
 	// List returns all volumes in the order of their names.
@@ -71,6 +76,16 @@ func (c *volumeServiceClient) Create(ctx context.Context, in *VolumeServiceCreat
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VolumeServiceCreateResponse)
 	err := c.cc.Invoke(ctx, VolumeService_Create_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *volumeServiceClient) Adopt(ctx context.Context, in *VolumeServiceAdoptRequest, opts ...grpc.CallOption) (*VolumeServiceAdoptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VolumeServiceAdoptResponse)
+	err := c.cc.Invoke(ctx, VolumeService_Adopt_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +166,10 @@ type VolumeServiceServer interface {
 	// returns the volume that is there; another size or class for an existing
 	// name is ALREADY_EXISTS.
 	Create(context.Context, *VolumeServiceCreateRequest) (*VolumeServiceCreateResponse, error)
+	// Adopt makes a directory that is elsewhere in MooseFS a volume, with what is in
+	// it and without copying it: the directory moves. It is idempotent: the same
+	// request again goes on where it was interrupted, or returns the volume.
+	Adopt(context.Context, *VolumeServiceAdoptRequest) (*VolumeServiceAdoptResponse, error)
 	// Get returns one volume, or NOT_FOUND.
 	Get(context.Context, *VolumeServiceGetRequest) (*VolumeServiceGetResponse, error)
 	// List returns all volumes in the order of their names.
@@ -178,6 +197,9 @@ type UnimplementedVolumeServiceServer struct{}
 
 func (UnimplementedVolumeServiceServer) Create(context.Context, *VolumeServiceCreateRequest) (*VolumeServiceCreateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Create not implemented")
+}
+func (UnimplementedVolumeServiceServer) Adopt(context.Context, *VolumeServiceAdoptRequest) (*VolumeServiceAdoptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
 }
 func (UnimplementedVolumeServiceServer) Get(context.Context, *VolumeServiceGetRequest) (*VolumeServiceGetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
@@ -232,6 +254,24 @@ func _VolumeService_Create_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(VolumeServiceServer).Create(ctx, req.(*VolumeServiceCreateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VolumeService_Adopt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VolumeServiceAdoptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumeServiceServer).Adopt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VolumeService_Adopt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumeServiceServer).Adopt(ctx, req.(*VolumeServiceAdoptRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -354,6 +394,10 @@ var VolumeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Create",
 			Handler:    _VolumeService_Create_Handler,
+		},
+		{
+			MethodName: "Adopt",
+			Handler:    _VolumeService_Adopt_Handler,
 		},
 		{
 			MethodName: "Get",

@@ -15,7 +15,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "volume",
 		Aliases: []string{"volumes", "vol"},
-		Short:   "Create, list, resize, delete and undelete volumes",
+		Short:   "Create, adopt, list, resize, delete and undelete volumes",
 		Long: `A volume is a directory on MooseFS with a size that it can't outgrow, a number of
 copies of all its data, and a time for which deleted files can be had back. Each
 node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.`,
@@ -25,7 +25,7 @@ node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.
   antlerctl volume delete photos                # it can be had back for 7 days
   antlerctl volume undelete photos`,
 	}
-	cmd.AddCommand(a.volumeCreate(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
+	cmd.AddCommand(a.volumeCreate(), a.volumeAdopt(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
 
 	return cmd
 }
@@ -41,7 +41,8 @@ func (a *app) volumeCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME --size SIZE",
 		Short: "Create a volume; doing it again changes nothing",
-		Long: `Create a volume. A write that would make it larger than its size fails (EDQUOT).
+		Long: `Create a volume. A write that would make it larger than its size fails (EDQUOT), and
+with --inodes so does making more files and directories than that.
 The copies are kept on as many chunkservers: with more than there are it is created
 all the same, with a warning, and so is one that is larger than what is free.
 
@@ -67,6 +68,7 @@ others it is refused.`,
 		},
 	}
 	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
+	cmd.Flags().Uint64Var(&request.InodeLimit, "inodes", 0, "the most files and directories that it may hold (default: any number)")
 	cmd.Flags().Uint32Var(&request.Copies, "copies", 0, "copies of all data, 1 to 9 (default: the cluster's)")
 	cmd.Flags().StringVar(&request.StorageClass, "storage-class", "", "a storage class of MooseFS, instead of --copies")
 	cmd.Flags().DurationVar(&trash, "trash-time", 0, "how long deleted files can be had back (default: the cluster's)")
@@ -227,7 +229,7 @@ the ids for --archive-id and until when each can be had back.`,
 }
 
 func showVolumes(w io.Writer, volumes ...*antlerv1.Volume) error {
-	rows := [][]string{{"NAME", "SIZE", "USED", "USE%", "CLASS", "TRASH", "CREATED", "PATH"}}
+	rows := [][]string{{"NAME", "SIZE", "USED", "USE%", "INODES", "CLASS", "TRASH", "CREATED", "PATH"}}
 
 	for _, v := range volumes {
 		percent := "0%"
@@ -237,11 +239,20 @@ func showVolumes(w io.Writer, volumes ...*antlerv1.Volume) error {
 
 		rows = append(rows, []string{
 			v.GetName(), formatSize(v.GetSizeBytes()), formatSize(v.GetUsedBytes()), percent,
-			v.GetStorageClass(), v.GetTrashTime().AsDuration().String(), v.GetCreated().AsTime().Format(time.DateOnly), v.GetPath(),
+			formatInodes(v), v.GetStorageClass(), v.GetTrashTime().AsDuration().String(), v.GetCreated().AsTime().Format(time.DateOnly), v.GetPath(),
 		})
 	}
 
 	return table(w, rows)
+}
+
+// formatInodes returns how many there are, and of how many if that is limited.
+func formatInodes(v *antlerv1.Volume) string {
+	if v.GetInodeLimit() == 0 {
+		return fmt.Sprint(v.GetUsedInodes())
+	}
+
+	return fmt.Sprintf("%d/%d", v.GetUsedInodes(), v.GetInodeLimit())
 }
 
 func showArchived(w io.Writer, archived ...*antlerv1.ArchivedVolume) error {

@@ -62,6 +62,7 @@ func TestProvisioner(t *testing.T) {
 		{"Retain", "a retained volume stays until somebody says that it may go", (*trial).retained},
 		{"WrongParameters", "what is wrong with a class stands in an event on the claim, which can be deleted", (*trial).wrongParameters},
 		{"Expand", "a claim that asks for more gets it, without a pod or a node", (*trial).expanded},
+		{"AttributesClass", "a bound claim gets what another VolumeAttributesClass says, and what can't be carried out is said", (*trial).attributesChanged},
 		{"FirstConsumer", "with WaitForFirstConsumer the volume waits for a node of this cluster", (*trial).firstConsumer},
 		{"Clone", "a claim with another one as its source begins as a copy of it", (*trial).cloned},
 		{"Snapshot", "a VolumeSnapshot is taken, restored by a claim, and deleted", (*trial).snapshotted},

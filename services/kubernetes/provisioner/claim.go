@@ -43,7 +43,7 @@ func has(meta metav1.ObjectMeta, finalizer string) bool {
 
 // claimMatters reports whether there may be something to do about a claim.
 func claimMatters(claim *corev1.PersistentVolumeClaim) bool {
-	return has(claim.ObjectMeta, claimFinalizer) || claim.DeletionTimestamp == nil && (claim.Spec.VolumeName == "" && ours(claim) || wantsMore(claim))
+	return has(claim.ObjectMeta, claimFinalizer) || claim.DeletionTimestamp == nil && (claim.Spec.VolumeName == "" && ours(claim) || wantsMore(claim) || wantsOtherAttributes(claim))
 }
 
 // syncClaim does what is to be done about a claim.
@@ -62,11 +62,35 @@ func (p *Provisioner) syncClaim(ctx context.Context, claim *corev1.PersistentVol
 		}
 	}
 
-	if claim.DeletionTimestamp != nil || !wantsMore(claim) {
+	if claim.DeletionTimestamp != nil {
 		return nil
 	}
 
-	return p.expand(ctx, claim)
+	return p.change(ctx, claim)
+}
+
+// change gives a bound claim what it asks for by now. What can't be had of one
+// kind doesn't keep the other waiting.
+func (p *Provisioner) change(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	var failed failures
+
+	if wantsMore(claim) {
+		if err := p.expand(ctx, claim); err != nil {
+			failed = append(failed, failure{reasonExpand, err})
+		}
+	}
+
+	if wantsOtherAttributes(claim) {
+		if err := p.modify(ctx, claim); err != nil {
+			failed = append(failed, failure{reasonModify, err})
+		}
+	}
+
+	if len(failed) == 0 {
+		return nil
+	}
+
+	return failed
 }
 
 // settle ends the provisioning of a claim that is bound or deleted. A volume

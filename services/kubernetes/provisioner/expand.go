@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"antler/services/kubernetes"
 )
 
 // wantsMore reports whether a bound claim asks for more than it has. One that did
@@ -29,46 +27,38 @@ func wantsMore(claim *corev1.PersistentVolumeClaim) bool {
 // expand makes a bound claim's volume larger, if it is this driver's. Whether its
 // class allows it was the API server's question when the claim was changed.
 func (p *Provisioner) expand(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
-	pv, err := p.Volumes.Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
-	if err != nil {
-		return described(err, "get persistent volume", claim.Spec.VolumeName)
-	}
-
-	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != kubernetes.DriverName {
-		return nil
-	}
-
-	if !sameClaim(pv, claim.UID) {
-		return failure{reasonExpand, fmt.Errorf("persistent volume %s is not bound to this claim", pv.Name)}
+	pv, err := p.ourVolumeOf(ctx, claim)
+	if err != nil || pv == nil {
+		return err
 	}
 
 	want := *claim.Spec.Resources.Requests.Storage()
 
 	// A quota counts what is allocated from here on.
 	if err := p.expanding(ctx, claim, want); err != nil {
-		return failure{reasonExpand, err}
+		return err
 	}
 
 	made, err := p.Driver.ControllerExpandVolume(ctx, &csi.ControllerExpandVolumeRequest{
 		VolumeId: pv.Spec.CSI.VolumeHandle, CapacityRange: &csi.CapacityRange{RequiredBytes: want.Value()},
 	})
 	if err != nil {
-		return failure{reasonExpand, both(err, p.notExpanded(ctx, claim, err))}
+		return both(err, p.notExpanded(ctx, claim, err))
 	}
 
 	if made.GetNodeExpansionRequired() {
-		return failure{reasonExpand, fmt.Errorf("the driver wants the node to expand volume %s, which it never should", pv.Spec.CSI.VolumeHandle)}
+		return fmt.Errorf("the driver wants the node to expand volume %s, which it never should", pv.Spec.CSI.VolumeHandle)
 	}
 
 	size := *resource.NewQuantity(made.GetCapacityBytes(), resource.BinarySI)
 
 	err = p.patchVolume(ctx, pv, of(pv.UID, nil, patch{"spec": patch{"capacity": corev1.ResourceList{corev1.ResourceStorage: size}}}))
 	if err != nil {
-		return failure{reasonExpand, described(err, "write the new size of persistent volume", pv.Name)}
+		return described(err, "write the new size of persistent volume", pv.Name)
 	}
 
 	if err := p.expanded(ctx, claim, size); err != nil {
-		return failure{reasonExpand, err}
+		return err
 	}
 
 	p.Counts.Expanded.Add(1)
@@ -101,16 +91,12 @@ func (p *Provisioner) notExpanded(ctx context.Context, claim *corev1.PersistentV
 // expanded says that it was. There is nothing to do on the nodes: a quota holds
 // at once everywhere.
 func (p *Provisioner) expanded(ctx context.Context, claim *corev1.PersistentVolumeClaim, size resource.Quantity) error {
-	gone := func(kind corev1.PersistentVolumeClaimConditionType) patch {
-		return patch{"$patch": "delete", "type": kind}
-	}
-
 	return p.patchStatus(ctx, claim, patch{
 		"capacity":                  corev1.ResourceList{corev1.ResourceStorage: size},
 		"allocatedResourceStatuses": patch{string(corev1.ResourceStorage): nil},
 		"conditions": []any{
-			gone(corev1.PersistentVolumeClaimResizing), gone(corev1.PersistentVolumeClaimControllerResizeError),
-			gone(corev1.PersistentVolumeClaimFileSystemResizePending),
+			noCondition(corev1.PersistentVolumeClaimResizing), noCondition(corev1.PersistentVolumeClaimControllerResizeError),
+			noCondition(corev1.PersistentVolumeClaimFileSystemResizePending),
 		},
 	})
 }
@@ -119,6 +105,11 @@ func (p *Provisioner) condition(kind corev1.PersistentVolumeClaimConditionType, 
 	return corev1.PersistentVolumeClaimCondition{
 		Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(p.Now()), Message: message,
 	}
+}
+
+// noCondition takes a condition away.
+func noCondition(kind corev1.PersistentVolumeClaimConditionType) patch {
+	return patch{"$patch": "delete", "type": kind}
 }
 
 func (p *Provisioner) patchStatus(ctx context.Context, claim *corev1.PersistentVolumeClaim, change patch) error {

@@ -14,6 +14,7 @@ const (
 	reasonProvision = "ProvisioningFailed"
 	reasonDelete    = "VolumeFailedDelete"
 	reasonExpand    = "VolumeResizeFailed"
+	reasonModify    = "VolumeModifyFailed"
 	reasonSnapshot  = "SnapshotFailed"
 )
 
@@ -26,6 +27,38 @@ type failure struct {
 func (f failure) Error() string { return f.err.Error() }
 
 func (f failure) Unwrap() error { return f.err }
+
+// failures are several at once.
+type failures []failure
+
+func (f failures) Error() string { return errors.Join(f.Unwrap()...).Error() }
+
+func (f failures) Unwrap() []error {
+	out := make([]error, len(f))
+	for i, one := range f {
+		out[i] = one
+	}
+
+	return out
+}
+
+// failuresOf returns what there is to tell about err, with reason where it has no
+// other one.
+func failuresOf(err error, reason string) failures {
+	var (
+		several failures
+		one     failure
+	)
+
+	switch {
+	case errors.As(err, &several):
+		return several
+	case errors.As(err, &one):
+		return failures{one}
+	default:
+		return failures{{reason, err}}
+	}
+}
 
 // both returns err, which is not nil, with what else went wrong if anything did.
 func both(err, then error) error {

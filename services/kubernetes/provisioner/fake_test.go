@@ -32,6 +32,8 @@ type fakeDriver struct {
 	// requests are all that volumes were made for, deleted the handles.
 	requests []*csi.CreateVolumeRequest
 	deleted  []string
+	// modified are the parameters that volumes were to get.
+	modified []map[string]string
 	// snapshots are handles by name.
 	snapshots map[string]string
 	// fail is what each call fails with.
@@ -86,6 +88,15 @@ func (d *fakeDriver) ControllerExpandVolume(_ context.Context, r *csi.Controller
 	}
 
 	return &csi.ControllerExpandVolumeResponse{CapacityBytes: r.GetCapacityRange().GetRequiredBytes()}, nil
+}
+
+func (d *fakeDriver) ControllerModifyVolume(_ context.Context, r *csi.ControllerModifyVolumeRequest) (*csi.ControllerModifyVolumeResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	d.modified = append(d.modified, r.GetMutableParameters())
+
+	return &csi.ControllerModifyVolumeResponse{}, d.fail
 }
 
 func (d *fakeDriver) CreateSnapshot(_ context.Context, r *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error) {

@@ -222,11 +222,17 @@ func (p *Provisioner) mutable(ctx context.Context, claim *corev1.PersistentVolum
 		return nil, fmt.Errorf("get VolumeAttributesClass %q: %w", name, err)
 	}
 
-	if class.DriverName != kubernetes.DriverName {
-		return nil, fmt.Errorf("VolumeAttributesClass %s: is of driver %s, not %s", name, class.DriverName, kubernetes.DriverName)
+	return class.Parameters, ofThisDriver(class)
+}
+
+// ofThisDriver refuses a class of another driver.
+func ofThisDriver(class *storagev1.VolumeAttributesClass) error {
+	if class.DriverName == kubernetes.DriverName {
+		return nil
 	}
 
-	return class.Parameters, nil
+	return status.Errorf(codes.InvalidArgument, "VolumeAttributesClass %s: is of driver %s, not %s: name another class in the claim",
+		class.Name, class.DriverName, kubernetes.DriverName)
 }
 
 // announce creates the persistent volume and reports whether it is new. One that

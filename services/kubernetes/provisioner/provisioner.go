@@ -24,6 +24,7 @@ type Driver interface {
 	CreateVolume(ctx context.Context, r *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error)
 	DeleteVolume(ctx context.Context, r *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error)
 	ControllerExpandVolume(ctx context.Context, r *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error)
+	ControllerModifyVolume(ctx context.Context, r *csi.ControllerModifyVolumeRequest) (*csi.ControllerModifyVolumeResponse, error)
 	CreateSnapshot(ctx context.Context, r *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error)
 	DeleteSnapshot(ctx context.Context, r *csi.DeleteSnapshotRequest) (*csi.DeleteSnapshotResponse, error)
 	// HandleOf returns the handle of the volume that CreateVolume made for a
@@ -33,12 +34,13 @@ type Driver interface {
 }
 
 // Counts of what was done. They may be read at any time.
-type Counts struct{ Provisioned, Deleted, Expanded, Failed atomic.Uint64 }
+type Counts struct{ Provisioned, Deleted, Expanded, Modified, Failed atomic.Uint64 }
 
 // Read returns them.
 func (c *Counts) Read() kubernetes.ProvisionerCounts {
 	return kubernetes.ProvisionerCounts{
-		Provisioned: c.Provisioned.Load(), Deleted: c.Deleted.Load(), Expanded: c.Expanded.Load(), Failed: c.Failed.Load(),
+		Provisioned: c.Provisioned.Load(), Deleted: c.Deleted.Load(), Expanded: c.Expanded.Load(),
+		Modified: c.Modified.Load(), Failed: c.Failed.Load(),
 	}
 }
 

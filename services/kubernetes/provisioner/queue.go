@@ -2,7 +2,6 @@ package provisioner
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -191,17 +190,12 @@ func (q *queue[T]) next(ctx context.Context) bool {
 
 // tell whoever looks at the object why there is no progress.
 func (q *queue[T]) tell(object T, err error) {
-	if passing(err) {
-		return
+	for _, f := range failuresOf(err, q.reason) {
+		if passing(f.err) {
+			continue
+		}
+
+		q.p.Counts.Failed.Add(1)
+		q.p.Recorder.Event(object, corev1.EventTypeWarning, f.reason, text(f.err))
 	}
-
-	reason := q.reason
-
-	var other failure
-	if errors.As(err, &other) {
-		reason = other.reason
-	}
-
-	q.p.Counts.Failed.Add(1)
-	q.p.Recorder.Event(object, corev1.EventTypeWarning, reason, text(err))
 }
