@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -38,7 +39,7 @@ func (d *antlerd) newRuntime() (*runtime.Runtime, error) {
 
 	list := append(d.everywhere(), d.storage()...)
 	if d.config.Self().Has(config.RoleMetadata) {
-		list = append(append(list, d.serving()...), d.provisioning()...)
+		list = slices.Concat(list, d.serving(), d.provisioning(), d.releasing())
 
 		if d.config.Cluster.Metadata.Backup.Enabled() {
 			list = append(list, d.backups())
@@ -70,12 +71,8 @@ func (d *antlerd) everywhere() []controller.Controller {
 	}
 }
 
-// The watchdog resets a node on which antlerd is gone for so long: what a
-// Raspberry Pi's can do at most.
 const (
-	watchdogDevice  = "/dev/watchdog"
-	watchdogTimeout = 15 * time.Second
-	watchdogFeed    = 3 * time.Second
+	watchdogFeed = 3 * time.Second
 	// fenceTell is a small part of the time in which a master must be dead.
 	fenceTell = 50 * time.Millisecond
 )
@@ -84,16 +81,21 @@ func (d *antlerd) fence() *node.FenceController {
 	groups := d.platform.places.Groups(metadata.Container)
 	c := &node.FenceController{
 		Container: metadata.Container, Master: func() (int, error) { return node.MayAnswer(metadata.Container, groups...) },
-		MayServeUntil: d.authority.MayServeUntil,
+		MayServeUntil: d.authority.MayServeUntil, GuardedUntil: d.authority.GuardedUntil,
 		Deadline: d.timing.FenceDeadline, Tell: fenceTell, FeedInterval: watchdogFeed,
 		Reset: node.Reset, Events: d.events, Now: time.Now,
 	}
 
 	var err error
 
-	d.watchdog, err = node.OpenWatchdog(watchdogDevice, watchdogTimeout)
+	d.watchdog, err = node.OpenWatchdog(config.WatchdogDevice, d.timing.WatchdogTimeout)
 	if err != nil {
 		d.logger.Warn("there is no watchdog behind antlerd", zap.Error(err))
+	}
+
+	// The word that this node is reset is worth nothing without a watchdog behind it.
+	if d.servesKubelet() && err == nil {
+		d.authority.OfferGuard(d.config.Cluster.Kubernetes.DeadNode.Guard())
 	}
 
 	if d.watchdog != nil {

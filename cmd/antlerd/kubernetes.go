@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -63,7 +64,32 @@ func (d *antlerd) csiController() *kubernetes.Controller {
 
 	return &kubernetes.Controller{
 		Volumes: d.newStore(), Cluster: cluster.ID, Nodes: clientNodes(cluster), Serving: d.mayChange,
-		Copies: cluster.Storage.Copies, MaxVolumes: cluster.Kubernetes.MaxVolumes,
+		Copies: cluster.Storage.Copies, MaxVolumes: cluster.Kubernetes.MaxVolumes, Dead: d.authority.IsDead,
+	}
+}
+
+// releasing gives the volumes of dead nodes to others.
+func (d *antlerd) releasing() []controller.Controller {
+	if !d.config.Cluster.Kubernetes.DeadNode.Release {
+		return nil
+	}
+
+	return []controller.Controller{&kubernetes.ReleaseController{
+		Volumes: d.newStore(), Nodes: clientNodes(d.config.Cluster), Dead: d.authority.IsDead, Events: d.events,
+	}}
+}
+
+// tainting returns which nodes are to have Kubernetes's out-of-service taint, nil
+// where none ever is.
+func (d *antlerd) tainting() func() []string {
+	if policy := d.config.Cluster.Kubernetes.DeadNode; !policy.Release || !policy.Taint {
+		return nil
+	}
+
+	nodes := clientNodes(d.config.Cluster)
+
+	return func() []string {
+		return slices.DeleteFunc(slices.Clone(nodes), func(node string) bool { return !d.authority.IsDead(node) })
 	}
 }
 
@@ -86,6 +112,7 @@ func (d *antlerd) provisioning() []controller.Controller {
 				Node: d.config.Node.Name, Version: version.Version, Epoch: epoch,
 				Kubeconfig: kubeconfig, Counts: counts, Backoff: provisioner.DefaultBackoff(),
 				Interval: provisioner.Interval, Now: time.Now, Logger: logger,
+				Dead: d.tainting(), Tell: func(kind, message string) { d.events.Emit(kind, epoch, message) },
 			})
 		},
 	}}

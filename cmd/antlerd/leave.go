@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -109,16 +110,22 @@ const (
 // standDown is the last that this run of antlerd does. On a machine that goes
 // down nothing outlives it. Where nothing is served the watchdog has nothing to
 // guard against, and must not turn a slow shutdown into a reset; elsewhere it
-// stays armed, and resets a node to which antlerd doesn't come back.
+// stays armed, and resets a node to which antlerd doesn't come back. So it does where
+// the quorum was given the word for that, until no mount is left.
 func (d *antlerd) standDown(ctx context.Context) {
-	d.disarm(ctx)
+	_, guarded := d.authority.GuardedUntil()
+	if !guarded {
+		d.disarm(ctx)
+	}
 
 	if node.GoesDown(config.RunDir) {
 		ctx, cancel := context.WithTimeout(ctx, stopAllTime)
 		defer cancel()
 
-		d.stopAll(ctx)
-		d.disarm(ctx)
+		stopped := d.stopAll(ctx)
+		if stopped || !guarded {
+			d.disarm(ctx)
+		}
 	}
 }
 
@@ -135,8 +142,12 @@ func (d *antlerd) disarm(ctx context.Context) {
 
 // stopAll ends every container. Above all the mounts: without a master in reach
 // nobody could unmount them, and the machine would wait for that.
-func (d *antlerd) stopAll(ctx context.Context) {
+func (d *antlerd) stopAll(ctx context.Context) (stopped bool) {
 	names, err := d.tasks.Names(ctx)
+
+	running := atomic.Bool{}
+	running.Store(err != nil)
+
 	if err != nil {
 		d.logger.Warn("the machine goes down with containers running", zap.Error(err))
 	}
@@ -150,10 +161,13 @@ func (d *antlerd) stopAll(ctx context.Context) {
 				d.tasks.Delete(ctx, name),
 			)
 			if err != nil {
+				running.Store(true)
 				d.logger.Warn("the machine goes down with a container running", zap.String("container", name), zap.Error(err))
 			}
 		})
 	}
 
 	group.Wait()
+
+	return !running.Load()
 }

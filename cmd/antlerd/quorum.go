@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,6 +33,7 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 		Self:    cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
 		Timing: timing, ServerTLS: serverTLS, ClientTLS: clientTLS, Now: time.Now, Logger: logger,
 		Memory: authority.LeaseFile(filepath.Join(config.RunDir, "lease")),
+		Boot:   bootID(logger), GuardMemory: authority.GuardFile{LeaseFile: authority.LeaseFile(filepath.Join(config.RunDir, "guard"))},
 	}
 
 	if cfg.Self().Voter() {
@@ -41,6 +44,16 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 	}
 
 	return authority.New(parts)
+}
+
+// bootID is a random number of this boot, "" where it can't be read.
+func bootID(logger *zap.Logger) string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		logger.Warn("this node can't tell its boots apart, so it is never called dead", zap.Error(err))
+	}
+
+	return strings.TrimSpace(string(id))
 }
 
 // nodesOnly returns the TLS configurations of both ends between nodes: people's

@@ -62,6 +62,7 @@ func TestKubernetes(t *testing.T) {
 		{"PodsShare", "two nodes write to one volume at once and see each other", (*trial).podsShare},
 		{"PodQuota", "a full volume is EDQUOT in the pod, which goes on when its claim is expanded", (*trial).podQuota},
 		{"PodSnapshot", "a VolumeSnapshot of a volume in use is taken, restored and deleted", (*trial).podSnapshot},
+		{"PodDeadNode", "a StatefulSet's pod whose node has lost its power for good runs on another one, and reads what was acknowledged", (*trial).podDeadNode},
 		{"PodUndelete", "a volume whose claim was deleted comes back with its data", (*trial).podUndelete},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,7 +116,7 @@ func boot(ctx context.Context, t *testing.T) *suite {
 
 	cluster, err := lab.New(ctx, lab.Options{
 		Dir: root + "lab/kubernetes", Image: image, Agent: root + "lab/agent", Programs: append(files, root+"lab/csi-sanity"),
-		Kubernetes: config.Kubernetes{Enabled: true, MaxVolumes: maxVolumes, Kubeconfig: kubeconfigPath},
+		Kubernetes: config.Kubernetes{Enabled: true, MaxVolumes: maxVolumes, Kubeconfig: kubeconfigPath, DeadNode: deadNodePolicy()},
 		ReachHost:  true, MemoryMiB: memoryMiB,
 		Seed: uint64(time.Now().UnixNano()), Progress: os.Stdout,
 	})

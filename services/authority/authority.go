@@ -48,6 +48,11 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Memory tells the next run of antlerd how long this one's lease lasts.
 	Memory LeaseMemory
+	// Boot is a random id of this boot of the machine; empty where it can't be
+	// read. GuardMemory tells the next run of antlerd in it of this node's guard;
+	// nil where none is given.
+	Boot        string
+	GuardMemory GuardMemory
 	// Now is the clock. Its times must have a monotonic reading, as time.Now's.
 	Now    func() time.Time
 	Logger *zap.Logger
@@ -73,6 +78,8 @@ type Authority struct {
 	remembering sync.Mutex
 	heldFor     time.Duration
 	forgets     bool
+	// guardForgets says the same of the guard.
+	guardForgets bool
 
 	mu sync.Mutex
 	// changed is closed and replaced at each change of what is below.
@@ -98,6 +105,10 @@ type Authority struct {
 	nodes    map[string]NodeView
 	alive    map[string]bool
 	report   Report
+	// guardTTL is that of the guard which this node offers, 0 for none; guardedUntil
+	// is zero unless it is bound by one.
+	guardTTL     time.Duration
+	guardedUntil time.Time
 }
 
 // New checks the configuration. Nothing runs and nothing is written before Run.
@@ -137,6 +148,11 @@ func New(c Config) (*Authority, error) {
 		nodes: map[string]NodeView{}, alive: map[string]bool{},
 	}
 	a.inherited = a.recall()
+
+	if err := a.recallGuard(); err != nil {
+		return nil, err
+	}
+
 	a.identity.Run = runAt(a.started)
 	a.sequence = NewSequence(a.identity.Run)
 	a.peers = newPeers(c)

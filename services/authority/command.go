@@ -19,7 +19,7 @@ const maxCommandSize = 64 << 10
 type Kind string
 
 // The kinds of commands and who says them: the leader (Consent, Grant,
-// ClearTarget), the holder about itself and its peer (Formatted, Release, Hold,
+// ClearTarget, Guard, Dead), the holder about itself and its peer (Formatted, Release, Hold,
 // Outdate, MarkUpToDate, RecordVersion), or a person (SetTarget, ForceGrant,
 // AcceptVersion, Restore, ReplaceStore, Discard).
 const (
@@ -38,6 +38,8 @@ const (
 	KindRestore       Kind = "restore"
 	KindReplaceStore  Kind = "replace-store"
 	KindDiscard       Kind = "discard"
+	KindGuard         Kind = "guard"
+	KindDead          Kind = "dead"
 )
 
 // Command is one entry of the log. Which fields a kind uses is said where it is
@@ -65,6 +67,10 @@ type Command struct {
 	Failed bool   `json:"failed,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	HoldMS int64  `json:"holdMS,omitempty"`
+
+	// Boot of Node that a guard is for, and TTLMS how long it lasts, in ms.
+	Boot  string `json:"boot,omitempty"`
+	TTLMS int64  `json:"ttlMS,omitempty"`
 
 	MetaVersion uint64 `json:"metaVersion,omitempty"`
 	MetadataID  uint64 `json:"metadataID,omitempty"`

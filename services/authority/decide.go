@@ -44,6 +44,8 @@ const (
 	ActGrant       ActionKind = "grant"
 	ActTransfer    ActionKind = "transfer"
 	ActClearTarget ActionKind = "clear-target"
+	ActGuard       ActionKind = "guard"
+	ActDead        ActionKind = "dead"
 )
 
 // Action is the leader's decision.
@@ -53,6 +55,8 @@ type Action struct {
 	Node string
 	// Replicas to consent to.
 	Replicas []string
+	// Guard to record.
+	Guard Guard
 	// Reason is what keeps the cluster from serving, and what to do about it.
 	Reason string
 }
@@ -60,6 +64,22 @@ type Action struct {
 // Decide says what the leader does next. It is a pure function; the leader calls
 // it again at every event and at least once per RenewInterval.
 func Decide(s Situation) Action {
+	action := s.serve()
+	if action.Kind != ActWait || s.Record.Phase == PhaseNone {
+		return action
+	}
+
+	if guard, due := s.guards(); due {
+		guard.Reason = action.Reason
+
+		return guard
+	}
+
+	return action
+}
+
+// serve is the decision about who serves.
+func (s Situation) serve() Action {
 	switch {
 	case s.Record.Phase == PhaseNone:
 		return s.form()

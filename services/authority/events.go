@@ -48,6 +48,12 @@ func eventsBetween(was, is AuthorityStatusSpec) []event {
 		add(holds && !before && after && was.Epoch == is.Epoch, "authority.up-to-date", "%s has every acknowledged write again", n)
 	}
 
+	for _, m := range is.Members {
+		before, after := was.Guards[m.Name], is.Guards[m.Name]
+		add(knew && leads && after.Dead && !before.Dead, "authority.dead", "%s was not heard of for so long that it is without power, or has reset itself", m.Name)
+		add(knew && leads && before.Dead && !after.Dead, "authority.back", "%s is heard of again, after a reset", m.Name)
+	}
+
 	add(leads && is.Target != "" && is.Target != was.Target, "authority.switchover", "%s is asked to hand over to %s", is.Holder, is.Target)
 	add(leads && is.Discard != "" && is.Discard != was.Discard, "authority.discard", "what only %s has is given up for what %s serves", is.Discard, is.Holder)
 	add(leads && forced(is) > forced(was), "authority.failover", "epoch %d was forced on %s", is.Epoch, is.Holder)

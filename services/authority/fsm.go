@@ -76,6 +76,10 @@ func (s *State) apply(c Command) error {
 		return s.restore(c)
 	case KindDiscard:
 		return s.discard(c)
+	case KindGuard:
+		return s.guard(c)
+	case KindDead:
+		return s.dead(c)
 	case KindReplaceStore:
 		// Only a record of who decided it: who votes is Raft's own configuration.
 		return s.sign(c)

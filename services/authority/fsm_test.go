@@ -79,6 +79,12 @@ func checkStep(t *rapid.T, s step) {
 	require.True(t, s.after.LastHolder == "" || s.after.IsUpToDate(s.after.LastHolder), "the holder itself was outdated")
 	require.True(t, slices.IsSorted(s.after.UpToDate))
 	require.Subset(t, s.after.Replicas, s.after.UpToDate)
+	for n, g := range s.after.Guards {
+		before := s.before.Guards[n]
+		require.True(t, !g.Dead || before.Dead || s.command.Kind == authority.KindDead && before == authority.Guard{Boot: s.command.Boot, TTLMS: s.command.TTLMS},
+			"dead by nobody's word, or by what was concluded from another boot")
+	}
+
 	require.True(t, s.after.Discard == "" || s.after.Discard != s.after.LastHolder && !s.after.IsUpToDate(s.after.Discard), "what counts is given up")
 	require.True(t, s.after.Discard == "" || s.after.Discard == s.before.Discard || s.command.Kind == authority.KindDiscard, "given up by nobody's word")
 }
@@ -162,6 +168,8 @@ func drawCommand(t *rapid.T, s authority.State) authority.Command {
 		Replicas:    rapid.SampledFrom([][]string{{"n1", "n2"}, {"n2", "n1"}, {"n1"}, {"n1", "n1"}, {""}, nil}).Draw(t, "replicas"),
 		Failed:      rapid.Bool().Draw(t, "failed"),
 		HoldMS:      rapid.Int64Range(-1, 40_000).Draw(t, "hold"),
+		Boot:        rapid.SampledFrom([]string{"", "b1", "b1", "b2"}).Draw(t, "boot"),
+		TTLMS:       rapid.SampledFrom([]int64{-1, 0, 40_000, 40_000, 60_000}).Draw(t, "ttl"),
 		MetaVersion: near(s.MetaVersion),
 		MetadataID:  rapid.SampledFrom([]uint64{7, 7, 7, 8}).Draw(t, "id"),
 		Who:         rapid.SampledFrom([]string{"", "ann", "ann"}).Draw(t, "who"),
@@ -181,7 +189,7 @@ func drawKind(t *rapid.T) authority.Kind {
 		authority.KindConsent, authority.KindFormatted, authority.KindGrant, authority.KindGrant, authority.KindRelease,
 		authority.KindHold, authority.KindOutdate, authority.KindOutdate, authority.KindMarkUpToDate,
 		authority.KindMarkUpToDate, authority.KindSetTarget, authority.KindClearTarget, authority.KindRecordVersion,
-		authority.KindAcceptVersion, authority.KindForceGrant, authority.KindRestore, authority.KindReplaceStore, authority.KindDiscard, "", "make-coffee",
+		authority.KindAcceptVersion, authority.KindForceGrant, authority.KindRestore, authority.KindReplaceStore, authority.KindDiscard, authority.KindGuard, authority.KindDead, "", "make-coffee",
 	}).Draw(t, "kind")
 }
 

@@ -245,6 +245,14 @@ func (l *leadership) act(ctx context.Context, a *Authority, action Action) error
 		a.config.Logger.Info("dropping a switchover that was not begun in time", zap.String("target", record.Target))
 
 		return l.apply(ctx, Command{Kind: KindClearTarget, Epoch: record.Epoch}).err
+	case ActGuard:
+		a.config.Logger.Info("recording whether a node resets itself when it hears nothing", zap.String("node", action.Node), zap.Duration("after", action.Guard.TTL()))
+
+		return l.apply(ctx, Command{Kind: KindGuard, Node: action.Node, Boot: action.Guard.Boot, TTLMS: action.Guard.TTLMS}).err
+	case ActDead:
+		a.config.Logger.Info("recording that a node is dead", zap.String("node", action.Node))
+
+		return l.apply(ctx, Command{Kind: KindDead, Node: action.Node, Boot: action.Guard.Boot, TTLMS: action.Guard.TTLMS}).err
 	case ActTransfer:
 		a.config.Logger.Info("moving the leadership to where it is better placed", zap.String("to", action.Node))
 

@@ -48,6 +48,8 @@ const (
 	// ErrLeaseRunning: the holder may still serve; not a rule of the record but
 	// of the leader, who alone knows.
 	ErrLeaseRunning Code = "lease-running"
+	// ErrDead: the node was recorded as dead in this boot of it.
+	ErrDead Code = "dead"
 	// ErrCannotReplace: the store of this voter can't be replaced, or not now.
 	ErrCannotReplace Code = "cannot-replace"
 )

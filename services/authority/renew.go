@@ -53,6 +53,8 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 		to = a.config.Members[ask%len(a.config.Members)].Name
 	}
 
+	a.beginGuard()
+
 	request := a.request()
 	sent := a.config.Now()
 
@@ -65,6 +67,10 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 
 	a.renewed(to, request.GetEpoch(), sent, answer)
 
+	if answer.GetLeader() == to {
+		a.extendGuard(sent)
+	}
+
 	if answer.GetRenewed() {
 		a.rememberLease()
 	}
@@ -75,7 +81,10 @@ func (a *Authority) request() *antlerv1.RenewRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(a.report)}
+	report := a.report
+	report.Guard = a.offer()
+
+	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report)}
 	if a.holds() {
 		request.Epoch = a.record.Epoch
 	}
@@ -197,16 +206,20 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 		return &antlerv1.RenewResponse{Leader: leader}, nil
 	}
 
-	renewed := false
-	if request.GetEpoch() != 0 {
+	report := reportFromWire(request.GetReport())
+
+	if request.GetEpoch() != 0 || report.Guard.TTLMS != 0 {
 		if err := l.verify(ctx); err != nil {
 			return nil, err
 		}
+	}
 
+	renewed := false
+	if request.GetEpoch() != 0 {
 		renewed = l.renew(from, request.GetEpoch(), request.GetRun())
 	}
 
-	l.note(from, reportFromWire(request.GetReport()))
+	l.note(from, report)
 
 	answer := l.view(a.config)
 	answer.Leader, answer.Renewed = a.config.Self, renewed
@@ -266,7 +279,7 @@ func (l *leadership) note(node string, r Report) {
 	now := l.now()
 	l.nodes[node] = NodeView{LastSeen: now, Report: r}
 
-	if !before.alive(now, l.timing) || before.Report.Replica != r.Replica || before.Report.Leaving != r.Leaving {
+	if !before.alive(now, l.timing) || before.Report.Replica != r.Replica || before.Report.Leaving != r.Leaving || before.Report.Guard != r.Guard {
 		l.wake()
 	}
 }

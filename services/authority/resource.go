@@ -64,6 +64,9 @@ type AuthorityStatusSpec struct {
 	// GiveUps is each node's last release.
 	GiveUps map[string]GiveUp `yaml:"giveUps,omitempty"`
 	Audit   []Audit           `yaml:"audit,omitempty"`
+	// Guards are the nodes that reset themselves when they hear nothing of the
+	// quorum, and which of them surely have.
+	Guards map[string]Guard `yaml:"guards,omitempty"`
 
 	Self string `yaml:"self"`
 	// IsHolder: this node holds Epoch and has not given it up.
@@ -120,8 +123,9 @@ func (s AuthorityStatusSpec) HandsOver() bool {
 
 // DeepCopy implements typed.DeepCopyable.
 func (s AuthorityStatusSpec) DeepCopy() AuthorityStatusSpec {
-	record := State{Replicas: s.Replicas, UpToDate: s.UpToDate, GiveUps: s.GiveUps, Audit: s.Audit}.Clone()
+	record := State{Replicas: s.Replicas, UpToDate: s.UpToDate, GiveUps: s.GiveUps, Audit: s.Audit, Guards: s.Guards}.Clone()
 	s.Replicas, s.UpToDate, s.GiveUps, s.Audit = record.Replicas, record.UpToDate, record.GiveUps, record.Audit
+	s.Guards = record.Guards
 	s.Members = slices.Clone(s.Members)
 
 	for i := range s.Members {
@@ -173,6 +177,8 @@ type Report struct {
 	Addresses []string `yaml:"addresses,omitempty"`
 	// Leaving: antlerd or the node is going down; don't grant it anything.
 	Leaving bool `yaml:"leaving,omitempty"`
+	// Guard that the node offers. The authority fills it in itself.
+	Guard Guard `yaml:"guard,omitempty"`
 }
 
 // ReplicaReport is the state of a node's replica. See replication.ReplicaStatus.

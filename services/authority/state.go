@@ -63,6 +63,9 @@ type State struct {
 
 	// GiveUps is each node's last release.
 	GiveUps map[string]GiveUp `json:"giveUps,omitempty"`
+	// Guards are the nodes that reset themselves when they hear nothing of the
+	// quorum; see guard.go.
+	Guards map[string]Guard `json:"guards,omitempty"`
 	// Audit are the last commands that a person signed, oldest first.
 	Audit []Audit `json:"audit,omitempty"`
 }
@@ -104,6 +107,7 @@ func (s State) Clone() State {
 	s.UpToDate = slices.Clone(s.UpToDate)
 	s.Observed = maps.Clone(s.Observed)
 	s.GiveUps = maps.Clone(s.GiveUps)
+	s.Guards = maps.Clone(s.Guards)
 	s.Audit = slices.Clone(s.Audit)
 
 	return s

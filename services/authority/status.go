@@ -19,7 +19,7 @@ func (a *Authority) Status() (s AuthorityStatusSpec, until time.Time) {
 		Phase: r.Phase, ConsentID: r.ConsentID, ClusterID: r.ClusterID,
 		Epoch: r.Epoch, Holder: r.Holder, LastHolder: r.LastHolder, Target: r.Target, Discard: r.Discard, Hold: r.HoldFor(),
 		Replicas: r.Replicas, UpToDate: r.UpToDate, Formatted: r.Formatted(),
-		MetaVersion: r.MetaVersion, MetadataID: r.MetadataID, GiveUps: r.GiveUps, Audit: r.Audit,
+		MetaVersion: r.MetaVersion, MetadataID: r.MetadataID, GiveUps: r.GiveUps, Audit: r.Audit, Guards: r.Guards,
 
 		Self:       a.config.Self,
 		IsHolder:   a.holds(),

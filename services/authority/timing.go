@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"antler/services/node/config"
 )
 
 // Timing is the one table of detection, lease and step times of the product.
@@ -50,6 +52,14 @@ type Timing struct {
 	// antlerd on the holder is restarted on purpose, so that serving goes on
 	// meanwhile.
 	RestartHold time.Duration
+
+	// WatchdogTimeout is after how long a node is reset on which antlerd is gone or
+	// hangs: what a Raspberry Pi's watchdog can do at most.
+	WatchdogTimeout time.Duration
+	// DeadWait is how much longer than its guard lasts a node must not have been
+	// heard of before it is called dead. GuardMin is the shortest guard. See
+	// guard.go.
+	DeadWait, GuardMin time.Duration
 
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
 	// stands for election after one to two of it), RaftElection its election
@@ -122,6 +132,10 @@ func DefaultTiming() Timing {
 		ClockMargin:   200 * ms,
 		GrantWait:     3900 * ms,
 		RestartHold:   15 * time.Second,
+
+		WatchdogTimeout: 15 * time.Second,
+		DeadWait:        config.DeadWait,
+		GuardMin:        config.MinDeadAfter - config.DeadWait,
 
 		RaftHeartbeat:   950 * ms,
 		RaftElection:    950 * ms,
@@ -199,6 +213,13 @@ func (t Timing) safety() []rule {
 			t.RestartHold <= MaxHold,
 			"RestartHold > MaxHold: the quorum would refuse every planned restart",
 		},
+		// antlerd hangs in the very moment in which it should reset its node, having
+		// fed the watchdog just before; or the reset takes as long as a master may
+		// to die.
+		{
+			t.DeadWait >= t.WatchdogTimeout+t.FenceDeadline+t.ClockMargin,
+			"DeadWait < WatchdogTimeout + FenceDeadline + ClockMargin: a volume could be given to another node while pods of its last one still write",
+		},
 		{
 			t.RaftLeaderLease <= t.RaftHeartbeat,
 			"RaftLeaderLease > RaftHeartbeat: two leaders would overlap for longer than they must",
@@ -226,6 +247,10 @@ func (t Timing) service() []rule {
 		{
 			t.AliveWithin >= 3*max(t.RenewInterval, t.ReportInterval) && t.AliveWithin < t.GrantWait,
 			"AliveWithin outside 3 RenewInterval, 3 ReportInterval .. GrantWait: dead nodes would be granted epochs, or live ones none",
+		},
+		{
+			t.GuardMin >= t.GrantWait+t.RestartHold,
+			"GuardMin < GrantWait + RestartHold: a failover or a restart of antlerd could reset nodes",
 		},
 		// DRBD promotes a replica that thinks its peer is still there and primary
 		// for as long as it thinks so: never.
@@ -256,7 +281,7 @@ func (t Timing) service() []rule {
 func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
 		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
-		t.GrantWait, t.RestartHold, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
+		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
 		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,

@@ -63,6 +63,14 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.ReplicaPingInterval = 10 * time.Second },
 			"could not promote",
 		},
+		"called dead before the watchdog is through": {
+			func(tm *authority.Timing) { tm.DeadWait = tm.WatchdogTimeout },
+			"while pods of its last one still write",
+		},
+		"reset by a restart of antlerd": {
+			func(tm *authority.Timing) { tm.GuardMin = tm.RestartHold },
+			"could reset nodes",
+		},
 		"slow probes": {
 			func(tm *authority.Timing) { tm.ProbesFailed = 3 },
 			"a master that hangs",

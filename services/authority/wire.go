@@ -16,7 +16,11 @@ func recordToWire(s State) *antlerv1.Record {
 		Epoch: s.Epoch, Holder: s.Holder, LastHolder: s.LastHolder, Target: s.Target,
 		Hold: durationpb.New(s.HoldFor()), HoldSeq: s.HoldSeq,
 		UpToDate: s.UpToDate, Observed: s.Observed, MetaVersion: s.MetaVersion, MetadataId: s.MetadataID,
-		GiveUps: map[string]*antlerv1.GiveUp{}, Discard: s.Discard,
+		GiveUps: map[string]*antlerv1.GiveUp{}, Guards: map[string]*antlerv1.Guard{}, Discard: s.Discard,
+	}
+
+	for n, g := range s.Guards {
+		out.Guards[n] = guardToWire(g)
 	}
 
 	for n, g := range s.GiveUps {
@@ -43,11 +47,23 @@ func recordFromWire(r *antlerv1.Record) State {
 		s.GiveUps = with(s.GiveUps, n, GiveUp{Epoch: g.GetEpoch(), Failed: g.GetFailed(), Reason: g.GetReason(), Streak: int(g.GetStreak())})
 	}
 
+	for n, g := range r.GetGuards() {
+		s.Guards = with(s.Guards, n, guardFromWire(g))
+	}
+
 	for _, a := range r.GetAudit() {
 		s.Audit = append(s.Audit, Audit{Kind: Kind(a.GetKind()), Node: a.GetNode(), Epoch: a.GetEpoch(), Who: a.GetWho(), Why: a.GetWhy(), At: a.GetAt()})
 	}
 
 	return s
+}
+
+func guardToWire(g Guard) *antlerv1.Guard {
+	return &antlerv1.Guard{Boot: g.Boot, Ttl: durationpb.New(g.TTL()), Dead: g.Dead}
+}
+
+func guardFromWire(g *antlerv1.Guard) Guard {
+	return Guard{Boot: g.GetBoot(), TTLMS: g.GetTtl().AsDuration().Milliseconds(), Dead: g.GetDead()}
 }
 
 func reportToWire(r Report) *antlerv1.NodeReport {
@@ -56,6 +72,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Services:  r.Services,
 		Leaving:   r.Leaving,
 		Addresses: r.Addresses,
+		Guard:     guardToWire(r.Guard),
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
@@ -78,6 +95,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Services:  r.GetServices(),
 		Leaving:   r.GetLeaving(),
 		Addresses: r.GetAddresses(),
+		Guard:     guardFromWire(r.GetGuard()),
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),

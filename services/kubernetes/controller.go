@@ -40,6 +40,9 @@ type Controller struct {
 	Nodes []string
 	// Serving returns an error while this node may not change anything.
 	Serving func() error
+	// Dead reports whether the quorum has recorded that a node is dead: its uses end,
+	// and none begins before it is heard of again. nil is that no node ever is.
+	Dead func(node string) bool
 	// Copies is the cluster's default.
 	Copies int
 	// MaxVolumes that one node may use at once; 0 is any number.

@@ -46,6 +46,10 @@ func (c *Controller) ControllerPublishVolume(ctx context.Context, r *csi.Control
 		return nil, err
 	}
 
+	if c.Dead != nil && c.Dead(r.GetNodeId()) {
+		return nil, status.Errorf(codes.Unavailable, "node_id: the quorum has recorded that %s is dead: this works again as soon as it has heard of it", r.GetNodeId())
+	}
+
 	if err := c.room(ctx, h, r.GetNodeId()); err != nil {
 		return nil, err
 	}

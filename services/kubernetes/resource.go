@@ -62,6 +62,8 @@ type ProvisionerStatusSpec struct {
 	Error string `yaml:"error,omitempty"`
 	// SnapshotsError says why it takes no VolumeSnapshots, while claims are provisioned.
 	SnapshotsError string `yaml:"snapshotsError,omitempty"`
+	// TaintsError says why the pods of dead nodes are not ended.
+	TaintsError string `yaml:"taintsError,omitempty"`
 }
 
 // ProvisionerCounts count what was done.

@@ -21,9 +21,10 @@ type Events interface {
 
 // FenceController is the last line: it feeds the watchdog while antlerd lives,
 // and resets the node when the lease is lost and mfsmaster can't be stopped in
-// time. It trusts no other controller: it asks the authority itself, and the kernel
-// for the process, which nobody has told of one that containerd or an antlerd before
-// this one has left. Where the authority doesn't answer, the watchdog is not fed.
+// time, or when it gave its word to the quorum and hears nothing of it. It trusts no
+// other controller: it asks the authority itself, and the kernel for the process,
+// which nobody has told of one that containerd or an antlerd before this one has
+// left. Where the authority doesn't answer, the watchdog is not fed.
 type FenceController struct {
 	// MayServeUntil is when the lease ends; zero where there is none.
 	MayServeUntil func() time.Time
@@ -32,6 +33,9 @@ type FenceController struct {
 	// Master is the process of an mfsmaster that may still answer a client, by the
 	// kernel's word; 0 where there is none.
 	Master func() (pid int, err error)
+	// GuardedUntil is when the node is reset unless it hears of the quorum before;
+	// false where it gave no such word.
+	GuardedUntil func() (time.Time, bool)
 	// Deadline from the loss of the lease until the node is reset. The last Tell of it
 	// is for the event of that to get to the journal and the console.
 	Deadline, Tell time.Duration
@@ -84,6 +88,12 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 			due = true
 		}
 
+		// Before the watchdog is fed, so that it is not where this doesn't succeed.
+		left, err := c.guard(logger)
+		if err != nil {
+			return err
+		}
+
 		pid, err := c.Master()
 		if err != nil {
 			return err
@@ -93,13 +103,13 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 
 		reset, wait := dead.verdict(c.Now(), until, pid != 0)
 		if reset {
-			err = c.reset(pid, logger)
+			err = c.reset(fmt.Sprintf("mfsmaster (process %d) could not be stopped in time", pid), logger)
 			if err != nil {
 				return err
 			}
 		}
 
-		if wait > 0 {
+		if wait = sooner(wait, left); wait > 0 {
 			again.Reset(wait)
 		}
 
@@ -111,12 +121,36 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 	}
 }
 
+// guard resets a node whose word to the quorum has come due: its volumes are about
+// to be given to others. It returns how long that is ahead, 0 where it gave none.
+func (c *FenceController) guard(logger *zap.Logger) (time.Duration, error) {
+	until, guarded := c.GuardedUntil()
+	if !guarded {
+		return 0, nil
+	}
+
+	if left := until.Sub(c.Now()); left > 0 {
+		return left, nil
+	}
+
+	return 0, c.reset("nothing was heard of the quorum for so long that this node's volumes go to others", logger)
+}
+
+// sooner of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+
+	return min(a, b)
+}
+
 // reset the node, once the word of it had the time to get out.
-func (c *FenceController) reset(pid int, logger *zap.Logger) error {
-	logger.Error("lease lost and mfsmaster still runs: resetting this node", zap.Int("pid", pid))
+func (c *FenceController) reset(why string, logger *zap.Logger) error {
+	logger.Error("resetting this node", zap.String("reason", why))
 
 	if c.Events != nil {
-		c.Events.Emit("node.fence", 0, fmt.Sprintf("mfsmaster (process %d) could not be stopped in time: resetting this node", pid))
+		c.Events.Emit("node.fence", 0, why+": resetting this node")
 	}
 
 	<-time.After(c.Tell)

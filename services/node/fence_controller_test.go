@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,10 @@ import (
 
 // machine is a node on which mfsmaster runs as process 7 and can't be stopped.
 type machine struct {
-	until      func() time.Time
+	until   func() time.Time
+	guarded func() (time.Time, bool)
+	// fails is what an attempt to reset the machine does.
+	fails      error
 	told       chan string
 	reset, fed chan struct{}
 }
@@ -38,15 +42,15 @@ func (m *machine) run(t *testing.T) {
 	rt, err := runtime.NewRuntime(st, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&node.FenceController{
-		Container: "mfsmaster", Master: func() (int, error) { return 7, nil }, MayServeUntil: m.until, Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
+		Container: "mfsmaster", Master: func() (int, error) { return 7, nil }, MayServeUntil: m.until, GuardedUntil: m.guard,
+		Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
 		Feed:  func() error { return signal(m.fed, struct{}{}) },
-		Reset: func() error { return signal(m.reset, struct{}{}) }, Events: m, Now: time.Now,
+		Reset: func() error { return errors.Join(signal(m.reset, struct{}{}), m.fails) }, Events: m, Now: time.Now,
 	}))
 
 	stale := authority.NewAuthorityStatus()
 	stale.TypedSpec().LeaseValid = true
 	require.NoError(t, st.Create(t.Context(), stale))
-
 
 	ctx, cancel := context.WithCancel(context.Background())
 
@@ -57,6 +61,15 @@ func (m *machine) run(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// guard is GuardedUntil; a machine gives no word unless a test says so.
+func (m *machine) guard() (time.Time, bool) {
+	if m.guarded == nil {
+		return time.Time{}, false
+	}
+
+	return m.guarded()
 }
 
 // signal sends unless nobody has looked for long.
@@ -78,6 +91,38 @@ func TestALeaseThatEndsCostsTheNodeWhateverTheResourceSays(t *testing.T) {
 	<-m.reset
 	require.GreaterOrEqual(t, time.Since(end), 30*time.Millisecond)
 }
+
+func TestAWordToTheQuorumThatComesDueCostsTheNode(t *testing.T) {
+	due := time.Now().Add(50 * time.Millisecond)
+	m := &machine{
+		until:   func() time.Time { return time.Now().Add(time.Hour) },
+		guarded: func() (time.Time, bool) { return due, true },
+	}
+	m.run(t)
+
+	require.Equal(t, "node.fence", <-m.told)
+	<-m.reset
+	require.False(t, time.Now().Before(due))
+}
+
+func TestANodeThatCannotBeResetLeavesTheWatchdogHungry(t *testing.T) {
+	m := &machine{
+		until:   func() time.Time { return time.Now().Add(time.Hour) },
+		guarded: func() (time.Time, bool) { return time.Time{}, true },
+		fails:   errReset,
+	}
+	m.run(t)
+
+	<-m.reset
+
+	select {
+	case <-m.fed:
+		require.Fail(t, "the watchdog was fed")
+	case <-time.After(100 * time.Millisecond): // five times its interval
+	}
+}
+
+var errReset = errors.New("no sysrq here")
 
 func TestAnAuthorityThatHangsLeavesTheWatchdogHungry(t *testing.T) {
 	asked, hangs := make(chan struct{}, 9), make(chan struct{})

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -29,6 +30,8 @@ func OpenWatchdog(path string, timeout time.Duration) (*Watchdog, error) {
 	if err != nil {
 		// The device keeps the timeout it has; it is armed all the same.
 		err = fmt.Errorf("set watchdog to %d s: %w", seconds, err)
+	} else if has, getErr := unix.IoctlGetInt(int(device.Fd()), unix.WDIOC_GETTIMEOUT); getErr != nil || has > seconds {
+		err = errors.Join(fmt.Errorf("set watchdog to %d s: it has %d s", seconds, has), getErr)
 	}
 
 	return &Watchdog{device: device}, err

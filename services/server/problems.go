@@ -178,8 +178,13 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 			since = "since " + report.LastSeen.UTC().Format(time.RFC3339)
 		}
 
-		list.wrong(member.Name, fmt.Sprintf("%s was not heard of %s", member.Name, since),
-			"look at its power, its console and its network; it comes back by itself").Reason = "NODE_DOWN"
+		problem := list.wrong(member.Name, fmt.Sprintf("%s was not heard of %s", member.Name, since),
+			"look at its power, its console and its network; it comes back by itself")
+		problem.Reason = "NODE_DOWN"
+
+		if s.authority.Guards[member.Name].Dead {
+			problem.Reason, problem.Summary = "NODE_RELEASED", problem.Summary+", and surely is without power or was reset: its volumes are free for other nodes"
+		}
 
 		// What it last said of itself is no longer true.
 		return
@@ -187,6 +192,11 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 
 	if member.Has(config.RoleMetadata) {
 		s.replicaProblems(list, member.Name)
+	}
+
+	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {
+		list.warn(member.Name, fmt.Sprintf("%s has not promised to reset itself: should it die, it keeps its volumes", member.Name),
+			"it does so within seconds of antlerd's start; if not, look whether it has a watchdog ("+config.WatchdogDevice+"), and whether antlerd is of the same version on all voters").Reason = "NODE_UNGUARDED"
 	}
 
 	for _, service := range servicesDown(report.Report) {
@@ -332,6 +342,8 @@ func (s snapshot) provisionerProblem(list *problemList) {
 	switch {
 	case s.provisioner.Error != "":
 		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice).Reason = "PROVISIONER_FAILED"
+	case s.provisioner.TaintsError != "":
+		list.warn(s.self, "Kubernetes does not end the pods of dead nodes: "+s.provisioner.TaintsError, advice).Reason = "TAINT_FAILED"
 	case s.provisioner.SnapshotsError != "":
 		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice).Reason = "SNAPSHOTS_FAILED"
 	}

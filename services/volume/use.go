@@ -62,6 +62,24 @@ func (s *Store) EndUse(ctx context.Context, name, id, node string) (Volume, erro
 	})
 }
 
+// ReleaseUse ends the use of a node that is dead, if it still is when nobody else
+// changes the volume: a node that is back may use it anew. It is idempotent.
+func (s *Store) ReleaseUse(ctx context.Context, name, id, node string, dead func() bool) (released bool, err error) {
+	_, err = s.update(ctx, fmt.Sprintf("end the use of volume %.*s on %.100s, which is dead", MaxName, name, node), name, id, func(r *record) (bool, error) {
+		if _, used := r.Uses[node]; !used || !dead() {
+			return false, nil
+		}
+
+		delete(r.Uses, node)
+
+		released = true
+
+		return true, nil
+	})
+
+	return released && err == nil, err
+}
+
 // Modification changes what may change while a volume is in use. What is zero or
 // nil stays as it is.
 type Modification struct {

@@ -486,7 +486,10 @@ type Record struct {
 	// audit are the last commands that a person signed.
 	Audit []*Audit `protobuf:"bytes,16,rep,name=audit,proto3" json:"audit,omitempty"`
 	// discard is the replica whose own writes a person has given up in this epoch.
-	Discard       string `protobuf:"bytes,17,opt,name=discard,proto3" json:"discard,omitempty"`
+	Discard string `protobuf:"bytes,17,opt,name=discard,proto3" json:"discard,omitempty"`
+	// guards are the nodes that reset themselves when they hear nothing of the
+	// quorum.
+	Guards        map[string]*Guard `protobuf:"bytes,18,rep,name=guards,proto3" json:"guards,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +643,78 @@ func (x *Record) GetDiscard() string {
 	return ""
 }
 
+func (x *Record) GetGuards() map[string]*Guard {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// Guard is a node's word that it resets itself when it hears nothing of the quorum.
+type Guard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// boot of the node for which it is given.
+	Boot string `protobuf:"bytes,1,opt,name=boot,proto3" json:"boot,omitempty"`
+	// ttl is after how long without an answer the node resets itself; unset or 0
+	// is no such word.
+	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// dead: it was not heard of for so long that it surely has. Only in the record.
+	Dead          bool `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Guard) GetBoot() string {
+	if x != nil {
+		return x.Boot
+	}
+	return ""
+}
+
+func (x *Guard) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *Guard) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
+}
+
 // GiveUp is why a node released an epoch.
 type GiveUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -657,7 +732,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	mi := &file_antler_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +744,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	mi := &file_antler_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +757,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GiveUp) GetEpoch() uint64 {
@@ -734,7 +809,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_antler_v1_peer_proto_msgTypes[8]
+	mi := &file_antler_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +821,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[8]
+	mi := &file_antler_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +834,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Audit) GetKind() string {
@@ -821,7 +896,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_antler_v1_peer_proto_msgTypes[9]
+	mi := &file_antler_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +908,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[9]
+	mi := &file_antler_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +921,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MemberView) GetName() string {
@@ -891,14 +966,16 @@ type NodeReport struct {
 	// leaving: the node is going down.
 	Leaving bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	// addresses are the floating addresses that the node holds.
-	Addresses     []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// guard that the node offers; it says which boot this is in any case.
+	Guard         *Guard `protobuf:"bytes,7,opt,name=guard,proto3" json:"guard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[10]
+	mi := &file_antler_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +987,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[10]
+	mi := &file_antler_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1000,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodeReport) GetVersion() string {
@@ -968,6 +1045,13 @@ func (x *NodeReport) GetAddresses() []string {
 	return nil
 }
 
+func (x *NodeReport) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
 // ReplicaReport is the state of a replica, in DRBD's words.
 type ReplicaReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -995,7 +1079,7 @@ type ReplicaReport struct {
 
 func (x *ReplicaReport) Reset() {
 	*x = ReplicaReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[11]
+	mi := &file_antler_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1091,7 @@ func (x *ReplicaReport) String() string {
 func (*ReplicaReport) ProtoMessage() {}
 
 func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[11]
+	mi := &file_antler_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1104,7 @@ func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaReport.ProtoReflect.Descriptor instead.
 func (*ReplicaReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplicaReport) GetPhase() string {
@@ -1119,7 +1203,7 @@ type MasterReport struct {
 
 func (x *MasterReport) Reset() {
 	*x = MasterReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[12]
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1215,7 @@ func (x *MasterReport) String() string {
 func (*MasterReport) ProtoMessage() {}
 
 func (x *MasterReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[12]
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1228,7 @@ func (x *MasterReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterReport.ProtoReflect.Descriptor instead.
 func (*MasterReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MasterReport) GetPhase() string {
@@ -1247,7 +1331,7 @@ type ReplaceStoreRequest struct {
 
 func (x *ReplaceStoreRequest) Reset() {
 	*x = ReplaceStoreRequest{}
-	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1343,7 @@ func (x *ReplaceStoreRequest) String() string {
 func (*ReplaceStoreRequest) ProtoMessage() {}
 
 func (x *ReplaceStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1356,7 @@ func (x *ReplaceStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceStoreRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceStoreRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReplaceStoreRequest) GetNode() string {
@@ -1320,7 +1404,7 @@ type ReplaceStoreResponse struct {
 
 func (x *ReplaceStoreResponse) Reset() {
 	*x = ReplaceStoreResponse{}
-	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1416,7 @@ func (x *ReplaceStoreResponse) String() string {
 func (*ReplaceStoreResponse) ProtoMessage() {}
 
 func (x *ReplaceStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1429,7 @@ func (x *ReplaceStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceStoreResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceStoreResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplaceStoreResponse) GetNotLeader() bool {
@@ -1395,7 +1479,7 @@ type AcceptStoreRequest struct {
 
 func (x *AcceptStoreRequest) Reset() {
 	*x = AcceptStoreRequest{}
-	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1491,7 @@ func (x *AcceptStoreRequest) String() string {
 func (*AcceptStoreRequest) ProtoMessage() {}
 
 func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1504,7 @@ func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptStoreRequest.ProtoReflect.Descriptor instead.
 func (*AcceptStoreRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptStoreRequest) GetNode() string {
@@ -1446,7 +1530,7 @@ type AcceptStoreResponse struct {
 
 func (x *AcceptStoreResponse) Reset() {
 	*x = AcceptStoreResponse{}
-	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	mi := &file_antler_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1542,7 @@ func (x *AcceptStoreResponse) String() string {
 func (*AcceptStoreResponse) ProtoMessage() {}
 
 func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	mi := &file_antler_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1555,7 @@ func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptStoreResponse.ProtoReflect.Descriptor instead.
 func (*AcceptStoreResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 var File_antler_v1_peer_proto protoreflect.FileDescriptor
@@ -1510,7 +1594,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\tR\x06leader\x12\x14\n" +
 	"\x05index\x18\x05 \x01(\x04R\x05index\x12)\n" +
-	"\x06record\x18\x06 \x01(\v2\x11.antler.v1.RecordR\x06record\"\xd1\x05\n" +
+	"\x06record\x18\x06 \x01(\v2\x11.antler.v1.RecordR\x06record\"\xd5\x06\n" +
 	"\x06Record\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
 	"\n" +
@@ -1534,13 +1618,21 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"metadataId\x129\n" +
 	"\bgive_ups\x18\x0f \x03(\v2\x1e.antler.v1.Record.GiveUpsEntryR\agiveUps\x12&\n" +
 	"\x05audit\x18\x10 \x03(\v2\x10.antler.v1.AuditR\x05audit\x12\x18\n" +
-	"\adiscard\x18\x11 \x01(\tR\adiscard\x1a;\n" +
+	"\adiscard\x18\x11 \x01(\tR\adiscard\x125\n" +
+	"\x06guards\x18\x12 \x03(\v2\x1d.antler.v1.Record.GuardsEntryR\x06guards\x1a;\n" +
 	"\rObservedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aM\n" +
 	"\fGiveUpsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.antler.v1.GiveUpR\x05value:\x028\x01\"f\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.antler.v1.GiveUpR\x05value:\x028\x01\x1aK\n" +
+	"\vGuardsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.antler.v1.GuardR\x05value:\x028\x01\"\\\n" +
+	"\x05Guard\x12\x12\n" +
+	"\x04boot\x18\x01 \x01(\tR\x04boot\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
+	"\x04dead\x18\x03 \x01(\bR\x04dead\"f\n" +
 	"\x06GiveUp\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06failed\x18\x02 \x01(\bR\x06failed\x12\x16\n" +
@@ -1558,7 +1650,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xc1\x02\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xe9\x02\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
@@ -1566,7 +1658,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x06master\x18\x03 \x01(\v2\x17.antler.v1.MasterReportR\x06master\x12?\n" +
 	"\bservices\x18\x04 \x03(\v2#.antler.v1.NodeReport.ServicesEntryR\bservices\x12\x18\n" +
 	"\aleaving\x18\x05 \x01(\bR\aleaving\x12\x1c\n" +
-	"\taddresses\x18\x06 \x03(\tR\taddresses\x1a;\n" +
+	"\taddresses\x18\x06 \x03(\tR\taddresses\x12&\n" +
+	"\x05guard\x18\a \x01(\v2\x10.antler.v1.GuardR\x05guard\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
@@ -1635,7 +1728,7 @@ func file_antler_v1_peer_proto_rawDescGZIP() []byte {
 	return file_antler_v1_peer_proto_rawDescData
 }
 
-var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_antler_v1_peer_proto_goTypes = []any{
 	(*HelloRequest)(nil),         // 0: antler.v1.HelloRequest
 	(*HelloResponse)(nil),        // 1: antler.v1.HelloResponse
@@ -1644,51 +1737,57 @@ var file_antler_v1_peer_proto_goTypes = []any{
 	(*ProposeRequest)(nil),       // 4: antler.v1.ProposeRequest
 	(*ProposeResponse)(nil),      // 5: antler.v1.ProposeResponse
 	(*Record)(nil),               // 6: antler.v1.Record
-	(*GiveUp)(nil),               // 7: antler.v1.GiveUp
-	(*Audit)(nil),                // 8: antler.v1.Audit
-	(*MemberView)(nil),           // 9: antler.v1.MemberView
-	(*NodeReport)(nil),           // 10: antler.v1.NodeReport
-	(*ReplicaReport)(nil),        // 11: antler.v1.ReplicaReport
-	(*MasterReport)(nil),         // 12: antler.v1.MasterReport
-	(*ReplaceStoreRequest)(nil),  // 13: antler.v1.ReplaceStoreRequest
-	(*ReplaceStoreResponse)(nil), // 14: antler.v1.ReplaceStoreResponse
-	(*AcceptStoreRequest)(nil),   // 15: antler.v1.AcceptStoreRequest
-	(*AcceptStoreResponse)(nil),  // 16: antler.v1.AcceptStoreResponse
-	nil,                          // 17: antler.v1.Record.ObservedEntry
-	nil,                          // 18: antler.v1.Record.GiveUpsEntry
-	nil,                          // 19: antler.v1.NodeReport.ServicesEntry
-	(*durationpb.Duration)(nil),  // 20: google.protobuf.Duration
+	(*Guard)(nil),                // 7: antler.v1.Guard
+	(*GiveUp)(nil),               // 8: antler.v1.GiveUp
+	(*Audit)(nil),                // 9: antler.v1.Audit
+	(*MemberView)(nil),           // 10: antler.v1.MemberView
+	(*NodeReport)(nil),           // 11: antler.v1.NodeReport
+	(*ReplicaReport)(nil),        // 12: antler.v1.ReplicaReport
+	(*MasterReport)(nil),         // 13: antler.v1.MasterReport
+	(*ReplaceStoreRequest)(nil),  // 14: antler.v1.ReplaceStoreRequest
+	(*ReplaceStoreResponse)(nil), // 15: antler.v1.ReplaceStoreResponse
+	(*AcceptStoreRequest)(nil),   // 16: antler.v1.AcceptStoreRequest
+	(*AcceptStoreResponse)(nil),  // 17: antler.v1.AcceptStoreResponse
+	nil,                          // 18: antler.v1.Record.ObservedEntry
+	nil,                          // 19: antler.v1.Record.GiveUpsEntry
+	nil,                          // 20: antler.v1.Record.GuardsEntry
+	nil,                          // 21: antler.v1.NodeReport.ServicesEntry
+	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
 }
 var file_antler_v1_peer_proto_depIdxs = []int32{
-	10, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
+	11, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
 	6,  // 1: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
-	9,  // 2: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
+	10, // 2: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
 	6,  // 3: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
-	20, // 4: antler.v1.Record.hold:type_name -> google.protobuf.Duration
-	17, // 5: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
-	18, // 6: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
-	8,  // 7: antler.v1.Record.audit:type_name -> antler.v1.Audit
-	20, // 8: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
-	10, // 9: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
-	11, // 10: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
-	12, // 11: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
-	19, // 12: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
-	7,  // 13: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
-	0,  // 14: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
-	2,  // 15: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
-	4,  // 16: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
-	13, // 17: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
-	15, // 18: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
-	1,  // 19: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
-	3,  // 20: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
-	5,  // 21: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
-	14, // 22: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
-	16, // 23: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	22, // 4: antler.v1.Record.hold:type_name -> google.protobuf.Duration
+	18, // 5: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
+	19, // 6: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
+	9,  // 7: antler.v1.Record.audit:type_name -> antler.v1.Audit
+	20, // 8: antler.v1.Record.guards:type_name -> antler.v1.Record.GuardsEntry
+	22, // 9: antler.v1.Guard.ttl:type_name -> google.protobuf.Duration
+	22, // 10: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
+	11, // 11: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
+	12, // 12: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
+	13, // 13: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
+	21, // 14: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
+	7,  // 15: antler.v1.NodeReport.guard:type_name -> antler.v1.Guard
+	8,  // 16: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
+	7,  // 17: antler.v1.Record.GuardsEntry.value:type_name -> antler.v1.Guard
+	0,  // 18: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
+	2,  // 19: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
+	4,  // 20: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
+	14, // 21: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
+	16, // 22: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
+	1,  // 23: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
+	3,  // 24: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
+	5,  // 25: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
+	15, // 26: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
+	17, // 27: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_peer_proto_init() }
@@ -1702,7 +1801,7 @@ func file_antler_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_peer_proto_rawDesc), len(file_antler_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

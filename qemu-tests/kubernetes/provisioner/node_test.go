@@ -24,11 +24,15 @@ const clusterID = "7a1b1c1e-0000-4000-8000-000000000001"
 // node is one that may serve: the driver, the volumes and the provisioner as
 // antlerd has them, and a lease that the test gives and takes.
 type node struct {
-	lease  atomic.Bool
+	lease atomic.Bool
+	// dead is the node that the quorum has recorded as dead, "" for none.
+	dead   atomic.Value
 	counts provisioner.Counts
 	store  *volume.Store
 	work   provisioner.Running
-	stop   context.CancelFunc
+	// asked is how many times the provisioner has asked for it.
+	asked atomic.Int64
+	stop  context.CancelFunc
 }
 
 var errNoLease = errors.New("it has no lease with the quorum")
@@ -36,6 +40,16 @@ var errNoLease = errors.New("it has no lease with the quorum")
 func (n *node) serving() error {
 	if !n.lease.Load() {
 		return errNoLease
+	}
+
+	return nil
+}
+
+func (n *node) deadNodes() []string {
+	n.asked.Add(1)
+
+	if name, _ := n.dead.Load().(string); name != "" {
+		return []string{name}
 	}
 
 	return nil
@@ -59,7 +73,7 @@ func serve(t *testing.T, root, kubeconfig, name string, epoch uint64) *node {
 		Driver:  &kubernetes.Controller{Volumes: n.store, Cluster: clusterID, Nodes: []string{"n1", "n2"}, Serving: n.serving, Copies: 2},
 		Serving: n.serving, Cluster: clusterID, Node: name, Version: "test", Epoch: epoch, Kubeconfig: kubeconfig,
 		Counts: &n.counts, Backoff: provisioner.DefaultBackoff(), Interval: 500 * time.Millisecond, Now: time.Now,
-		Logger: zaptest.NewLogger(t),
+		Logger: zaptest.NewLogger(t), Dead: n.deadNodes, Tell: func(string, string) {},
 	})
 
 	t.Cleanup(n.end)

@@ -66,6 +66,7 @@ func TestProvisioner(t *testing.T) {
 		{"FirstConsumer", "with WaitForFirstConsumer the volume waits for a node of this cluster", (*trial).firstConsumer},
 		{"Clone", "a claim with another one as its source begins as a copy of it", (*trial).cloned},
 		{"Snapshot", "a VolumeSnapshot is taken, restored by a claim, and deleted", (*trial).snapshotted},
+		{"DeadNode", "a node that is dead gets the out-of-service taint once Kubernetes takes it for not ready, and loses it when it is back", (*trial).deadNode},
 		{"Kubeconfig", "a kubeconfig that is missing or wrong is said and is used as soon as it is right", (*trial).lateKubeconfig},
 		{"APIServer", "while the API server is away that is said, and after it claims are served again", (*trial).apiServerRestarted},
 		{"Storm", "500 claims and a failover in the middle of them: each is bound, and none got two volumes", (*trial).storm},

@@ -53,7 +53,7 @@ const startTime = 2 * time.Minute
 // controllers are those that claims, pods and nodes need.
 const controllers = "persistentvolume-binder-controller,persistentvolume-expander-controller," +
 	"persistentvolumeclaim-protection-controller,persistentvolume-protection-controller," +
-	"serviceaccount-controller,node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller"
+	"serviceaccount-controller,node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller,statefulset-controller"
 
 // Start returns when the API server is ready. What was started before an error is
 // ended.

@@ -26,6 +26,7 @@ type Clients struct {
 	Classes           Classes
 	AttributesClasses AttributesClasses
 	Nodes             Nodes
+	CSINodes          CSINodes
 	Snapshots         Snapshots
 	SnapshotList      SnapshotList
 	Events            record.EventSink
@@ -63,6 +64,12 @@ type AttributesClasses interface {
 // Nodes of Kubernetes.
 type Nodes interface {
 	Get(ctx context.Context, name string, o metav1.GetOptions) (*corev1.Node, error)
+	Patch(ctx context.Context, name string, kind types.PatchType, data []byte, o metav1.PatchOptions, subresources ...string) (*corev1.Node, error)
+}
+
+// CSINodes say by which name a driver knows a node of Kubernetes.
+type CSINodes interface {
+	List(ctx context.Context, o metav1.ListOptions) (*storagev1.CSINodeList, error)
 }
 
 // SnapshotList has what all objects have of the VolumeSnapshots.
@@ -79,7 +86,8 @@ func knownTypes() *runtime.Scheme {
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaimList{},
 		&corev1.PersistentVolume{}, &corev1.PersistentVolumeList{}, &corev1.Node{}, &corev1.Event{})
 	scheme.AddKnownTypes(storagev1.SchemeGroupVersion,
-		&storagev1.StorageClass{}, &storagev1.StorageClassList{}, &storagev1.VolumeAttributesClass{})
+		&storagev1.StorageClass{}, &storagev1.StorageClassList{}, &storagev1.VolumeAttributesClass{},
+		&storagev1.CSINode{}, &storagev1.CSINodeList{})
 
 	for _, version := range []schema.GroupVersion{corev1.SchemeGroupVersion, storagev1.SchemeGroupVersion} {
 		metav1.AddToGroupVersion(scheme, version)
@@ -137,9 +145,11 @@ func newClients(config *rest.Config) (Clients, error) {
 			empty[storagev1.StorageClass], empty[storagev1.StorageClassList]),
 		AttributesClasses: gentype.NewClient("volumeattributesclasses", storage, parameters, "", empty[storagev1.VolumeAttributesClass]),
 		Nodes:             gentype.NewClient("nodes", core, parameters, "", empty[corev1.Node]),
-		Snapshots:         snapshots{snapshot},
-		SnapshotList:      list.Resource(snapshotVersion().WithResource(resourceSnapshots)),
-		Events:            events{core, parameters},
+		CSINodes: gentype.NewClientWithList("csinodes", storage, parameters, "",
+			empty[storagev1.CSINode], empty[storagev1.CSINodeList]),
+		Snapshots:    snapshots{snapshot},
+		SnapshotList: list.Resource(snapshotVersion().WithResource(resourceSnapshots)),
+		Events:       events{core, parameters},
 	}, nil
 }
 

@@ -163,7 +163,7 @@ func newBench(objects ...runtime.Object) *bench {
 		Clients: Clients{
 			Claims:  func(namespace string) Claims { return oldClaims{core.PersistentVolumeClaims(namespace)} },
 			Volumes: core.PersistentVolumes(), Classes: storage.StorageClasses(),
-			AttributesClasses: storage.VolumeAttributesClasses(), Nodes: core.Nodes(),
+			AttributesClasses: storage.VolumeAttributesClasses(), Nodes: core.Nodes(), CSINodes: storage.CSINodes(),
 		},
 		Driver: b.driver, Cluster: "cluster-1", Recorder: b.events, Counts: &Counts{}, Backoff: DefaultBackoff(),
 		Now: func() time.Time { return time.Unix(1000, 0) }, Watching: func(error) {},

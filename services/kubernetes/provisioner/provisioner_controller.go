@@ -129,6 +129,10 @@ func (c *Controller) report(ctx context.Context, r controller.Writer, now *worke
 			spec.Error = connection.Err.Error()
 		}
 
+		if connection.TaintsErr != nil {
+			spec.TaintsError = connection.TaintsErr.Error()
+		}
+
 		if connection.SnapshotsErr != nil {
 			spec.SnapshotsError = connection.SnapshotsErr.Error()
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // Work is the provisioner of one epoch: it connects, again and again if need
-// be, and works while it is connected. All fields must be set.
+// be, and works while it is connected. All fields but Dead and Tell must be set.
 type Work struct {
 	Driver  Driver
 	Serving func() error
@@ -35,6 +35,11 @@ type Work struct {
 	Interval time.Duration
 	Now      func() time.Time
 	Logger   *zap.Logger
+	// Dead are the nodes whose pods are to be ended, in order. It is nil where the
+	// policy doesn't ask for that; then Tell, the log of the cluster's events, is not
+	// used.
+	Dead func() []string
+	Tell func(kind, message string)
 
 	mu    sync.Mutex
 	state Connection
@@ -49,6 +54,8 @@ type Connection struct {
 	Err     error
 	// SnapshotsErr says why VolumeSnapshots are not taken, while claims are provisioned.
 	SnapshotsErr error
+	// TaintsErr says why the taints of dead nodes are not as they should be.
+	TaintsErr error
 }
 
 // Interval is the usual one of Work.
@@ -146,13 +153,18 @@ func (w *Work) session(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 
+	p := w.provisioner(ctx, clients)
+	p.TakesSnapshots = snapshots
+
 	group.Go(func() error {
 		defer stop()
 
-		p := w.provisioner(ctx, clients)
-		p.TakesSnapshots = snapshots
-
 		return p.Run(ctx)
+	})
+	group.Go(func() error {
+		w.taints(ctx, p)
+
+		return nil
 	})
 	group.Go(func() error {
 		defer stop()

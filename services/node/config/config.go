@@ -9,7 +9,10 @@
 // from nothing else.
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Role is what a node does in the cluster. A node has any mix of them.
 type Role string
@@ -114,6 +117,45 @@ type Kubernetes struct {
 	// a node with k3s, and elsewhere no claims are. What is in the file is looked at when it is used, so that one that is
 	// missing or wrong keeps no node from starting.
 	Kubeconfig string `yaml:"kubeconfig,omitempty"`
+	// DeadNode is what becomes of the volumes and pods of a node that is dead.
+	DeadNode DeadNode `yaml:"deadNode,omitempty"`
+}
+
+// DeadNode is off by default: then a node that stays dead keeps its volumes. See
+// docs/kubernetes.
+type DeadNode struct {
+	// Release gives the volumes of a node that was not heard of for After to other
+	// nodes. For that every node with the role client and a watchdog is reset when
+	// it hears nothing of the quorum for After, less DeadWait.
+	Release bool `yaml:"release,omitempty"`
+	// After is DefaultDeadAfter if it is 0.
+	After time.Duration `yaml:"after,omitempty"`
+	// Taint puts Kubernetes's out-of-service taint on it as well, which ends its
+	// pods.
+	Taint bool `yaml:"taint,omitempty"`
+}
+
+// DeadWait is how much longer than a node waits before its reset the others wait
+// before they call it dead: authority.Timing has the relations. MinDeadAfter,
+// MaxDeadAfter and DefaultDeadAfter are what DeadNode.After can be and is.
+const (
+	DeadWait         = 20 * time.Second
+	MinDeadAfter     = 40 * time.Second
+	MaxDeadAfter     = time.Hour
+	DefaultDeadAfter = time.Minute
+)
+
+// Guard is after how long without a word of the quorum a node is reset; 0 is
+// never.
+func (d DeadNode) Guard() time.Duration {
+	switch {
+	case !d.Release:
+		return 0
+	case d.After == 0:
+		return DefaultDeadAfter - DeadWait
+	}
+
+	return d.After - DeadWait
 }
 
 // DefaultKubeletDir is kubelet's own default, and that of k3s.
@@ -221,6 +263,8 @@ const (
 	// MetadataParent, through which mfsmaster's container sees it come and go.
 	MetadataPath   = MetadataParent + "/replica"
 	MetadataParent = StateDir + "/meta"
+	// WatchdogDevice resets a node on which antlerd is gone.
+	WatchdogDevice = "/dev/watchdog"
 	// APISocket is root-only; HandlerSocket is where DRBD's handlers call.
 	APISocket     = RunDir + "/antlerd.sock"
 	HandlerSocket = RunDir + "/drbd.sock"

@@ -91,6 +91,23 @@ func (c Cluster) validateKubernetes(p *Problems) {
 		p.add(path+".kubeconfig", fmt.Sprintf("%q is not a clean absolute path", k.Kubeconfig),
 			"write where each metadata node has the file, for example /etc/rancher/k3s/k3s.yaml, or leave it out to provision no claims")
 	}
+
+	k.DeadNode.validate(p, path+".deadNode")
+}
+
+func (d DeadNode) validate(p *Problems, path string) {
+	if !d.Release {
+		if d != (DeadNode{}) {
+			p.add(path, "has settings and releases nothing", "write release: true, or remove them")
+		}
+
+		return
+	}
+
+	if d.After != 0 && (d.After < MinDeadAfter || d.After > MaxDeadAfter) {
+		p.add(path+".after", fmt.Sprintf("%s is not in %s..%s", d.After, MinDeadAfter, MaxDeadAfter),
+			fmt.Sprintf("write for example %s, or leave it out for that: a node resets itself %s before", DefaultDeadAfter, DeadWait))
+	}
 }
 
 func (c Cluster) validateMembers(p *Problems) {

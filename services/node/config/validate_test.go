@@ -89,6 +89,16 @@ func TestRefusesBadConfigurations(t *testing.T) {
 		}, []string{
 			"cluster.kubernetes.kubeletDir: has 63 bytes, which makes the path of a socket too long: use one of at most 62",
 		}},
+		{"a dead node that is called so too early", func(c *config.Config) {
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, DeadNode: config.DeadNode{Release: true, After: 39 * time.Second}}
+		}, []string{
+			"cluster.kubernetes.deadNode.after: 39s is not in 40s..1h0m0s: write for example 1m0s, or leave it out for that: a node resets itself 20s before",
+		}},
+		{"a dead node that keeps what it has", func(c *config.Config) {
+			c.Cluster.Kubernetes = config.Kubernetes{Enabled: true, DeadNode: config.DeadNode{Taint: true}}
+		}, []string{
+			"cluster.kubernetes.deadNode: has settings and releases nothing: write release: true, or remove them",
+		}},
 		{"kubernetes without clients", func(c *config.Config) {
 			c.Cluster.Kubernetes.Enabled = true
 			for i := range c.Cluster.Nodes {
