@@ -13,7 +13,7 @@ func Kinds() []KindInfo {
 		{"node.started", "antlerd started on the node"},
 		{"node.stopping", "antlerd was told to stop"},
 		{"node.upgrade", "a new system was written to the other slot, and the node restarts to try it"},
-		{"node.fence", "the node resets itself because it could not stop serving in time"},
+		{"node.fence", "the node resets itself, because it could not stop serving in time, or heard nothing of the quorum for as long as it has promised"},
 
 		{"authority.formed", "the quorum recorded that file system and metadata exist"},
 		{"authority.consent", "the quorum consented to create the replicas"},
@@ -28,6 +28,8 @@ func Kinds() []KindInfo {
 		{"authority.failover", "a person forced a grant"},
 		{"authority.discard", "a person gave up what only one replica had, in a split brain"},
 		{"authority.store-replaced", "a person gave a voter its vote back with a new store"},
+		{"authority.dead", "a node was not heard of for so long that it is without power, or has reset itself as it promised"},
+		{"authority.back", "a node that was dead is heard of again"},
 
 		{"replication.created", "DRBD's metadata was created on the device"},
 		{"replication.connected", "the replicas are connected"},
@@ -69,7 +71,11 @@ func Kinds() []KindInfo {
 		{"volume.adopted", "a directory of MooseFS became a volume"},
 		{"volume.undeleted", "a volume came back from the archive"},
 		{"volume.expired", "an archived volume's time was over"},
+		{"volume.released", "a dead node's use of a volume was ended, so that others may use it"},
 		{"volume.snapshot-taken", "a snapshot of a volume was taken"},
 		{"volume.snapshot-deleted", "a snapshot was deleted"},
+
+		{"kubernetes.tainted", "Kubernetes was told that a node is out of service, and ends its pods"},
+		{"kubernetes.untainted", "the node is back, and Kubernetes may use it again"},
 	}
 }
