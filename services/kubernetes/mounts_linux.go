@@ -259,18 +259,17 @@ func (h *HostMounts) isSource(i *mountinfo.Info) bool {
 func isFuse(i *mountinfo.Info) bool { return strings.HasPrefix(i.FSType, "fuse") }
 
 // rootWithin returns what of MooseFS is mounted, and whether its mount shows a
-// directory of MooseFS only. mfsmount's source is HOST:PORT with that directory
-// behind it (make_fsname in mfsmount.c).
+// directory of MooseFS only. mfsmount's source is mfs#HOST:PORT, or HOST:PORT where
+// its type is fuse.mfs, with that directory behind it (make_fsname in mfsmount.c).
 func rootWithin(i *mountinfo.Info) (string, bool) {
-	_, below, own := strings.Cut(i.Source, "/")
-	if !own || i.FSType != fuseMooseFS {
+	address, named := strings.CutPrefix(i.Source, "mfs#")
+
+	_, below, own := strings.Cut(address, "/")
+	if !own || !named && i.FSType != "fuse.mfs" {
 		return i.Root, false
 	}
 
 	return filepath.Join("/", below, i.Root), true
 }
-
-// fuseMooseFS is the type of mfsmount's file system.
-const fuseMooseFS = "fuse.mfs"
 
 func deviceOf(i *mountinfo.Info) string { return fmt.Sprintf("%d:%d", i.Major, i.Minor) }

@@ -133,7 +133,8 @@ func TestLinksOnTheWayToATarget(t *testing.T) {
 	require.NoError(t, unix.Unmount(filepath.Join(outside, "pod"), 0))
 }
 
-// What mfsmount's lines in /proc/self/mountinfo say (4.57.5): the directory that
+// What mfsmount's lines in /proc/self/mountinfo say (149 is recorded from 4.57.5, as
+// Debian's libfuse has it; those of type fuse.mfs are by its source): the directory that
 // its mount shows stands behind the master's address, and that of a bind is below
 // it.
 func TestMountsOfMooseFS(t *testing.T) {
@@ -145,6 +146,9 @@ func TestMountsOfMooseFS(t *testing.T) {
 		"38 35 0:51 / /var/lib/antler/mounts/6f1f rw shared:9 - fuse.mfs 10.77.0.100:9421/volumes/db/data rw": {Root: "/volumes/db/data", Own: true},
 		"39 35 0:51 / /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/db/data rw":                   {Root: "/volumes/db/data", Own: true},
 		"40 35 0:51 /sub /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/db/data rw":                {Root: "/volumes/db/data/sub", Own: true},
+		`149 30 0:61 / /var/lib/kubelet/p rw shared:78 - fuse mfs\04310.77.0.10:9421/volumes/own-0/data rw`:   {Root: "/volumes/own-0/data", Own: true},
+		`150 30 0:60 /volumes/db/data /var/lib/kubelet/p rw - fuse mfs\04310.77.0.10:9421 rw`:                 {Root: "/volumes/db/data"},
+		"151 30 0:61 / /var/lib/kubelet/p rw - fuse host:9421/volumes/db/data rw":                             {Root: "/"},
 		"41 35 0:52 / /var/lib/kubelet/p rw - fuse.sshfs host:/volumes/db/data rw":                            {Root: "/"},
 		"42 35 0:51 / /var/lib/kubelet/p rw - fuse.mfs 10.77.0.100:9421/volumes/../db rw":                     {Root: "/db", Own: true},
 	} {
