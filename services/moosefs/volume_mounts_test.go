@@ -234,7 +234,7 @@ func TestVolumeMountIsChecked(t *testing.T) {
 		})
 	}
 
-	b.VolumeMounts.Sessions = func(context.Context) ([]protocol.SessionRoot, error) { return nil, errors.New("no route to host") }
+	b.Sessions = func(context.Context) ([]protocol.SessionRoot, error) { return nil, errors.New("no route to host") }
 	_, err := b.Open(ctx, "db", someID)
 	require.ErrorIs(t, err, volume.ErrUnavailable)
 }
