@@ -15,11 +15,8 @@ import (
 //     those Debian compiles in cost a second at start and a check per call.
 //   - gpt: if a power cut tore the partition table while it was written, its copy
 //     at the disk's end is read.
-//   - transparent_hugepage=madvise: an mfsmount touches its cache of 256 MiB once in
-//     every 64 KiB when it starts. With Debian's "always" all of that is memory that
-//     a small node doesn't have for others.
 //   - quiet loglevel=4: the console is for errors and for antlerd.
-const kernelArguments = "panic=5 gpt transparent_hugepage=madvise quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"
+const kernelArguments = "panic=5 gpt quiet loglevel=4 lsm=capability audit=0 systemd.show_status=0"
 
 // arguments are the kernel's, and what init must know of the root.
 func arguments(root verity.Root) string { return kernelArguments + " " + root.Argument() }
