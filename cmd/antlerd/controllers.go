@@ -78,12 +78,10 @@ const (
 )
 
 func (d *antlerd) fence() *node.FenceController {
-	groups := d.platform.places.Groups(metadata.Container)
 	c := &node.FenceController{
-		Container: metadata.Container, Master: func() (int, error) { return node.MayAnswer(metadata.Container, groups...) },
-		MayServeUntil: d.authority.MayServeUntil, GuardedUntil: d.authority.GuardedUntil,
+		Master: metadata.Container, MayServeUntil: d.authority.MayServeUntil, GuardedUntil: d.authority.GuardedUntil,
 		Deadline: d.timing.FenceDeadline, Tell: fenceTell, FeedInterval: watchdogFeed,
-		Reset: node.Reset, Events: d.events, Now: time.Now,
+		Reset: node.Reset, Events: d.events, Now: time.Now, CanAnswer: node.ProcessCanAnswer,
 	}
 
 	var err error

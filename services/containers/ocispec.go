@@ -50,17 +50,6 @@ func (p Places) cgroup(id string) string {
 	return filepath.Join(p.CgroupFS, p.CgroupParent, id)
 }
 
-// Groups are the directories of the control groups that the processes of a
-// container can be in.
-func (p Places) Groups(name string) []string {
-	var groups []string
-	for _, id := range slots(name) {
-		groups = append(groups, p.cgroup(id))
-	}
-
-	return groups
-}
-
 // baseCapabilities let a daemon that starts as root become its own user, and
 // read its configuration before that although it belongs to that user (so that
 // a reload can read it as well). They are gone with the change of user.

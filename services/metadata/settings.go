@@ -12,7 +12,7 @@ import (
 	"antler/services/node/config"
 )
 
-// Container is the name of mfsmaster's container, and of the program in it.
+// Container is the name of mfsmaster's container.
 const Container = "mfsmaster"
 
 // DataPath is the master's data directory, under the same name on this host and

@@ -21,18 +21,13 @@ type Events interface {
 
 // FenceController is the last line: it feeds the watchdog while antlerd lives,
 // and resets the node when the lease is lost and mfsmaster can't be stopped in
-// time, or when it gave its word to the quorum and hears nothing of it. It trusts no
-// other controller: it asks the authority itself, and the kernel for the process,
-// which nobody has told of one that containerd or an antlerd before this one has
-// left. Where the authority doesn't answer, the watchdog is not fed.
+// time, or when it gave its word to the quorum and hears nothing of it. It trusts no other controller: it asks the authority itself, and looks at
+// the process itself. Where the authority doesn't answer, the watchdog is not fed.
 type FenceController struct {
 	// MayServeUntil is when the lease ends; zero where there is none.
 	MayServeUntil func() time.Time
-	// Container is the name of mfsmaster's; its changes are a reason to look again.
-	Container string
-	// Master is the process of an mfsmaster that may still answer a client, by the
-	// kernel's word; 0 where there is none.
-	Master func() (pid int, err error)
+	// Master is the name of mfsmaster's container.
+	Master string
 	// GuardedUntil is when the node is reset unless it hears of the quorum before;
 	// false where it gave no such word.
 	GuardedUntil func() (time.Time, bool)
@@ -49,6 +44,8 @@ type FenceController struct {
 	Events Events
 	// Now is the monotonic clock.
 	Now func() time.Time
+	// CanAnswer says whether the process may still answer a client.
+	CanAnswer func(pid int) bool
 }
 
 // Name implements controller.Controller.
@@ -59,7 +56,7 @@ func (c *FenceController) Inputs() []controller.Input {
 	return []controller.Input{
 		// Only so that a lease that ends before its time is seen at once.
 		safe.Input[*authority.AuthorityStatus](controller.InputWeak),
-		resources.Input(containers.ContainerStatusType, c.Container),
+		resources.Input(containers.ContainerStatusType, c.Master),
 	}
 }
 
@@ -94,14 +91,14 @@ func (c *FenceController) Run(ctx context.Context, r controller.Runtime, logger 
 			return err
 		}
 
-		pid, err := c.Master()
+		pid, err := c.master(ctx, r)
 		if err != nil {
 			return err
 		}
 
 		until := c.MayServeUntil()
 
-		reset, wait := dead.verdict(c.Now(), until, pid != 0)
+		reset, wait := dead.verdict(c.Now(), until, pid != 0 && c.CanAnswer(pid))
 		if reset {
 			err = c.reset(fmt.Sprintf("mfsmaster (process %d) could not be stopped in time", pid), logger)
 			if err != nil {
@@ -167,4 +164,14 @@ func (c *FenceController) feed(logger *zap.Logger) {
 	if err != nil {
 		logger.Warn("watchdog", zap.Error(err))
 	}
+}
+
+// master returns the process of a running master, or 0.
+func (c *FenceController) master(ctx context.Context, r controller.Reader) (int, error) {
+	master, err := resources.Spec[*containers.ContainerStatus](ctx, r, c.Master)
+	if err != nil || master == nil {
+		return 0, err
+	}
+
+	return master.PID, nil
 }

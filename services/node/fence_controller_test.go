@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"antler/services/authority"
+	"antler/services/containers"
 	"antler/services/node"
 )
 
@@ -42,15 +43,18 @@ func (m *machine) run(t *testing.T) {
 	rt, err := runtime.NewRuntime(st, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.NoError(t, rt.RegisterController(&node.FenceController{
-		Container: "mfsmaster", Master: func() (int, error) { return 7, nil }, MayServeUntil: m.until, GuardedUntil: m.guard,
-		Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
+		Master: "mfsmaster", MayServeUntil: m.until, GuardedUntil: m.guard, Deadline: 30 * time.Millisecond, Tell: time.Millisecond, FeedInterval: 20 * time.Millisecond,
 		Feed:  func() error { return signal(m.fed, struct{}{}) },
-		Reset: func() error { return errors.Join(signal(m.reset, struct{}{}), m.fails) }, Events: m, Now: time.Now,
+		Reset: func() error { return errors.Join(signal(m.reset, struct{}{}), m.fails) }, Events: m, Now: time.Now, CanAnswer: func(pid int) bool { return pid == 7 },
 	}))
 
 	stale := authority.NewAuthorityStatus()
 	stale.TypedSpec().LeaseValid = true
 	require.NoError(t, st.Create(t.Context(), stale))
+
+	master := containers.NewContainerStatus("mfsmaster")
+	master.TypedSpec().PID = 7
+	require.NoError(t, st.Create(t.Context(), master))
 
 	ctx, cancel := context.WithCancel(context.Background())
 

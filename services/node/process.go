@@ -1,55 +1,19 @@
 package node
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// MayAnswer is a process in one of the control groups (their directories) that is
-// called so (proc_pid_comm(5)) and may still answer a client; 0 where there is none.
-// One that is gone, a zombie, or in uninterruptible sleep (on frozen I/O, with
+// ProcessCanAnswer reports whether the process may still answer a client. One
+// that is gone, a zombie, or in uninterruptible sleep (on frozen I/O, with
 // SIGKILL pending) can't.
-func MayAnswer(name string, groups ...string) (int, error) {
-	for _, group := range groups {
-		text, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
-			continue
-		}
+func ProcessCanAnswer(pid int) bool {
+	state := processState(pid)
 
-		if err != nil {
-			return 0, fmt.Errorf("look for %s in its control group: %w", name, err)
-		}
-
-		for field := range strings.FieldsSeq(string(text)) {
-			pid, err := strconv.Atoi(field)
-			if err != nil {
-				return 0, fmt.Errorf("look for %s in control group %s: %w", name, group, err)
-			}
-
-			if processName(pid) == name && !strings.Contains("ZXD", cmp.Or(processState(pid), "X")) {
-				return pid, nil
-			}
-		}
-	}
-
-	return 0, nil
-}
-
-// processName is the command of proc_pid_comm(5), or "" when the process is gone.
-func processName(pid int) string {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil {
-		return ""
-	}
-
-	return strings.TrimSpace(string(content))
+	return state != "" && !strings.Contains("ZXD", state)
 }
 
 // Activity is what the kernel's scheduler says of a process of one thread.

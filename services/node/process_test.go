@@ -1,69 +1,24 @@
 package node_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"antler/services/node"
 )
 
-// inGroup makes the directory of a control group with the processes in it.
-func inGroup(t *testing.T, pids ...int) string {
-	t.Helper()
+func TestProcessCanAnswer(t *testing.T) {
+	require.True(t, node.ProcessCanAnswer(os.Getpid()))
 
-	var procs strings.Builder
-	for _, pid := range pids {
-		fmt.Fprintln(&procs, pid)
-	}
-
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(procs.String()), 0o600))
-
-	return dir
-}
-
-func TestMayAnswer(t *testing.T) {
-	master := exec.Command("sleep", "1000")
-	require.NoError(t, master.Start())
-
-	pid := master.Process.Pid
-	t.Cleanup(func() { _ = master.Wait() })
-
-	none, spare, serving := filepath.Join(t.TempDir(), "no-group"), inGroup(t, os.Getpid()), inGroup(t, os.Getpid(), pid)
-
-	found, err := node.MayAnswer("sleep", none, spare, serving)
-	require.NoError(t, err)
-	require.Equal(t, pid, found)
-
-	found, err = node.MayAnswer("sleep", none, spare)
-	require.NoError(t, err)
-	require.Zero(t, found, "what waits in the group to become the program is not it yet")
-
-	require.NoError(t, master.Process.Signal(syscall.SIGSTOP))
-
-	found, err = node.MayAnswer("sleep", serving)
-	require.NoError(t, err)
-	require.Equal(t, pid, found, "one that is stopped may go on and answer")
-
-	require.NoError(t, master.Process.Kill())
-	require.NoError(t, unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
-
-	found, err = node.MayAnswer("sleep", serving)
-	require.NoError(t, err)
-	require.Zero(t, found, "a zombie answers nobody")
-
-	_, err = node.MayAnswer("sleep", filepath.Join(serving, "cgroup.procs"))
-	require.Error(t, err, "what can't be looked into is not taken for empty")
+	gone := exec.Command("true")
+	require.NoError(t, gone.Run())
+	require.False(t, node.ProcessCanAnswer(gone.Process.Pid))
 }
 
 func TestStuckSince(t *testing.T) {
