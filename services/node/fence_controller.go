@@ -21,8 +21,9 @@ type Events interface {
 
 // FenceController is the last line: it feeds the watchdog while antlerd lives,
 // and resets the node when the lease is lost and mfsmaster can't be stopped in
-// time, or when it gave its word to the quorum and hears nothing of it. It trusts no other controller: it asks the authority itself, and looks at
-// the process itself. Where the authority doesn't answer, the watchdog is not fed.
+// time, or when it gave its word to the quorum and hears nothing of it. It trusts
+// no other controller: it asks the authority itself, and looks at the process
+// itself. Where the authority doesn't answer, the watchdog is not fed.
 type FenceController struct {
 	// MayServeUntil is when the lease ends; zero where there is none.
 	MayServeUntil func() time.Time
