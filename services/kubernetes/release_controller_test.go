@@ -1,13 +1,15 @@
 package kubernetes
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
 	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
@@ -18,6 +20,7 @@ import (
 
 	"antler/services/authority"
 	"antler/services/metadata"
+	"antler/services/volume"
 )
 
 // record is the quorum's, and the event log.
@@ -47,42 +50,57 @@ func (r *record) Emit(kind string, epoch uint64, message string) {
 }
 
 func TestADeadNodesVolumesGoToOthers(t *testing.T) {
-	b := newBench(t)
-	quorum := &record{told: make(chan string, 9)}
-	b.controller.Dead = quorum.isDead
-	mine := b.create(t, "pvc-1", nil)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		quorum := &record{told: make(chan string, 9)}
+		b.controller.Dead = quorum.isDead
+		mine := b.create(t, "pvc-1", nil)
 
-	require.NoError(t, stage(t, b.n1, mine, rwo))
-	require.Equal(t, codes.FailedPrecondition, status.Code(stage(t, b.n2, mine, rwo)), "n1 is only not heard of")
+		require.NoError(t, stage(t, b.n1, mine, rwo))
+		require.Equal(t, codes.FailedPrecondition, status.Code(stage(t, b.n2, mine, rwo)), "n1 is only not heard of")
 
-	st := state.WrapCore(namespaced.NewState(inmem.Build))
-	rt, err := runtime.NewRuntime(st, zaptest.NewLogger(t))
-	require.NoError(t, err)
-	require.NoError(t, rt.RegisterController(&ReleaseController{Volumes: b.store, Nodes: []string{"n1", "n2"}, Dead: quorum.isDead, Events: quorum}))
+		st := state.WrapCore(namespaced.NewState(inmem.Build))
+		rt, err := runtime.NewRuntime(st, zaptest.NewLogger(t))
+		require.NoError(t, err)
+		require.NoError(t, rt.RegisterController(&ReleaseController{Volumes: b.store, Nodes: []string{"n1", "n2"}, Dead: quorum.isDead, Events: quorum}))
 
-	ctx, cancel := context.WithCancel(context.Background())
+		go func() { _ = rt.Run(t.Context()) }()
 
-	var wg sync.WaitGroup
+		master := metadata.NewMasterStatus()
+		master.TypedSpec().Phase, master.TypedSpec().Epoch = metadata.PhaseServing, 5
+		require.NoError(t, st.Create(t.Context(), master))
 
-	wg.Go(func() { _ = rt.Run(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
+		quorum.set("n1")
+		require.NoError(t, st.Create(t.Context(), authority.NewAuthorityStatus()))
+		synctest.Wait()
+		require.Empty(t, quorum.told, "mfsmaster doesn't answer yet")
+
+		_, err = safe.StateUpdateWithConflicts(t.Context(), st, master.Metadata(), func(m *metadata.MasterStatus) error {
+			m.TypedSpec().Answering = true
+
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, "volume.released@5: volume pvc-1 is free for other nodes: n1, which used it, is dead", <-quorum.told)
+
+		require.NoError(t, stage(t, b.n2, mine, rwo))
+
+		_, err = b.controller.ControllerPublishVolume(t.Context(), &csi.ControllerPublishVolumeRequest{VolumeId: mine, NodeId: "n1", VolumeCapability: capability(rwo)})
+		require.Equal(t, codes.Unavailable, status.Code(err), "it has to be heard of first")
+		synctest.Wait()
+		require.Empty(t, quorum.told, "n2's use is its own")
+
+		// What n1 asked for while it lived is carried out only now.
+		late, err := b.store.Create(t.Context(), volume.Spec{Name: "pvc-2", Size: 1 << 20})
+		require.NoError(t, err)
+		_, err = b.store.Use(t.Context(), late.Name, late.ID, "n1", volume.Use{Alone: true})
+		require.NoError(t, err)
+
+		time.Sleep(releaseInterval)
+		synctest.Wait()
+		require.Len(t, quorum.told, 1)
+		require.Equal(t, "volume.released@5: volume pvc-2 is free for other nodes: n1, which used it, is dead", <-quorum.told)
 	})
-
-	master := metadata.NewMasterStatus()
-	master.TypedSpec().Phase, master.TypedSpec().Epoch, master.TypedSpec().Answering = metadata.PhaseServing, 5, true
-	require.NoError(t, st.Create(ctx, master))
-
-	quorum.set("n1")
-	require.NoError(t, st.Create(ctx, authority.NewAuthorityStatus()))
-	require.Equal(t, "volume.released@5: volume pvc-1 is free for other nodes: n1, which used it, is dead", <-quorum.told)
-
-	require.NoError(t, stage(t, b.n2, mine, rwo))
-
-	_, err = b.controller.ControllerPublishVolume(ctx, &csi.ControllerPublishVolumeRequest{VolumeId: mine, NodeId: "n1", VolumeCapability: capability(rwo)})
-	require.Equal(t, codes.Unavailable, status.Code(err), "it has to be heard of first")
-	require.Empty(t, quorum.told, "n2's use is its own")
 }
 
 // A node that is back while its uses are being ended keeps what it began since.

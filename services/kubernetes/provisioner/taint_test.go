@@ -1,12 +1,14 @@
 package provisioner
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8stesting "k8s.io/client-go/testing"
 
 	"antler/services/kubernetes"
 )
@@ -87,6 +89,10 @@ func TestADeadNodeIsTainted(t *testing.T) {
 		require.Equal(t, append(machine().Spec.Taints, outOfService()), node("rack-1").Spec.Taints)
 		require.Equal(t, "1970-01-01T00:16:40Z", node("rack-1").Annotations[annotationTaint])
 	}
+
+	patched := slices.DeleteFunc(b.api.Actions(), func(a k8stesting.Action) bool { return !a.Matches("patch", "nodes") })
+	require.Len(t, patched, 1)
+	require.Contains(t, string(patched[0].(k8stesting.PatchAction).GetPatch()), `"resourceVersion":"1"`, "it replaces the taints that it has seen")
 
 	require.Len(t, node("rack-2").Spec.Taints, 1, "another cluster's n1")
 	require.Len(t, node("rack-3").Spec.Taints, 1, "another driver's n1")
