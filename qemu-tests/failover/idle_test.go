@@ -3,6 +3,7 @@
 package failover
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -12,7 +13,14 @@ import (
 	"antler/qemu-tests/lab"
 )
 
-// BenchmarkIdle measures what antlerd costs where nothing happens.
+// idleTime is what each node is watched for.
+const idleTime = 30 * time.Second
+
+// ticks are those of a processor in a second (USER_HZ).
+const ticks = 100
+
+// BenchmarkIdle measures what antlerd costs where nothing happens, and who else has
+// the processor there.
 func BenchmarkIdle(b *testing.B) {
 	binary, err := os.Stat(root + "bin/arm64/antlerd")
 	if err != nil {
@@ -25,10 +33,15 @@ func BenchmarkIdle(b *testing.B) {
 		before := usage(b, m)
 
 		// Time has to pass: that is what is measured.
-		time.Sleep(30 * time.Second)
+		time.Sleep(idleTime)
 
 		after := usage(b, m)
-		percent := float64(after.ticks-before.ticks) / 30 // 100 ticks a second
+
+		for name, percent := range after.since(before) {
+			figures[m.Name+"_processor_percent_"+name] = percent
+		}
+
+		percent := after.since(before)["antlerd"]
 		figures[m.Name+"_resident_mib"] = after.residentKiB >> 10
 		figures[m.Name+"_processor_percent"] = percent
 		b.ReportMetric(percent, m.Name+"-cpu-%")
@@ -39,34 +52,65 @@ func BenchmarkIdle(b *testing.B) {
 	suite.report.Add(lab.Case{Name: "Idle", Promise: "what antlerd costs in an idle cluster", Passed: true, Figures: figures})
 }
 
+// cost of the processes so far, by their names, and antlerd's resident memory.
 type cost struct {
-	ticks       int
+	ticks       map[string]int
 	residentKiB int
 }
 
-// usage reads antlerd's processor time and resident memory.
+// since is each name's share of a processor in percent, where there is one.
+func (c cost) since(before cost) map[string]float64 {
+	shares := map[string]float64{}
+
+	for name, now := range c.ticks {
+		if spent := now - before.ticks[name]; spent > 0 {
+			shares[name] = math.Round(1000*float64(spent)/ticks/idleTime.Seconds()) / 10
+		}
+	}
+
+	return shares
+}
+
+// usage reads what all processes have had of the processor.
 func usage(b *testing.B, m *lab.Machine) cost {
 	b.Helper()
 
 	output, err := m.Console().Run(b.Context(),
-		`p=$(pidof antlerd); set -- $(cat /proc/$p/stat); echo "ticks=$(( ${14} + ${15} ))"; while read k v u; do [ "$k" = VmRSS: ] && echo "rss=$v"; done < /proc/$p/status; true`)
+		`cat /proc/[0-9]*/stat 2>/dev/null; while read k v u; do [ "$k" = VmRSS: ] && echo "rss=$v"; done < /proc/$(pidof antlerd)/status; true`)
 	if err != nil {
 		b.Fatal(err)
 	}
 
-	var c cost
+	c := cost{ticks: map[string]int{}}
 
-	for _, line := range strings.Split(output, "\n") {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		n, _ := strconv.Atoi(value)
+	for line := range strings.Lines(output) {
+		line = strings.TrimSpace(line)
 
-		switch key {
-		case "ticks":
-			c.ticks = n
-		case "rss":
-			c.residentKiB = n
+		if rss, found := strings.CutPrefix(line, "rss="); found {
+			c.residentKiB, _ = strconv.Atoi(rss)
 		}
+
+		// PID (NAME) STATE ..., and from the name's end on utime and stime are the
+		// 12th and 13th (proc_pid_stat(5)).
+		_, rest, found := strings.Cut(line, " (")
+		name, rest, closed := strings.Cut(rest, ") ")
+		fields := strings.Fields(rest)
+
+		if !found || !closed || len(fields) < 13 {
+			continue
+		}
+
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		c.ticks[kind(name)] += user + system
 	}
 
 	return c
+}
+
+// kind is the name without what tells the kernel's workers from each other.
+func kind(name string) string {
+	name, _, _ = strings.Cut(name, "/")
+
+	return name
 }

@@ -245,12 +245,13 @@ func (s *scenario) nothingLost() {
 	s.result.Figures["masters_died"] = len(died)
 
 	s.result.Figures["acknowledged"] = result.Acknowledged
-	s.result.Figures["longest_op_ms"] = history.LongestOp(s.workload.Ops()).Milliseconds()
+	longest := history.LongestOp(s.workload.Ops())
+	s.result.Figures["longest_op_ms"] = longest.Milliseconds()
 	s.result.Figures["errors"] = result.Errors
 	s.result.Figures["interrupted"] = result.Interrupted
 	s.result.Figures["lost"] = len(result.Lost) + len(result.Altered) + len(result.Undone)
-	s.cluster.Say("%d acknowledged, %d errors, %d interrupted, %d never answered; lost %d, altered %d, undone %d",
-		result.Acknowledged, result.Errors, result.Interrupted, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
+	s.cluster.Say("%d acknowledged, the longest after %.1f s, %d errors, %d interrupted, %d never answered; lost %d, altered %d, undone %d",
+		result.Acknowledged, longest.Seconds(), result.Errors, result.Interrupted, result.Open, len(result.Lost), len(result.Altered), len(result.Undone))
 
 	for _, op := range result.Failed {
 		s.Errorf("the client was told %q of its %s of %s, from %s to %s", op.Err, op.Kind, op.Path, s.since(op.Start), s.since(op.End))
