@@ -68,10 +68,14 @@ func (f *fakeRuntime) Names(context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (f *fakeRuntime) Find(_ context.Context, name string) (*Task, error) {
+func (f *fakeRuntime) Find(ctx context.Context, name string) (*Task, error) {
 	time.Sleep(f.slow)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 
 	if f.down {
 		return nil, errDown

@@ -15,11 +15,13 @@ import (
 const defaultStopTimeout = 10 * time.Second
 
 // Calls to the runtime end by these. Making a container takes seconds under
-// emulation, and a minute where the processor has more to do; containerd doesn't
-// clean up behind a call that is given up, so that isn't done lightly.
+// emulation, and a minute where the processor has more to do; so does finding one, if
+// what is left of it has to be deleted. containerd doesn't clean up behind a call that
+// is given up, and the next one begins anew: so that isn't done lightly.
 const (
-	callTimeout  = 10 * time.Second
-	startTimeout = 3 * time.Minute
+	callTimeout = 3 * time.Minute
+	// killTimeout is for what comes after an orderly stop's own time.
+	killTimeout = 10 * time.Second
 )
 
 // keeper looks after one container in a goroutine of its own, so that a slow
@@ -314,7 +316,7 @@ func (k *keeper) adopt(ctx context.Context) error {
 }
 
 func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 
 	again := k.ended != ""
@@ -359,7 +361,7 @@ func (k *keeper) remove(ctx context.Context) error {
 	}
 
 	// SIGKILL and the deletion get their time on top.
-	ctx, cancel := context.WithTimeout(ctx, timeout+callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout+killTimeout)
 	defer cancel()
 
 	err := k.runtime.Stop(ctx, k.name, signal, timeout)

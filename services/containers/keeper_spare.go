@@ -44,7 +44,7 @@ func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
 		return nil
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 
 	err := k.runtime.Prepare(ctx, k.name, want)

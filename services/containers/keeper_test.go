@@ -47,10 +47,12 @@ func daemon(arg string) *ContainerSpecSpec {
 	}
 }
 
+// Where something else has the processor, what is left of a start that was given up
+// takes a minute to delete.
 func TestKeeperHearsWhatIsWantedWhileItLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runtime := newFakeRuntime()
-		runtime.slow = 3 * time.Second
+		runtime.slow = time.Minute
 		runtime.run("mfsmount", *daemon("a"))
 
 		k := newKeeper("mfsmount", runtime, "/log", zaptest.NewLogger(t), func() {})
