@@ -63,6 +63,10 @@ func (p *peers) to(node string) (*grpc.ClientConn, error) {
 
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(p.creds(node)),
+		// A window of a fixed size: to find one, gRPC pings the other side with nearly
+		// each message, and there are several a second all day.
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
 		// A node that lost its power answers no packet: notice within seconds.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{

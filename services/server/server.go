@@ -78,6 +78,10 @@ type Options struct {
 	RetryInterval time.Duration
 }
 
+// window is what may be on its way to a receiver, in bytes: a file is sent in pieces of
+// 256 KiB.
+const window = 1 << 20
+
 // maxMessage bounds what one message may take of antlerd's memory, in bytes.
 const maxMessage = 4 << 20
 
@@ -119,6 +123,8 @@ func New(options Options) (*Server, error) {
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
 		grpc.MaxConcurrentStreams(256),
 		grpc.ConnectionTimeout(10*time.Second),
 		// A watcher whose machine lost its power is let go.
