@@ -231,9 +231,6 @@ func writeDurably(path string, content []byte) error {
 	return errors.Join(err, file.Sync(), file.Close())
 }
 
-// EndLocks implements Disk.
-func (HostDisk) EndLocks() (int, error) { return files.EndLocks(DataPath) }
-
 // Stored implements Disk.
 func (HostDisk) Stored() (files.Stored, error) { return files.ReadStored(DataPath) }
 

@@ -61,9 +61,6 @@ type Disk interface {
 	Mounted() (bool, error)
 	// Prepare makes the data directory, with the empty metadata if it is new.
 	Prepare(empty bool) error
-	// EndLocks ends the locks that a master which is gone left on chunks, see
-	// files.EndLocks, and returns how many there were.
-	EndLocks() (int, error)
 	// Install puts metadata that a restore has staged into the data directory. It
 	// is called by a person's word only, and puts aside what is there.
 	Install(files.Stored) error

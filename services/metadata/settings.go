@@ -88,11 +88,6 @@ func masterSettings(cluster config.Cluster) string {
 		// which by default takes at least 300 s. That is how long a chunk has one copy
 		// after a master was killed while it was made.
 		{"CHUNKS_LOOP_MIN_TIME", "60"},
-		// Copies are made only when no client can be writing any more on a promise of
-		// the master before, whose locks are ended (files.EndLocks): mfsmount tries to
-		// connect to a chunkserver for 16 s, and writes for 80 s at most
-		// (WORKER_BUSY_* in its writedata.c). The default is 60.
-		{"REPLICATIONS_DELAY_INIT", "100"},
 	} {
 		fmt.Fprintf(&b, "%s = %s\n", line[0], line[1])
 	}

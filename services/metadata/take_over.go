@@ -135,10 +135,6 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 	}
 
 	err := m.Disk.Prepare(false)
-	if err == nil {
-		err = m.endLocks()
-	}
-
 	if err != nil {
 		return 0, err
 	}
@@ -163,21 +159,6 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 	}
 
 	return startingProbe, m.want(ctx)
-}
-
-// endLocks has clients not wait for locks that are their own. A lock that stays ends
-// by itself, after two minutes.
-func (m *master) endLocks() error {
-	ended, err := m.Disk.EndLocks()
-	if err != nil {
-		return err
-	}
-
-	if ended > 0 {
-		m.emit("locks-ended", "ended the locks of %d chunks that were promised as the last mfsmaster ended", ended)
-	}
-
-	return nil
 }
 
 // waitForAdoption reports whether to wait on. Only a file system that was
@@ -338,33 +319,6 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 	return wait, err
 }
 
-// dyingPatience is for how long a killed master may still be on its way out.
-const (
-	dyingPatience = time.Second
-	dyingPoll     = 5 * time.Millisecond
-)
-
-// endLocksOfKilled is endLocks once what was killed can't write any more. If that takes
-// too long the locks stay.
-func (m *master) endLocksOfKilled(ctx context.Context) error {
-	for until := m.Now().Add(dyingPatience); ; {
-		alive, err := m.Killer.Alive(Container)
-		if err != nil {
-			return err
-		}
-
-		if !alive {
-			return m.endLocks()
-		}
-
-		if ctx.Err() != nil || m.Now().After(until) {
-			return nil
-		}
-
-		pause(ctx, dyingPoll)
-	}
-}
-
 // restart in place, as often as MaxRestarts.
 func (m *master) restart(ctx context.Context, why string) (time.Duration, error) {
 	err := m.kill(ctx)
@@ -378,11 +332,6 @@ func (m *master) restart(ctx context.Context, why string) (time.Duration, error)
 		m.fail(fmt.Errorf("%s, after %d restarts: see `antlerctl logs mfsmaster`", why, m.status.Restarts))
 
 		return 0, m.unwant(ctx)
-	}
-
-	err = m.endLocksOfKilled(ctx)
-	if err != nil {
-		return 0, err
 	}
 
 	m.status.Restarts++
