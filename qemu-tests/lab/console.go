@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -116,20 +115,29 @@ func (c *Console) Wait(ctx context.Context, from int, match func(string) bool) (
 func (c *Console) Run(ctx context.Context, command string) (string, error) {
 	c.mu.Lock()
 	c.serial++
-	// The shell must join the mark, so that its echo isn't taken for the end.
-	begin, end := fmt.Sprintf("lab-begin-%d", c.serial), fmt.Sprintf("lab-end-%d", c.serial)
-	conn, from := c.conn, len(c.lines)
+	serial, conn, from := c.serial, c.conn, len(c.lines)
 	c.mu.Unlock()
 
 	if conn == nil {
 		return "", errors.New("the machine was never on")
 	}
 
-	line := fmt.Sprintf("echo lab-''begin-%d; %s\necho lab-''end-%d $?\n", c.serial, command, c.serial)
+	begin, end := fmt.Sprintf("lab-begin-%d", serial), fmt.Sprintf("lab-end-%d", serial)
 
-	_, err := io.WriteString(conn, line)
+	// The shell must join the marks, so that the echo isn't taken for them. The second
+	// line is typed when the terminal echoes no more: it would stand
+	// anywhere in the output.
+	_, err := fmt.Fprintf(conn, "stty -echo; echo lab-''begin-%d; %s\n", serial, command)
+	if err == nil {
+		_, err = c.Wait(ctx, from, func(text string) bool { return strings.Contains(text, begin) })
+	}
+
+	if err == nil {
+		_, err = fmt.Fprintf(conn, "echo lab-''end-%d $?\n", serial)
+	}
+
 	if err != nil {
-		return "", fmt.Errorf("type at the console: %w", err)
+		return "", fmt.Errorf("type %q at the console: %w", command, err)
 	}
 
 	last, err := c.Wait(ctx, from, func(text string) bool { return strings.Contains(text, end+" ") })
@@ -146,8 +154,7 @@ func (c *Console) Run(ctx context.Context, command string) (string, error) {
 	return output, nil
 }
 
-// between returns what was printed between the marks. The terminal echoes the
-// next line of input wherever the output stands, also right after the first mark.
+// between returns what was printed between the marks.
 func between(lines []ConsoleLine, begin, end string) string {
 	var b strings.Builder
 
@@ -159,7 +166,7 @@ func between(lines []ConsoleLine, begin, end string) string {
 			inside = true
 		case strings.Contains(line.Text, end+" "):
 			return b.String()
-		case inside && !strings.Contains(line.Text, "lab-''end"):
+		case inside:
 			b.WriteString(line.Text + "\n")
 		}
 	}
