@@ -76,6 +76,6 @@ func Kinds() []KindInfo {
 		{"volume.snapshot-deleted", "a snapshot was deleted"},
 
 		{"kubernetes.tainted", "Kubernetes was told that a node is out of service, and ends its pods"},
-		{"kubernetes.untainted", "the node is back, and Kubernetes may use it again"},
+		{"kubernetes.untainted", "the node is back, or nodes are not to be tainted any more: Kubernetes may use it again"},
 	}
 }

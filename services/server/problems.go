@@ -343,7 +343,7 @@ func (s snapshot) provisionerProblem(list *problemList) {
 	case s.provisioner.Error != "":
 		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice).Reason = "PROVISIONER_FAILED"
 	case s.provisioner.TaintsError != "":
-		list.warn(s.self, "Kubernetes does not end the pods of dead nodes: "+s.provisioner.TaintsError, advice).Reason = "TAINT_FAILED"
+		list.warn(s.self, "the taints of dead nodes in Kubernetes are not as they should be: "+s.provisioner.TaintsError, advice).Reason = "TAINT_FAILED"
 	case s.provisioner.SnapshotsError != "":
 		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice).Reason = "SNAPSHOTS_FAILED"
 	}
