@@ -222,6 +222,24 @@ func (*fakeNode) Expand(_ context.Context, request *antlerv1.VolumeServiceExpand
 	return nil, answer.Err()
 }
 
+func (*fakeNode) Release(_ context.Context, request *antlerv1.VolumeServiceReleaseRequest) (*antlerv1.VolumeServiceReleaseResponse, error) {
+	since := timestamppb.New(testTime())
+
+	switch {
+	case request.Node == "n3":
+		return &antlerv1.VolumeServiceReleaseResponse{Done: true}, nil
+	case request.Node == "n2" && !request.Force:
+		answer, _ := status.New(codes.FailedPrecondition, "n2 was heard of").WithDetails(&errdetails.ErrorInfo{Reason: "NODE_ALIVE", Domain: "antler"})
+
+		return nil, answer.Err()
+	}
+
+	return &antlerv1.VolumeServiceReleaseResponse{
+		Use: &antlerv1.VolumeUse{Node: request.Node, Alone: true, Since: since}, LastHeard: since, Done: request.Confirm,
+		Others: []*antlerv1.VolumeUse{{Node: "n9", ReadOnly: true, Since: since}},
+	}, nil
+}
+
 func (*fakeNode) GetResources(_ context.Context, request *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
 	switch request.Type {
 	case "":

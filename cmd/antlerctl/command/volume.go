@@ -15,7 +15,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "volume",
 		Aliases: []string{"volumes", "vol"},
-		Short:   "Create, adopt, list, resize, delete and undelete volumes",
+		Short:   "Create, adopt, list, resize, delete, undelete and release volumes",
 		Long: `A volume is a directory on MooseFS with a size that it can't outgrow, a number of
 copies of all its data, and a time for which deleted files can be had back. Each
 node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.`,
@@ -25,7 +25,7 @@ node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.
   antlerctl volume delete photos                # it can be had back for 7 days
   antlerctl volume undelete photos`,
 	}
-	cmd.AddCommand(a.volumeCreate(), a.volumeAdopt(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
+	cmd.AddCommand(a.volumeCreate(), a.volumeAdopt(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete(), a.volumeRelease())
 
 	return cmd
 }
