@@ -212,7 +212,9 @@ func (*fakeNode) Expand(_ context.Context, request *antlerv1.VolumeServiceExpand
 	const bad = "1 is not between 1 MiB and 1 EiB"
 
 	if request.SizeBytes != 1 {
-		return &antlerv1.VolumeServiceExpandResponse{Volume: &antlerv1.Volume{Name: request.Name, SizeBytes: request.SizeBytes}}, nil
+		return &antlerv1.VolumeServiceExpandResponse{
+			Volume: &antlerv1.Volume{Name: request.Name, SizeBytes: request.SizeBytes}, Warnings: []string{"add a chunkserver"},
+		}, nil
 	}
 
 	answer, _ := status.New(codes.InvalidArgument, "size_bytes: "+bad).WithDetails(
@@ -468,6 +470,21 @@ func TestVersion(t *testing.T) {
 		require.Equal(t, exitOK, code, errs)
 		require.Equal(t, want, out)
 	}
+}
+
+// A person is warned beside the answer, a program in it.
+func TestVolumeWarnings(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "volume", "expand", "photos", "--size", "1TiB")
+	require.Equal(t, exitOK, code)
+	require.Regexp(t, `(?m)^photos +1 TiB `, out)
+	require.Equal(t, "warning: add a chunkserver\n", errs)
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "volume", "expand", "photos", "--size", "1TiB", "-o", "json")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, `"add a chunkserver"`)
+	require.Empty(t, errs)
 }
 
 func TestCompletionScript(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	antlerv1 "antler/api/antler/v1"
@@ -62,9 +63,7 @@ others it is refused.`,
 				return err
 			}
 
-			a.warn(reply.GetWarnings())
-
-			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
+			return a.showChanged(reply)
 		},
 	}
 	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
@@ -77,11 +76,20 @@ others it is refused.`,
 	return cmd
 }
 
-// warn a person; a program finds the warnings in the answer.
-func (a *app) warn(warnings []string) {
-	for _, warning := range warnings {
+// changed is the answer to what has made or changed a volume.
+type changed interface {
+	proto.Message
+	GetVolume() *antlerv1.Volume
+	GetWarnings() []string
+}
+
+// showChanged warns a person; a program finds the warnings in the answer.
+func (a *app) showChanged(reply changed) error {
+	for _, warning := range reply.GetWarnings() {
 		a.note("warning: %s", warning)
 	}
+
+	return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 }
 
 func (a *app) volumeGet() *cobra.Command {
@@ -155,9 +163,7 @@ one, and copy.`,
 				return err
 			}
 
-			a.warn(reply.GetWarnings())
-
-			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
+			return a.showChanged(reply)
 		},
 	}
 	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
