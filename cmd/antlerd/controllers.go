@@ -88,10 +88,11 @@ func (d *antlerd) fence() *node.FenceController {
 
 	d.watchdog, err = node.OpenWatchdog(config.WatchdogDevice, d.timing.WatchdogTimeout)
 	if err != nil {
-		d.logger.Warn("there is no watchdog behind antlerd", zap.Error(err))
+		d.logger.Warn("this node is not sure to be reset in time where antlerd hangs or is gone", zap.Error(err))
 	}
 
-	// The word that this node is reset is worth nothing without a watchdog behind it.
+	// The word that this node is reset in time is worth nothing without a watchdog that
+	// does it.
 	if d.servesKubelet() && err == nil {
 		d.authority.OfferGuard(d.config.Cluster.Kubernetes.DeadNode.Guard())
 	}

@@ -80,7 +80,7 @@ func (d *antlerd) releasing() []controller.Controller {
 }
 
 // tainting returns which nodes are to have Kubernetes's out-of-service taint, nil
-// where none ever is.
+// where none is to have it, dead or not.
 func (d *antlerd) tainting() func() []string {
 	if policy := d.config.Cluster.Kubernetes.DeadNode; !policy.Release || !policy.Taint {
 		return nil

@@ -181,3 +181,23 @@ func TestDefaultClass(t *testing.T) {
 	require.Equal(t, "true", typed.Annotations["storageclass.kubernetes.io/is-default-class"])
 	require.Equal(t, map[string]string{"copies": "3", "nameTemplate": "${pv.name}"}, typed.Parameters)
 }
+
+// Options may be left out, and are strings whatever YAML would read in them: the driver
+// says which there are.
+func TestMountOptionsOfAClass(t *testing.T) {
+	class := func(change func(object)) (typed storagev1.StorageClass) {
+		values := object{"name": "own", "reclaimPolicy": "Delete", "default": false, "parameters": object{"mountMode": "volume"}}
+		change(values)
+
+		strict(t, charted(t, func(all object) { all["storageClasses"] = []any{values} })["StorageClass/own"], &typed)
+
+		return typed
+	}
+
+	for _, none := range []func(object){func(object) {}, func(v object) { v["mountOptions"] = []any{} }} {
+		require.Nil(t, class(none).MountOptions)
+	}
+
+	options := []string{"noatime", "mfswritecachesize=16", "mfscachemode=NO", "true"}
+	require.Equal(t, options, class(func(v object) { v["mountOptions"] = options }).MountOptions)
+}

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
+
+	antlerv1 "antler/api/antler/v1"
 )
 
 // TestNobodyWaitsForWhatIsNeverAnswered: what Raft has handed to a state machine
@@ -48,6 +50,39 @@ func TestForcedGrantThatNobodyWaitsForIsHeardOut(t *testing.T) {
 	out := l.submit(ctx, "n1", unsigned)
 	require.ErrorIs(t, out.err, ErrNobodySigned)
 	require.True(t, l.renew("n1", 1, 1), "the epoch is open again")
+}
+
+// TestWhoIsCutOffPromisesNothing: a leader to which no quorum answers any more doesn't
+// know yet that another one counts. It keeps nobody's lease, nor a node that has given
+// its word from its reset.
+func TestWhoIsCutOffPromisesNothing(t *testing.T) {
+	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n1"}}
+	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r}, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
+	l.term = l.quorum.raft.CurrentTerm()
+	l.lease = NewLeaderLease(l.timing, time.Now(), 1)
+	a := &Authority{config: Config{Self: "n1", Timing: l.timing, Now: time.Now}, leading: l}
+
+	plain := &antlerv1.RenewRequest{Report: reportToWire(Report{})}
+	guarded := &antlerv1.RenewRequest{Report: reportToWire(Report{Guard: Guard{Boot: "b", TTLMS: 40_000}})}
+	holder := &antlerv1.RenewRequest{Epoch: 1, Run: 1, Report: reportToWire(Report{})}
+
+	for _, request := range []*antlerv1.RenewRequest{plain, guarded, holder} {
+		answer, err := a.answerRenew(t.Context(), "n1", request)
+		require.NoError(t, err)
+		require.Equal(t, "n1", answer.GetLeader())
+	}
+
+	// From here on a quorum takes two, and the other one is nowhere.
+	l.quorum.raft.AddVoter("n2", "nowhere", 0, 0)
+
+	answer, err := a.answerRenew(t.Context(), "n4", plain)
+	require.NoError(t, err)
+	require.Equal(t, "n1", answer.GetLeader(), "nothing hangs on it")
+
+	for _, request := range []*antlerv1.RenewRequest{guarded, holder} {
+		_, err = a.answerRenew(t.Context(), "n4", request)
+		require.ErrorContains(t, err, "ask the quorum who leads", request)
+	}
 }
 
 // aloneInRaft is the leader of a quorum of one.

@@ -62,7 +62,7 @@ type ProvisionerStatusSpec struct {
 	Error string `yaml:"error,omitempty"`
 	// SnapshotsError says why it takes no VolumeSnapshots, while claims are provisioned.
 	SnapshotsError string `yaml:"snapshotsError,omitempty"`
-	// TaintsError says why the pods of dead nodes are not ended.
+	// TaintsError says why the taints of dead nodes are not as they should be.
 	TaintsError string `yaml:"taintsError,omitempty"`
 }
 

@@ -17,24 +17,37 @@ type Watchdog struct {
 }
 
 // OpenWatchdog opens the watchdog at path and arms it. The kernel rounds the
-// timeout to what the device can do: at most 15 s on a Raspberry Pi.
+// timeout to what the device can do: at most 15 s on a Raspberry Pi. With a watchdog
+// and an error it is armed, and not as was asked for.
 func OpenWatchdog(path string, timeout time.Duration) (*Watchdog, error) {
 	device, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open watchdog: %w", err)
 	}
 
-	seconds := int(timeout.Round(time.Second).Seconds())
+	asked := int(timeout.Round(time.Second).Seconds())
+	// Where it can't be set the device keeps the one it has; it is armed all the same.
+	setErr := unix.IoctlSetPointerInt(int(device.Fd()), unix.WDIOC_SETTIMEOUT, asked)
+	has, getErr := unix.IoctlGetInt(int(device.Fd()), unix.WDIOC_GETTIMEOUT)
 
-	err = unix.IoctlSetPointerInt(int(device.Fd()), unix.WDIOC_SETTIMEOUT, seconds)
-	if err != nil {
-		// The device keeps the timeout it has; it is armed all the same.
-		err = fmt.Errorf("set watchdog to %d s: %w", seconds, err)
-	} else if has, getErr := unix.IoctlGetInt(int(device.Fd()), unix.WDIOC_GETTIMEOUT); getErr != nil || has > seconds {
-		err = errors.Join(fmt.Errorf("set watchdog to %d s: it has %d s", seconds, has), getErr)
+	return &Watchdog{device: device}, checkTimeout(asked, has, setErr, getErr)
+}
+
+// checkTimeout judges what came of setting the timeout, in seconds: one that is
+// shorter than asked for is as good.
+func checkTimeout(asked, has int, setErr, getErr error) error {
+	const advice = "use a driver of the watchdog that takes this timeout"
+
+	switch {
+	case getErr != nil:
+		return fmt.Errorf("set watchdog to %d s: how long it has can't be read: %w: %s", asked, errors.Join(setErr, getErr), advice)
+	case setErr != nil:
+		return fmt.Errorf("set watchdog to %d s: it keeps its %d s: %w: %s", asked, has, setErr, advice)
+	case has > asked:
+		return fmt.Errorf("set watchdog to %d s: it has %d s: %s", asked, has, advice)
 	}
 
-	return &Watchdog{device: device}, err
+	return nil
 }
 
 // Feed puts the reset off by the timeout.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"sync"
@@ -318,6 +319,9 @@ type fakeVolumes struct {
 
 	mu      sync.Mutex
 	created []volume.Spec
+	// uses of the volume that is called shared, and ended by how often one was.
+	uses  map[string]volume.Use
+	ended int
 }
 
 // Create implements Volumes.
@@ -345,8 +349,31 @@ func (v *fakeVolumes) Adopt(_ context.Context, spec volume.Spec, from string) (v
 }
 
 // Get implements Volumes.
-func (*fakeVolumes) Get(_ context.Context, name string) (volume.Volume, error) {
+func (v *fakeVolumes) Get(_ context.Context, name string) (volume.Volume, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+
+	if name == "shared" {
+		return volume.Volume{Name: name, ID: "id-1", Uses: maps.Clone(v.uses)}, nil
+	}
+
 	return volume.Volume{}, &wrapped{"look at volume " + name + ": there is none", volume.ErrNotFound}
+}
+
+// EndUse implements Volumes.
+func (v *fakeVolumes) EndUse(_ context.Context, name, id, node string) (volume.Volume, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+
+	if name != "shared" || id != "id-1" || node == "" {
+		return volume.Volume{}, &wrapped{"end the use of another volume", volume.ErrNotFound}
+	}
+
+	delete(v.uses, node)
+
+	v.ended++
+
+	return volume.Volume{Name: name, ID: id, Uses: maps.Clone(v.uses)}, nil
 }
 
 // Expand implements Volumes.

@@ -71,11 +71,11 @@ func Kinds() []KindInfo {
 		{"volume.adopted", "a directory of MooseFS became a volume"},
 		{"volume.undeleted", "a volume came back from the archive"},
 		{"volume.expired", "an archived volume's time was over"},
-		{"volume.released", "a dead node's use of a volume was ended, so that others may use it"},
+		{"volume.released", "the use of a volume by a node that is dead, or of which somebody has said so, was ended: others may use it"},
 		{"volume.snapshot-taken", "a snapshot of a volume was taken"},
 		{"volume.snapshot-deleted", "a snapshot was deleted"},
 
 		{"kubernetes.tainted", "Kubernetes was told that a node is out of service, and ends its pods"},
-		{"kubernetes.untainted", "the node is back, and Kubernetes may use it again"},
+		{"kubernetes.untainted", "the node is back, or nodes are not to be tainted any more: Kubernetes may use it again"},
 	}
 }

@@ -46,6 +46,7 @@ func methods() map[string]method {
 		antlerv1.VolumeService_Expand_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Delete_FullMethodName:       {RoleAdmin, serving},
 		antlerv1.VolumeService_Undelete_FullMethodName:     {RoleAdmin, serving},
+		antlerv1.VolumeService_Release_FullMethodName:      {RoleAdmin, serving},
 
 		// What the driver can do is the same on every node.
 		csi.Controller_ControllerGetCapabilities_FullMethodName: {RoleAdmin, here},

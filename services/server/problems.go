@@ -196,7 +196,7 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 
 	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {
 		list.warn(member.Name, fmt.Sprintf("%s has not promised to reset itself: should it die, it keeps its volumes", member.Name),
-			"it does so within seconds of antlerd's start; if not, look whether it has a watchdog ("+config.WatchdogDevice+"), and whether antlerd is of the same version on all voters").Reason = "NODE_UNGUARDED"
+			"it does so within seconds of antlerd's start; if not, look whether it has a watchdog ("+config.WatchdogDevice+") that is quick enough, which antlerd's log there says, and whether antlerd is of the same version on all voters").Reason = "NODE_UNGUARDED"
 	}
 
 	for _, service := range servicesDown(report.Report) {
@@ -343,7 +343,7 @@ func (s snapshot) provisionerProblem(list *problemList) {
 	case s.provisioner.Error != "":
 		list.warn(s.self, "Kubernetes's claims are not provisioned: "+s.provisioner.Error, advice).Reason = "PROVISIONER_FAILED"
 	case s.provisioner.TaintsError != "":
-		list.warn(s.self, "Kubernetes does not end the pods of dead nodes: "+s.provisioner.TaintsError, advice).Reason = "TAINT_FAILED"
+		list.warn(s.self, "the taints of dead nodes in Kubernetes are not as they should be: "+s.provisioner.TaintsError, advice).Reason = "TAINT_FAILED"
 	case s.provisioner.SnapshotsError != "":
 		list.warn(s.self, "Kubernetes's VolumeSnapshots are not taken: "+s.provisioner.SnapshotsError, advice).Reason = "SNAPSHOTS_FAILED"
 	}

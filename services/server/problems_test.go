@@ -64,7 +64,7 @@ func TestProblems(t *testing.T) {
 			{"n3 was not heard of since 2026-03-01T12:00:00Z, and surely is without power or was reset: its volumes are free for other nodes",
 				"look at its power, its console and its network; it comes back by itself"},
 			{"n2 has not promised to reset itself: should it die, it keeps its volumes",
-				"it does so within seconds of antlerd's start; if not, look whether it has a watchdog (/dev/watchdog), and whether antlerd is of the same version on all voters"},
+				"it does so within seconds of antlerd's start; if not, look whether it has a watchdog (/dev/watchdog) that is quick enough, which antlerd's log there says, and whether antlerd is of the same version on all voters"},
 		}},
 		{"no answer from Kubernetes", func(s *snapshot) {
 			s.provisioner = &kubernetes.ProvisionerStatusSpec{Phase: kubernetes.ProvisionerConnecting, Error: "kubeconfig /k: is not there"}

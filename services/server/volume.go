@@ -25,6 +25,8 @@ type Volumes interface {
 	// Undelete of an empty archive id takes the last one of that name.
 	Undelete(ctx context.Context, name, archived string) (volume.Volume, error)
 	ListArchived(ctx context.Context) ([]volume.Archived, error)
+	// EndUse records that the node doesn't use the volume of this name and id.
+	EndUse(ctx context.Context, name, id, node string) (volume.Volume, error)
 }
 
 type volumeService struct {
@@ -132,7 +134,7 @@ func volumeToAPI(v volume.Volume) *antlerv1.Volume {
 	return &antlerv1.Volume{
 		Name: v.Name, Id: v.ID, SizeBytes: v.Size, UsedBytes: v.Used, Copies: uint32(v.Copies), StorageClass: v.StorageClass,
 		TrashTime: durationpb.New(v.TrashTime), Created: stamp(v.Created), Path: v.Path,
-		InodeLimit: v.InodeLimit, UsedInodes: v.UsedInodes,
+		InodeLimit: v.InodeLimit, UsedInodes: v.UsedInodes, Uses: usesToAPI(v),
 	}
 }
 

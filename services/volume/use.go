@@ -34,8 +34,8 @@ func (s *Store) Use(ctx context.Context, name, id, node string, use Use) (Volume
 
 		for other, have := range r.Uses {
 			if have.Alone || use.Alone {
-				return false, failf(ErrInUse, "%s uses it since %s, and no two nodes may at the same time: wait until its pods there are gone",
-					other, have.Since.Format(time.RFC3339))
+				return false, failf(ErrInUse, "%s uses it since %s, and no two nodes may at the same time: wait until its pods there are gone; if %s is away for good see `antlerctl volume release`",
+					other, have.Since.Format(time.RFC3339), other)
 			}
 		}
 

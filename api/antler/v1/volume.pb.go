@@ -45,7 +45,9 @@ type Volume struct {
 	// inode_limit is how many files, directories and links it may hold; 0: any number.
 	InodeLimit uint64 `protobuf:"varint,10,opt,name=inode_limit,json=inodeLimit,proto3" json:"inode_limit,omitempty"`
 	// used_inodes counts against inode_limit.
-	UsedInodes    uint64 `protobuf:"varint,11,opt,name=used_inodes,json=usedInodes,proto3" json:"used_inodes,omitempty"`
+	UsedInodes uint64 `protobuf:"varint,11,opt,name=used_inodes,json=usedInodes,proto3" json:"used_inodes,omitempty"`
+	// uses are the nodes on which Kubernetes's pods have it, in the order of their names.
+	Uses          []*VolumeUse `protobuf:"bytes,12,rep,name=uses,proto3" json:"uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +159,84 @@ func (x *Volume) GetUsedInodes() uint64 {
 	return 0
 }
 
+func (x *Volume) GetUses() []*VolumeUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+// VolumeUse is what a node does with a volume.
+type VolumeUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// alone: no other node may use the volume at the same time.
+	Alone bool `protobuf:"varint,2,opt,name=alone,proto3" json:"alone,omitempty"`
+	// read_only: nothing is written.
+	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeUse) Reset() {
+	*x = VolumeUse{}
+	mi := &file_antler_v1_volume_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeUse) ProtoMessage() {}
+
+func (x *VolumeUse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_volume_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeUse.ProtoReflect.Descriptor instead.
+func (*VolumeUse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *VolumeUse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *VolumeUse) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+func (x *VolumeUse) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *VolumeUse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 // ArchivedVolume is a deleted volume that can come back.
 type ArchivedVolume struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -172,7 +252,7 @@ type ArchivedVolume struct {
 
 func (x *ArchivedVolume) Reset() {
 	*x = ArchivedVolume{}
-	mi := &file_antler_v1_volume_proto_msgTypes[1]
+	mi := &file_antler_v1_volume_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +264,7 @@ func (x *ArchivedVolume) String() string {
 func (*ArchivedVolume) ProtoMessage() {}
 
 func (x *ArchivedVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[1]
+	mi := &file_antler_v1_volume_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +277,7 @@ func (x *ArchivedVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivedVolume.ProtoReflect.Descriptor instead.
 func (*ArchivedVolume) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{1}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ArchivedVolume) GetArchiveId() string {
@@ -248,7 +328,7 @@ type VolumeServiceCreateRequest struct {
 
 func (x *VolumeServiceCreateRequest) Reset() {
 	*x = VolumeServiceCreateRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[2]
+	mi := &file_antler_v1_volume_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +340,7 @@ func (x *VolumeServiceCreateRequest) String() string {
 func (*VolumeServiceCreateRequest) ProtoMessage() {}
 
 func (x *VolumeServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[2]
+	mi := &file_antler_v1_volume_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +353,7 @@ func (x *VolumeServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{2}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VolumeServiceCreateRequest) GetName() string {
@@ -330,7 +410,7 @@ type VolumeServiceCreateResponse struct {
 
 func (x *VolumeServiceCreateResponse) Reset() {
 	*x = VolumeServiceCreateResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[3]
+	mi := &file_antler_v1_volume_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +422,7 @@ func (x *VolumeServiceCreateResponse) String() string {
 func (*VolumeServiceCreateResponse) ProtoMessage() {}
 
 func (x *VolumeServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[3]
+	mi := &file_antler_v1_volume_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +435,7 @@ func (x *VolumeServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{3}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *VolumeServiceCreateResponse) GetVolume() *Volume {
@@ -395,7 +475,7 @@ type VolumeServiceAdoptRequest struct {
 
 func (x *VolumeServiceAdoptRequest) Reset() {
 	*x = VolumeServiceAdoptRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	mi := &file_antler_v1_volume_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +487,7 @@ func (x *VolumeServiceAdoptRequest) String() string {
 func (*VolumeServiceAdoptRequest) ProtoMessage() {}
 
 func (x *VolumeServiceAdoptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[4]
+	mi := &file_antler_v1_volume_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +500,7 @@ func (x *VolumeServiceAdoptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceAdoptRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceAdoptRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{4}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VolumeServiceAdoptRequest) GetName() string {
@@ -484,7 +564,7 @@ type VolumeServiceAdoptResponse struct {
 
 func (x *VolumeServiceAdoptResponse) Reset() {
 	*x = VolumeServiceAdoptResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	mi := &file_antler_v1_volume_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +576,7 @@ func (x *VolumeServiceAdoptResponse) String() string {
 func (*VolumeServiceAdoptResponse) ProtoMessage() {}
 
 func (x *VolumeServiceAdoptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[5]
+	mi := &file_antler_v1_volume_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +589,7 @@ func (x *VolumeServiceAdoptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceAdoptResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceAdoptResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{5}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VolumeServiceAdoptResponse) GetVolume() *Volume {
@@ -536,7 +616,7 @@ type VolumeServiceGetRequest struct {
 
 func (x *VolumeServiceGetRequest) Reset() {
 	*x = VolumeServiceGetRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[6]
+	mi := &file_antler_v1_volume_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +628,7 @@ func (x *VolumeServiceGetRequest) String() string {
 func (*VolumeServiceGetRequest) ProtoMessage() {}
 
 func (x *VolumeServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[6]
+	mi := &file_antler_v1_volume_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +641,7 @@ func (x *VolumeServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{6}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *VolumeServiceGetRequest) GetName() string {
@@ -581,7 +661,7 @@ type VolumeServiceGetResponse struct {
 
 func (x *VolumeServiceGetResponse) Reset() {
 	*x = VolumeServiceGetResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[7]
+	mi := &file_antler_v1_volume_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +673,7 @@ func (x *VolumeServiceGetResponse) String() string {
 func (*VolumeServiceGetResponse) ProtoMessage() {}
 
 func (x *VolumeServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[7]
+	mi := &file_antler_v1_volume_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +686,7 @@ func (x *VolumeServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{7}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *VolumeServiceGetResponse) GetVolume() *Volume {
@@ -625,7 +705,7 @@ type VolumeServiceListRequest struct {
 
 func (x *VolumeServiceListRequest) Reset() {
 	*x = VolumeServiceListRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[8]
+	mi := &file_antler_v1_volume_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +717,7 @@ func (x *VolumeServiceListRequest) String() string {
 func (*VolumeServiceListRequest) ProtoMessage() {}
 
 func (x *VolumeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[8]
+	mi := &file_antler_v1_volume_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +730,7 @@ func (x *VolumeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{8}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{9}
 }
 
 // VolumeServiceListResponse is all volumes.
@@ -663,7 +743,7 @@ type VolumeServiceListResponse struct {
 
 func (x *VolumeServiceListResponse) Reset() {
 	*x = VolumeServiceListResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[9]
+	mi := &file_antler_v1_volume_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +755,7 @@ func (x *VolumeServiceListResponse) String() string {
 func (*VolumeServiceListResponse) ProtoMessage() {}
 
 func (x *VolumeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[9]
+	mi := &file_antler_v1_volume_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +768,7 @@ func (x *VolumeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{9}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *VolumeServiceListResponse) GetVolumes() []*Volume {
@@ -710,7 +790,7 @@ type VolumeServiceExpandRequest struct {
 
 func (x *VolumeServiceExpandRequest) Reset() {
 	*x = VolumeServiceExpandRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[10]
+	mi := &file_antler_v1_volume_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +802,7 @@ func (x *VolumeServiceExpandRequest) String() string {
 func (*VolumeServiceExpandRequest) ProtoMessage() {}
 
 func (x *VolumeServiceExpandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[10]
+	mi := &file_antler_v1_volume_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +815,7 @@ func (x *VolumeServiceExpandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceExpandRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceExpandRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{10}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VolumeServiceExpandRequest) GetName() string {
@@ -764,7 +844,7 @@ type VolumeServiceExpandResponse struct {
 
 func (x *VolumeServiceExpandResponse) Reset() {
 	*x = VolumeServiceExpandResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[11]
+	mi := &file_antler_v1_volume_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +856,7 @@ func (x *VolumeServiceExpandResponse) String() string {
 func (*VolumeServiceExpandResponse) ProtoMessage() {}
 
 func (x *VolumeServiceExpandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[11]
+	mi := &file_antler_v1_volume_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +869,7 @@ func (x *VolumeServiceExpandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceExpandResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceExpandResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{11}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VolumeServiceExpandResponse) GetVolume() *Volume {
@@ -818,7 +898,7 @@ type VolumeServiceDeleteRequest struct {
 
 func (x *VolumeServiceDeleteRequest) Reset() {
 	*x = VolumeServiceDeleteRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[12]
+	mi := &file_antler_v1_volume_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +910,7 @@ func (x *VolumeServiceDeleteRequest) String() string {
 func (*VolumeServiceDeleteRequest) ProtoMessage() {}
 
 func (x *VolumeServiceDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[12]
+	mi := &file_antler_v1_volume_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +923,7 @@ func (x *VolumeServiceDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceDeleteRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{12}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VolumeServiceDeleteRequest) GetName() string {
@@ -871,7 +951,7 @@ type VolumeServiceDeleteResponse struct {
 
 func (x *VolumeServiceDeleteResponse) Reset() {
 	*x = VolumeServiceDeleteResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[13]
+	mi := &file_antler_v1_volume_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +963,7 @@ func (x *VolumeServiceDeleteResponse) String() string {
 func (*VolumeServiceDeleteResponse) ProtoMessage() {}
 
 func (x *VolumeServiceDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[13]
+	mi := &file_antler_v1_volume_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +976,7 @@ func (x *VolumeServiceDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceDeleteResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{13}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VolumeServiceDeleteResponse) GetArchived() *ArchivedVolume {
@@ -919,7 +999,7 @@ type VolumeServiceUndeleteRequest struct {
 
 func (x *VolumeServiceUndeleteRequest) Reset() {
 	*x = VolumeServiceUndeleteRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[14]
+	mi := &file_antler_v1_volume_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1011,7 @@ func (x *VolumeServiceUndeleteRequest) String() string {
 func (*VolumeServiceUndeleteRequest) ProtoMessage() {}
 
 func (x *VolumeServiceUndeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[14]
+	mi := &file_antler_v1_volume_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1024,7 @@ func (x *VolumeServiceUndeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceUndeleteRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceUndeleteRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{14}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VolumeServiceUndeleteRequest) GetName() string {
@@ -971,7 +1051,7 @@ type VolumeServiceUndeleteResponse struct {
 
 func (x *VolumeServiceUndeleteResponse) Reset() {
 	*x = VolumeServiceUndeleteResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[15]
+	mi := &file_antler_v1_volume_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1063,7 @@ func (x *VolumeServiceUndeleteResponse) String() string {
 func (*VolumeServiceUndeleteResponse) ProtoMessage() {}
 
 func (x *VolumeServiceUndeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[15]
+	mi := &file_antler_v1_volume_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,12 +1076,159 @@ func (x *VolumeServiceUndeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceUndeleteResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceUndeleteResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{15}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VolumeServiceUndeleteResponse) GetVolume() *Volume {
 	if x != nil {
 		return x.Volume
+	}
+	return nil
+}
+
+// VolumeServiceReleaseRequest names the volume and the node that is away.
+type VolumeServiceReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// node of the cluster, or one that was, whose use is to be ended.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// confirm: the node is without power or was reset.
+	Confirm bool `protobuf:"varint,3,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	// force: release it although the node was heard of a moment ago.
+	Force         bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeServiceReleaseRequest) Reset() {
+	*x = VolumeServiceReleaseRequest{}
+	mi := &file_antler_v1_volume_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeServiceReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeServiceReleaseRequest) ProtoMessage() {}
+
+func (x *VolumeServiceReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_volume_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeServiceReleaseRequest.ProtoReflect.Descriptor instead.
+func (*VolumeServiceReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *VolumeServiceReleaseRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeServiceReleaseRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *VolumeServiceReleaseRequest) GetConfirm() bool {
+	if x != nil {
+		return x.Confirm
+	}
+	return false
+}
+
+func (x *VolumeServiceReleaseRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// VolumeServiceReleaseResponse says what was released, or would be.
+type VolumeServiceReleaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// use that was ended, or would be with confirm; unset: the node doesn't use the
+	// volume.
+	Use *VolumeUse `protobuf:"bytes,1,opt,name=use,proto3" json:"use,omitempty"`
+	// others are the uses of other nodes, which stay.
+	Others []*VolumeUse `protobuf:"bytes,2,rep,name=others,proto3" json:"others,omitempty"`
+	// done: the node doesn't use the volume any more.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// last_heard is when the node was last heard of; unset if it is now, or if that
+	// isn't known.
+	LastHeard     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_heard,json=lastHeard,proto3" json:"last_heard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeServiceReleaseResponse) Reset() {
+	*x = VolumeServiceReleaseResponse{}
+	mi := &file_antler_v1_volume_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeServiceReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeServiceReleaseResponse) ProtoMessage() {}
+
+func (x *VolumeServiceReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_volume_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeServiceReleaseResponse.ProtoReflect.Descriptor instead.
+func (*VolumeServiceReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *VolumeServiceReleaseResponse) GetUse() *VolumeUse {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+func (x *VolumeServiceReleaseResponse) GetOthers() []*VolumeUse {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *VolumeServiceReleaseResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *VolumeServiceReleaseResponse) GetLastHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHeard
 	}
 	return nil
 }
@@ -1015,7 +1242,7 @@ type VolumeServiceListArchivedRequest struct {
 
 func (x *VolumeServiceListArchivedRequest) Reset() {
 	*x = VolumeServiceListArchivedRequest{}
-	mi := &file_antler_v1_volume_proto_msgTypes[16]
+	mi := &file_antler_v1_volume_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1254,7 @@ func (x *VolumeServiceListArchivedRequest) String() string {
 func (*VolumeServiceListArchivedRequest) ProtoMessage() {}
 
 func (x *VolumeServiceListArchivedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[16]
+	mi := &file_antler_v1_volume_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1267,7 @@ func (x *VolumeServiceListArchivedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeServiceListArchivedRequest.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListArchivedRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{16}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{19}
 }
 
 // VolumeServiceListArchivedResponse is the archive.
@@ -1053,7 +1280,7 @@ type VolumeServiceListArchivedResponse struct {
 
 func (x *VolumeServiceListArchivedResponse) Reset() {
 	*x = VolumeServiceListArchivedResponse{}
-	mi := &file_antler_v1_volume_proto_msgTypes[17]
+	mi := &file_antler_v1_volume_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1292,7 @@ func (x *VolumeServiceListArchivedResponse) String() string {
 func (*VolumeServiceListArchivedResponse) ProtoMessage() {}
 
 func (x *VolumeServiceListArchivedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_volume_proto_msgTypes[17]
+	mi := &file_antler_v1_volume_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1305,7 @@ func (x *VolumeServiceListArchivedResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use VolumeServiceListArchivedResponse.ProtoReflect.Descriptor instead.
 func (*VolumeServiceListArchivedResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_volume_proto_rawDescGZIP(), []int{17}
+	return file_antler_v1_volume_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VolumeServiceListArchivedResponse) GetArchived() []*ArchivedVolume {
@@ -1092,7 +1319,7 @@ var File_antler_v1_volume_proto protoreflect.FileDescriptor
 
 const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
-	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n" +
+	"\x16antler/v1/volume.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n" +
 	"\x06Volume\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -1110,7 +1337,13 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	" \x01(\x04R\n" +
 	"inodeLimit\x12\x1f\n" +
 	"\vused_inodes\x18\v \x01(\x04R\n" +
-	"usedInodes\"\xc6\x01\n" +
+	"usedInodes\x12(\n" +
+	"\x04uses\x18\f \x03(\v2\x14.antler.v1.VolumeUseR\x04uses\"\x84\x01\n" +
+	"\tVolumeUse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05alone\x18\x02 \x01(\bR\x05alone\x12\x1b\n" +
+	"\tread_only\x18\x03 \x01(\bR\breadOnly\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc6\x01\n" +
 	"\x0eArchivedVolume\x12\x1d\n" +
 	"\n" +
 	"archive_id\x18\x01 \x01(\tR\tarchiveId\x12)\n" +
@@ -1168,10 +1401,21 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\n" +
 	"archive_id\x18\x02 \x01(\tR\tarchiveId\"J\n" +
 	"\x1dVolumeServiceUndeleteResponse\x12)\n" +
-	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\"\"\n" +
+	"\x06volume\x18\x01 \x01(\v2\x11.antler.v1.VolumeR\x06volume\"u\n" +
+	"\x1bVolumeServiceReleaseRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\aconfirm\x18\x03 \x01(\bR\aconfirm\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\"\xc3\x01\n" +
+	"\x1cVolumeServiceReleaseResponse\x12&\n" +
+	"\x03use\x18\x01 \x01(\v2\x14.antler.v1.VolumeUseR\x03use\x12,\n" +
+	"\x06others\x18\x02 \x03(\v2\x14.antler.v1.VolumeUseR\x06others\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x129\n" +
+	"\n" +
+	"last_heard\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tlastHeard\"\"\n" +
 	" VolumeServiceListArchivedRequest\"Z\n" +
 	"!VolumeServiceListArchivedResponse\x125\n" +
-	"\barchived\x18\x01 \x03(\v2\x19.antler.v1.ArchivedVolumeR\barchived2\xdd\x05\n" +
+	"\barchived\x18\x01 \x03(\v2\x19.antler.v1.ArchivedVolumeR\barchived2\xb9\x06\n" +
 	"\rVolumeService\x12W\n" +
 	"\x06Create\x12%.antler.v1.VolumeServiceCreateRequest\x1a&.antler.v1.VolumeServiceCreateResponse\x12T\n" +
 	"\x05Adopt\x12$.antler.v1.VolumeServiceAdoptRequest\x1a%.antler.v1.VolumeServiceAdoptResponse\x12N\n" +
@@ -1179,7 +1423,8 @@ const file_antler_v1_volume_proto_rawDesc = "" +
 	"\x04List\x12#.antler.v1.VolumeServiceListRequest\x1a$.antler.v1.VolumeServiceListResponse\x12W\n" +
 	"\x06Expand\x12%.antler.v1.VolumeServiceExpandRequest\x1a&.antler.v1.VolumeServiceExpandResponse\x12W\n" +
 	"\x06Delete\x12%.antler.v1.VolumeServiceDeleteRequest\x1a&.antler.v1.VolumeServiceDeleteResponse\x12]\n" +
-	"\bUndelete\x12'.antler.v1.VolumeServiceUndeleteRequest\x1a(.antler.v1.VolumeServiceUndeleteResponse\x12i\n" +
+	"\bUndelete\x12'.antler.v1.VolumeServiceUndeleteRequest\x1a(.antler.v1.VolumeServiceUndeleteResponse\x12Z\n" +
+	"\aRelease\x12&.antler.v1.VolumeServiceReleaseRequest\x1a'.antler.v1.VolumeServiceReleaseResponse\x12i\n" +
 	"\fListArchived\x12+.antler.v1.VolumeServiceListArchivedRequest\x1a,.antler.v1.VolumeServiceListArchivedResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
 
 var (
@@ -1194,67 +1439,77 @@ func file_antler_v1_volume_proto_rawDescGZIP() []byte {
 	return file_antler_v1_volume_proto_rawDescData
 }
 
-var file_antler_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_antler_v1_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_antler_v1_volume_proto_goTypes = []any{
 	(*Volume)(nil),                            // 0: antler.v1.Volume
-	(*ArchivedVolume)(nil),                    // 1: antler.v1.ArchivedVolume
-	(*VolumeServiceCreateRequest)(nil),        // 2: antler.v1.VolumeServiceCreateRequest
-	(*VolumeServiceCreateResponse)(nil),       // 3: antler.v1.VolumeServiceCreateResponse
-	(*VolumeServiceAdoptRequest)(nil),         // 4: antler.v1.VolumeServiceAdoptRequest
-	(*VolumeServiceAdoptResponse)(nil),        // 5: antler.v1.VolumeServiceAdoptResponse
-	(*VolumeServiceGetRequest)(nil),           // 6: antler.v1.VolumeServiceGetRequest
-	(*VolumeServiceGetResponse)(nil),          // 7: antler.v1.VolumeServiceGetResponse
-	(*VolumeServiceListRequest)(nil),          // 8: antler.v1.VolumeServiceListRequest
-	(*VolumeServiceListResponse)(nil),         // 9: antler.v1.VolumeServiceListResponse
-	(*VolumeServiceExpandRequest)(nil),        // 10: antler.v1.VolumeServiceExpandRequest
-	(*VolumeServiceExpandResponse)(nil),       // 11: antler.v1.VolumeServiceExpandResponse
-	(*VolumeServiceDeleteRequest)(nil),        // 12: antler.v1.VolumeServiceDeleteRequest
-	(*VolumeServiceDeleteResponse)(nil),       // 13: antler.v1.VolumeServiceDeleteResponse
-	(*VolumeServiceUndeleteRequest)(nil),      // 14: antler.v1.VolumeServiceUndeleteRequest
-	(*VolumeServiceUndeleteResponse)(nil),     // 15: antler.v1.VolumeServiceUndeleteResponse
-	(*VolumeServiceListArchivedRequest)(nil),  // 16: antler.v1.VolumeServiceListArchivedRequest
-	(*VolumeServiceListArchivedResponse)(nil), // 17: antler.v1.VolumeServiceListArchivedResponse
-	(*durationpb.Duration)(nil),               // 18: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),             // 19: google.protobuf.Timestamp
+	(*VolumeUse)(nil),                         // 1: antler.v1.VolumeUse
+	(*ArchivedVolume)(nil),                    // 2: antler.v1.ArchivedVolume
+	(*VolumeServiceCreateRequest)(nil),        // 3: antler.v1.VolumeServiceCreateRequest
+	(*VolumeServiceCreateResponse)(nil),       // 4: antler.v1.VolumeServiceCreateResponse
+	(*VolumeServiceAdoptRequest)(nil),         // 5: antler.v1.VolumeServiceAdoptRequest
+	(*VolumeServiceAdoptResponse)(nil),        // 6: antler.v1.VolumeServiceAdoptResponse
+	(*VolumeServiceGetRequest)(nil),           // 7: antler.v1.VolumeServiceGetRequest
+	(*VolumeServiceGetResponse)(nil),          // 8: antler.v1.VolumeServiceGetResponse
+	(*VolumeServiceListRequest)(nil),          // 9: antler.v1.VolumeServiceListRequest
+	(*VolumeServiceListResponse)(nil),         // 10: antler.v1.VolumeServiceListResponse
+	(*VolumeServiceExpandRequest)(nil),        // 11: antler.v1.VolumeServiceExpandRequest
+	(*VolumeServiceExpandResponse)(nil),       // 12: antler.v1.VolumeServiceExpandResponse
+	(*VolumeServiceDeleteRequest)(nil),        // 13: antler.v1.VolumeServiceDeleteRequest
+	(*VolumeServiceDeleteResponse)(nil),       // 14: antler.v1.VolumeServiceDeleteResponse
+	(*VolumeServiceUndeleteRequest)(nil),      // 15: antler.v1.VolumeServiceUndeleteRequest
+	(*VolumeServiceUndeleteResponse)(nil),     // 16: antler.v1.VolumeServiceUndeleteResponse
+	(*VolumeServiceReleaseRequest)(nil),       // 17: antler.v1.VolumeServiceReleaseRequest
+	(*VolumeServiceReleaseResponse)(nil),      // 18: antler.v1.VolumeServiceReleaseResponse
+	(*VolumeServiceListArchivedRequest)(nil),  // 19: antler.v1.VolumeServiceListArchivedRequest
+	(*VolumeServiceListArchivedResponse)(nil), // 20: antler.v1.VolumeServiceListArchivedResponse
+	(*durationpb.Duration)(nil),               // 21: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),             // 22: google.protobuf.Timestamp
 }
 var file_antler_v1_volume_proto_depIdxs = []int32{
-	18, // 0: antler.v1.Volume.trash_time:type_name -> google.protobuf.Duration
-	19, // 1: antler.v1.Volume.created:type_name -> google.protobuf.Timestamp
-	0,  // 2: antler.v1.ArchivedVolume.volume:type_name -> antler.v1.Volume
-	19, // 3: antler.v1.ArchivedVolume.deleted:type_name -> google.protobuf.Timestamp
-	19, // 4: antler.v1.ArchivedVolume.expires:type_name -> google.protobuf.Timestamp
-	18, // 5: antler.v1.VolumeServiceCreateRequest.trash_time:type_name -> google.protobuf.Duration
-	0,  // 6: antler.v1.VolumeServiceCreateResponse.volume:type_name -> antler.v1.Volume
-	18, // 7: antler.v1.VolumeServiceAdoptRequest.trash_time:type_name -> google.protobuf.Duration
-	0,  // 8: antler.v1.VolumeServiceAdoptResponse.volume:type_name -> antler.v1.Volume
-	0,  // 9: antler.v1.VolumeServiceGetResponse.volume:type_name -> antler.v1.Volume
-	0,  // 10: antler.v1.VolumeServiceListResponse.volumes:type_name -> antler.v1.Volume
-	0,  // 11: antler.v1.VolumeServiceExpandResponse.volume:type_name -> antler.v1.Volume
-	18, // 12: antler.v1.VolumeServiceDeleteRequest.keep_for:type_name -> google.protobuf.Duration
-	1,  // 13: antler.v1.VolumeServiceDeleteResponse.archived:type_name -> antler.v1.ArchivedVolume
-	0,  // 14: antler.v1.VolumeServiceUndeleteResponse.volume:type_name -> antler.v1.Volume
-	1,  // 15: antler.v1.VolumeServiceListArchivedResponse.archived:type_name -> antler.v1.ArchivedVolume
-	2,  // 16: antler.v1.VolumeService.Create:input_type -> antler.v1.VolumeServiceCreateRequest
-	4,  // 17: antler.v1.VolumeService.Adopt:input_type -> antler.v1.VolumeServiceAdoptRequest
-	6,  // 18: antler.v1.VolumeService.Get:input_type -> antler.v1.VolumeServiceGetRequest
-	8,  // 19: antler.v1.VolumeService.List:input_type -> antler.v1.VolumeServiceListRequest
-	10, // 20: antler.v1.VolumeService.Expand:input_type -> antler.v1.VolumeServiceExpandRequest
-	12, // 21: antler.v1.VolumeService.Delete:input_type -> antler.v1.VolumeServiceDeleteRequest
-	14, // 22: antler.v1.VolumeService.Undelete:input_type -> antler.v1.VolumeServiceUndeleteRequest
-	16, // 23: antler.v1.VolumeService.ListArchived:input_type -> antler.v1.VolumeServiceListArchivedRequest
-	3,  // 24: antler.v1.VolumeService.Create:output_type -> antler.v1.VolumeServiceCreateResponse
-	5,  // 25: antler.v1.VolumeService.Adopt:output_type -> antler.v1.VolumeServiceAdoptResponse
-	7,  // 26: antler.v1.VolumeService.Get:output_type -> antler.v1.VolumeServiceGetResponse
-	9,  // 27: antler.v1.VolumeService.List:output_type -> antler.v1.VolumeServiceListResponse
-	11, // 28: antler.v1.VolumeService.Expand:output_type -> antler.v1.VolumeServiceExpandResponse
-	13, // 29: antler.v1.VolumeService.Delete:output_type -> antler.v1.VolumeServiceDeleteResponse
-	15, // 30: antler.v1.VolumeService.Undelete:output_type -> antler.v1.VolumeServiceUndeleteResponse
-	17, // 31: antler.v1.VolumeService.ListArchived:output_type -> antler.v1.VolumeServiceListArchivedResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 0: antler.v1.Volume.trash_time:type_name -> google.protobuf.Duration
+	22, // 1: antler.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	1,  // 2: antler.v1.Volume.uses:type_name -> antler.v1.VolumeUse
+	22, // 3: antler.v1.VolumeUse.since:type_name -> google.protobuf.Timestamp
+	0,  // 4: antler.v1.ArchivedVolume.volume:type_name -> antler.v1.Volume
+	22, // 5: antler.v1.ArchivedVolume.deleted:type_name -> google.protobuf.Timestamp
+	22, // 6: antler.v1.ArchivedVolume.expires:type_name -> google.protobuf.Timestamp
+	21, // 7: antler.v1.VolumeServiceCreateRequest.trash_time:type_name -> google.protobuf.Duration
+	0,  // 8: antler.v1.VolumeServiceCreateResponse.volume:type_name -> antler.v1.Volume
+	21, // 9: antler.v1.VolumeServiceAdoptRequest.trash_time:type_name -> google.protobuf.Duration
+	0,  // 10: antler.v1.VolumeServiceAdoptResponse.volume:type_name -> antler.v1.Volume
+	0,  // 11: antler.v1.VolumeServiceGetResponse.volume:type_name -> antler.v1.Volume
+	0,  // 12: antler.v1.VolumeServiceListResponse.volumes:type_name -> antler.v1.Volume
+	0,  // 13: antler.v1.VolumeServiceExpandResponse.volume:type_name -> antler.v1.Volume
+	21, // 14: antler.v1.VolumeServiceDeleteRequest.keep_for:type_name -> google.protobuf.Duration
+	2,  // 15: antler.v1.VolumeServiceDeleteResponse.archived:type_name -> antler.v1.ArchivedVolume
+	0,  // 16: antler.v1.VolumeServiceUndeleteResponse.volume:type_name -> antler.v1.Volume
+	1,  // 17: antler.v1.VolumeServiceReleaseResponse.use:type_name -> antler.v1.VolumeUse
+	1,  // 18: antler.v1.VolumeServiceReleaseResponse.others:type_name -> antler.v1.VolumeUse
+	22, // 19: antler.v1.VolumeServiceReleaseResponse.last_heard:type_name -> google.protobuf.Timestamp
+	2,  // 20: antler.v1.VolumeServiceListArchivedResponse.archived:type_name -> antler.v1.ArchivedVolume
+	3,  // 21: antler.v1.VolumeService.Create:input_type -> antler.v1.VolumeServiceCreateRequest
+	5,  // 22: antler.v1.VolumeService.Adopt:input_type -> antler.v1.VolumeServiceAdoptRequest
+	7,  // 23: antler.v1.VolumeService.Get:input_type -> antler.v1.VolumeServiceGetRequest
+	9,  // 24: antler.v1.VolumeService.List:input_type -> antler.v1.VolumeServiceListRequest
+	11, // 25: antler.v1.VolumeService.Expand:input_type -> antler.v1.VolumeServiceExpandRequest
+	13, // 26: antler.v1.VolumeService.Delete:input_type -> antler.v1.VolumeServiceDeleteRequest
+	15, // 27: antler.v1.VolumeService.Undelete:input_type -> antler.v1.VolumeServiceUndeleteRequest
+	17, // 28: antler.v1.VolumeService.Release:input_type -> antler.v1.VolumeServiceReleaseRequest
+	19, // 29: antler.v1.VolumeService.ListArchived:input_type -> antler.v1.VolumeServiceListArchivedRequest
+	4,  // 30: antler.v1.VolumeService.Create:output_type -> antler.v1.VolumeServiceCreateResponse
+	6,  // 31: antler.v1.VolumeService.Adopt:output_type -> antler.v1.VolumeServiceAdoptResponse
+	8,  // 32: antler.v1.VolumeService.Get:output_type -> antler.v1.VolumeServiceGetResponse
+	10, // 33: antler.v1.VolumeService.List:output_type -> antler.v1.VolumeServiceListResponse
+	12, // 34: antler.v1.VolumeService.Expand:output_type -> antler.v1.VolumeServiceExpandResponse
+	14, // 35: antler.v1.VolumeService.Delete:output_type -> antler.v1.VolumeServiceDeleteResponse
+	16, // 36: antler.v1.VolumeService.Undelete:output_type -> antler.v1.VolumeServiceUndeleteResponse
+	18, // 37: antler.v1.VolumeService.Release:output_type -> antler.v1.VolumeServiceReleaseResponse
+	20, // 38: antler.v1.VolumeService.ListArchived:output_type -> antler.v1.VolumeServiceListArchivedResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_volume_proto_init() }
@@ -1268,7 +1523,7 @@ func file_antler_v1_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_volume_proto_rawDesc), len(file_antler_v1_volume_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

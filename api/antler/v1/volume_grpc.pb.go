@@ -26,6 +26,7 @@ const (
 	VolumeService_Expand_FullMethodName       = "/antler.v1.VolumeService/Expand"
 	VolumeService_Delete_FullMethodName       = "/antler.v1.VolumeService/Delete"
 	VolumeService_Undelete_FullMethodName     = "/antler.v1.VolumeService/Undelete"
+	VolumeService_Release_FullMethodName      = "/antler.v1.VolumeService/Release"
 	VolumeService_ListArchived_FullMethodName = "/antler.v1.VolumeService/ListArchived"
 )
 
@@ -60,6 +61,12 @@ type VolumeServiceClient interface {
 	Delete(ctx context.Context, in *VolumeServiceDeleteRequest, opts ...grpc.CallOption) (*VolumeServiceDeleteResponse, error)
 	// Undelete brings a volume back from the archive.
 	Undelete(ctx context.Context, in *VolumeServiceUndeleteRequest, opts ...grpc.CallOption) (*VolumeServiceUndeleteResponse, error)
+	// Release ends the use of a volume by a node that is away for good, so that other
+	// nodes may use it. The node must be without power, or reset: nothing keeps one that
+	// runs from writing, whether it is heard of or not. Without confirm nothing is
+	// changed. One that was heard of a moment ago is FAILED_PRECONDITION (NODE_ALIVE)
+	// unless force is set. Idempotent.
+	Release(ctx context.Context, in *VolumeServiceReleaseRequest, opts ...grpc.CallOption) (*VolumeServiceReleaseResponse, error)
 	// ListArchived returns what Undelete can bring back, the latest first.
 	ListArchived(ctx context.Context, in *VolumeServiceListArchivedRequest, opts ...grpc.CallOption) (*VolumeServiceListArchivedResponse, error)
 }
@@ -142,6 +149,16 @@ func (c *volumeServiceClient) Undelete(ctx context.Context, in *VolumeServiceUnd
 	return out, nil
 }
 
+func (c *volumeServiceClient) Release(ctx context.Context, in *VolumeServiceReleaseRequest, opts ...grpc.CallOption) (*VolumeServiceReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VolumeServiceReleaseResponse)
+	err := c.cc.Invoke(ctx, VolumeService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *volumeServiceClient) ListArchived(ctx context.Context, in *VolumeServiceListArchivedRequest, opts ...grpc.CallOption) (*VolumeServiceListArchivedResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VolumeServiceListArchivedResponse)
@@ -183,6 +200,12 @@ type VolumeServiceServer interface {
 	Delete(context.Context, *VolumeServiceDeleteRequest) (*VolumeServiceDeleteResponse, error)
 	// Undelete brings a volume back from the archive.
 	Undelete(context.Context, *VolumeServiceUndeleteRequest) (*VolumeServiceUndeleteResponse, error)
+	// Release ends the use of a volume by a node that is away for good, so that other
+	// nodes may use it. The node must be without power, or reset: nothing keeps one that
+	// runs from writing, whether it is heard of or not. Without confirm nothing is
+	// changed. One that was heard of a moment ago is FAILED_PRECONDITION (NODE_ALIVE)
+	// unless force is set. Idempotent.
+	Release(context.Context, *VolumeServiceReleaseRequest) (*VolumeServiceReleaseResponse, error)
 	// ListArchived returns what Undelete can bring back, the latest first.
 	ListArchived(context.Context, *VolumeServiceListArchivedRequest) (*VolumeServiceListArchivedResponse, error)
 	mustEmbedUnimplementedVolumeServiceServer()
@@ -215,6 +238,9 @@ func (UnimplementedVolumeServiceServer) Delete(context.Context, *VolumeServiceDe
 }
 func (UnimplementedVolumeServiceServer) Undelete(context.Context, *VolumeServiceUndeleteRequest) (*VolumeServiceUndeleteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Undelete not implemented")
+}
+func (UnimplementedVolumeServiceServer) Release(context.Context, *VolumeServiceReleaseRequest) (*VolumeServiceReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
 func (UnimplementedVolumeServiceServer) ListArchived(context.Context, *VolumeServiceListArchivedRequest) (*VolumeServiceListArchivedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListArchived not implemented")
@@ -366,6 +392,24 @@ func _VolumeService_Undelete_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _VolumeService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VolumeServiceReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VolumeServiceServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VolumeService_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VolumeServiceServer).Release(ctx, req.(*VolumeServiceReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _VolumeService_ListArchived_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(VolumeServiceListArchivedRequest)
 	if err := dec(in); err != nil {
@@ -418,6 +462,10 @@ var VolumeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Undelete",
 			Handler:    _VolumeService_Undelete_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _VolumeService_Release_Handler,
 		},
 		{
 			MethodName: "ListArchived",

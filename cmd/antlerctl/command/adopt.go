@@ -1,7 +1,6 @@
 package command
 
 import (
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,9 +43,7 @@ If it is interrupted nothing is lost: do it again.`,
 				return err
 			}
 
-			a.warn(reply.GetWarnings())
-
-			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
+			return a.showChanged(reply)
 		},
 	}
 	cmd.Flags().StringVar(&request.From, "from", "", "the directory's path below the root of MooseFS")

@@ -212,7 +212,9 @@ func (*fakeNode) Expand(_ context.Context, request *antlerv1.VolumeServiceExpand
 	const bad = "1 is not between 1 MiB and 1 EiB"
 
 	if request.SizeBytes != 1 {
-		return &antlerv1.VolumeServiceExpandResponse{Volume: &antlerv1.Volume{Name: request.Name, SizeBytes: request.SizeBytes}}, nil
+		return &antlerv1.VolumeServiceExpandResponse{
+			Volume: &antlerv1.Volume{Name: request.Name, SizeBytes: request.SizeBytes}, Warnings: []string{"add a chunkserver"},
+		}, nil
 	}
 
 	answer, _ := status.New(codes.InvalidArgument, "size_bytes: "+bad).WithDetails(
@@ -220,6 +222,24 @@ func (*fakeNode) Expand(_ context.Context, request *antlerv1.VolumeServiceExpand
 		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "size_bytes", Description: bad}}})
 
 	return nil, answer.Err()
+}
+
+func (*fakeNode) Release(_ context.Context, request *antlerv1.VolumeServiceReleaseRequest) (*antlerv1.VolumeServiceReleaseResponse, error) {
+	since := timestamppb.New(testTime())
+
+	switch {
+	case request.Node == "n3":
+		return &antlerv1.VolumeServiceReleaseResponse{Done: true}, nil
+	case request.Node == "n2" && !request.Force:
+		answer, _ := status.New(codes.FailedPrecondition, "n2 was heard of").WithDetails(&errdetails.ErrorInfo{Reason: "NODE_ALIVE", Domain: "antler"})
+
+		return nil, answer.Err()
+	}
+
+	return &antlerv1.VolumeServiceReleaseResponse{
+		Use: &antlerv1.VolumeUse{Node: request.Node, Alone: true, Since: since}, LastHeard: since, Done: request.Confirm,
+		Others: []*antlerv1.VolumeUse{{Node: "n9", ReadOnly: true, Since: since}},
+	}, nil
 }
 
 func (*fakeNode) GetResources(_ context.Context, request *antlerv1.GetResourcesRequest) (*antlerv1.GetResourcesResponse, error) {
@@ -450,6 +470,21 @@ func TestVersion(t *testing.T) {
 		require.Equal(t, exitOK, code, errs)
 		require.Equal(t, want, out)
 	}
+}
+
+// A person is warned beside the answer, a program in it.
+func TestVolumeWarnings(t *testing.T) {
+	path := cluster(t)
+
+	code, out, errs := run(t, t.Context(), "", "-c", path, "volume", "expand", "photos", "--size", "1TiB")
+	require.Equal(t, exitOK, code)
+	require.Regexp(t, `(?m)^photos +1 TiB `, out)
+	require.Equal(t, "warning: add a chunkserver\n", errs)
+
+	code, out, errs = run(t, t.Context(), "", "-c", path, "volume", "expand", "photos", "--size", "1TiB", "-o", "json")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, `"add a chunkserver"`)
+	require.Empty(t, errs)
 }
 
 func TestCompletionScript(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	antlerv1 "antler/api/antler/v1"
@@ -15,7 +16,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "volume",
 		Aliases: []string{"volumes", "vol"},
-		Short:   "Create, adopt, list, resize, delete and undelete volumes",
+		Short:   "Create, adopt, list, resize, delete, undelete and release volumes",
 		Long: `A volume is a directory on MooseFS with a size that it can't outgrow, a number of
 copies of all its data, and a time for which deleted files can be had back. Each
 node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.`,
@@ -25,7 +26,7 @@ node that has MooseFS mounted shows its files below /var/lib/antler/mnt/volumes.
   antlerctl volume delete photos                # it can be had back for 7 days
   antlerctl volume undelete photos`,
 	}
-	cmd.AddCommand(a.volumeCreate(), a.volumeAdopt(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete())
+	cmd.AddCommand(a.volumeCreate(), a.volumeAdopt(), a.volumeGet(), a.volumeList(), a.volumeExpand(), a.volumeDelete(), a.volumeUndelete(), a.volumeRelease())
 
 	return cmd
 }
@@ -62,9 +63,7 @@ others it is refused.`,
 				return err
 			}
 
-			a.warn(reply.GetWarnings())
-
-			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
+			return a.showChanged(reply)
 		},
 	}
 	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)
@@ -77,11 +76,20 @@ others it is refused.`,
 	return cmd
 }
 
-// warn a person; a program finds the warnings in the answer.
-func (a *app) warn(warnings []string) {
-	for _, warning := range warnings {
+// changed is the answer to what has made or changed a volume.
+type changed interface {
+	proto.Message
+	GetVolume() *antlerv1.Volume
+	GetWarnings() []string
+}
+
+// showChanged warns a person; a program finds the warnings in the answer.
+func (a *app) showChanged(reply changed) error {
+	for _, warning := range reply.GetWarnings() {
 		a.note("warning: %s", warning)
 	}
+
+	return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
 }
 
 func (a *app) volumeGet() *cobra.Command {
@@ -155,9 +163,7 @@ one, and copy.`,
 				return err
 			}
 
-			a.warn(reply.GetWarnings())
-
-			return a.show(reply, func(w io.Writer) error { return showVolumes(w, reply.GetVolume()) })
+			return a.showChanged(reply)
 		},
 	}
 	cmd.Flags().Var(&size, "size", "the most that it may hold: "+sizeHelp)

@@ -64,6 +64,7 @@ type AttributesClasses interface {
 // Nodes of Kubernetes.
 type Nodes interface {
 	Get(ctx context.Context, name string, o metav1.GetOptions) (*corev1.Node, error)
+	List(ctx context.Context, o metav1.ListOptions) (*corev1.NodeList, error)
 	Patch(ctx context.Context, name string, kind types.PatchType, data []byte, o metav1.PatchOptions, subresources ...string) (*corev1.Node, error)
 }
 
@@ -84,7 +85,7 @@ func knownTypes() *runtime.Scheme {
 
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion,
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaimList{},
-		&corev1.PersistentVolume{}, &corev1.PersistentVolumeList{}, &corev1.Node{}, &corev1.Event{})
+		&corev1.PersistentVolume{}, &corev1.PersistentVolumeList{}, &corev1.Node{}, &corev1.NodeList{}, &corev1.Event{})
 	scheme.AddKnownTypes(storagev1.SchemeGroupVersion,
 		&storagev1.StorageClass{}, &storagev1.StorageClassList{}, &storagev1.VolumeAttributesClass{},
 		&storagev1.CSINode{}, &storagev1.CSINodeList{})
@@ -144,7 +145,8 @@ func newClients(config *rest.Config) (Clients, error) {
 		Classes: gentype.NewClientWithList("storageclasses", storage, parameters, "",
 			empty[storagev1.StorageClass], empty[storagev1.StorageClassList]),
 		AttributesClasses: gentype.NewClient("volumeattributesclasses", storage, parameters, "", empty[storagev1.VolumeAttributesClass]),
-		Nodes:             gentype.NewClient("nodes", core, parameters, "", empty[corev1.Node]),
+		Nodes: gentype.NewClientWithList("nodes", core, parameters, "",
+			empty[corev1.Node], empty[corev1.NodeList]),
 		CSINodes: gentype.NewClientWithList("csinodes", storage, parameters, "",
 			empty[storagev1.CSINode], empty[storagev1.CSINodeList]),
 		Snapshots:    snapshots{snapshot},

@@ -17,7 +17,7 @@ import (
 )
 
 // Work is the provisioner of one epoch: it connects, again and again if need
-// be, and works while it is connected. All fields but Dead and Tell must be set.
+// be, and works while it is connected. All fields but Dead must be set.
 type Work struct {
 	Driver  Driver
 	Serving func() error
@@ -36,9 +36,10 @@ type Work struct {
 	Now      func() time.Time
 	Logger   *zap.Logger
 	// Dead are the nodes whose pods are to be ended, in order. It is nil where the
-	// policy doesn't ask for that; then Tell, the log of the cluster's events, is not
-	// used.
+	// policy doesn't ask for that: then only the taints of antlerd's own that are still
+	// there are taken off.
 	Dead func() []string
+	// Tell writes to the log of the cluster's events.
 	Tell func(kind, message string)
 
 	mu    sync.Mutex

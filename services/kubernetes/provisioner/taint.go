@@ -65,10 +65,15 @@ func judge(node *corev1.Node, dead bool) verdict {
 // two looks at a node that Kubernetes still takes for ready.
 const taintInterval = 2 * time.Second
 
+// checkRights is what to do where the API server refuses a taint.
+const checkRights = "check that the credentials have the rights in deploy/kubernetes"
+
 // taints keeps the nodes' taints until ctx ends. The API server is asked only when
 // another node is dead or back, and while something is left to do.
 func (w *Work) taints(ctx context.Context, p *Provisioner) {
 	if w.Dead == nil {
+		w.untaintAll(ctx, p)
+
 		return
 	}
 
@@ -87,7 +92,7 @@ func (w *Work) taints(ctx context.Context, p *Provisioner) {
 			}
 
 			if err != nil {
-				err = fmt.Errorf("taint the nodes that are dead: %w: check that the credentials have the rights in deploy/kubernetes", err)
+				err = fmt.Errorf("taint the nodes that are dead: %w: %s", err, checkRights)
 			}
 
 			w.change(func(c *Connection) { c.TaintsErr = err })
@@ -152,8 +157,7 @@ func (p *Provisioner) taintOne(ctx context.Context, name, id string, dead bool) 
 	case taintPut:
 		err = p.patchTaints(ctx, node, p.Now().UTC().Format(time.RFC3339), append(node.Spec.Taints, outOfService()))
 	case taintTaken:
-		ours := outOfService()
-		err = p.patchTaints(ctx, node, nil, slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&ours) && t.Value == ours.Value }))
+		err = p.takeTaint(ctx, node)
 	case taintStays, taintWaits:
 		return said, nil
 	}
