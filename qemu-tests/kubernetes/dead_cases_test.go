@@ -59,7 +59,9 @@ func (k *trial) podDeadNode() {
 
 	k.must(k.cluster.AwaitProblem(k.ctx, "its volumes are free for other nodes"))
 
+	// The control plane here has no collector of garbage, which would end the pod.
 	k.must(sets.Delete(k.ctx, "set", metav1.DeleteOptions{}))
+	k.must(k.plane.Admin.CoreV1().Pods(namespace).Delete(k.ctx, "set-0", metav1.DeleteOptions{}))
 	k.await("the pod is gone", func() error {
 		pods, err := k.plane.Admin.CoreV1().Pods(namespace).List(k.ctx, metav1.ListOptions{})
 		if err == nil && len(pods.Items) > 0 {
