@@ -37,14 +37,13 @@ func BenchmarkIdle(b *testing.B) {
 
 		after := usage(b, m)
 
-		for name, percent := range after.since(before) {
+		shares := after.since(before)
+		for name, percent := range shares {
 			figures[m.Name+"_processor_percent_"+name] = percent
 		}
 
-		percent := after.since(before)["antlerd"]
 		figures[m.Name+"_resident_mib"] = after.residentKiB >> 10
-		figures[m.Name+"_processor_percent"] = percent
-		b.ReportMetric(percent, m.Name+"-cpu-%")
+		b.ReportMetric(shares["antlerd"], m.Name+"-cpu-%")
 		b.ReportMetric(float64(after.residentKiB>>10), m.Name+"-MiB")
 	}
 

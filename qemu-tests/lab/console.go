@@ -125,8 +125,8 @@ func (c *Console) Run(ctx context.Context, command string) (string, error) {
 	begin, end := fmt.Sprintf("lab-begin-%d", serial), fmt.Sprintf("lab-end-%d", serial)
 
 	// The shell must join the marks, so that the echo isn't taken for them. The second
-	// line is typed when the terminal echoes no more: it would stand
-	// anywhere in the output.
+	// line is typed when the terminal echoes no more: its echo would stand anywhere in
+	// the output.
 	_, err := fmt.Fprintf(conn, "stty -echo; echo lab-''begin-%d; %s\n", serial, command)
 	if err == nil {
 		_, err = c.Wait(ctx, from, func(text string) bool { return strings.Contains(text, begin) })
