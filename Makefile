@@ -79,8 +79,16 @@ talos-node: packages build ## Build Talos from its module (once, which takes min
 	cd qemu-tests/talos/pack && $(GO) run . -extension $(abspath $(BUILD)/talos-extension/oci) \
 		-from $(abspath $(BUILD)/talos/initramfs.zst) -o $(abspath $(BUILD)/talos/initramfs-antler.zst)
 
+# The next version of the extension, to upgrade to.
+.PHONY: talos-node-next
+talos-node-next: talos-node build-next
+	$(GO) run ./extension -o $(BUILD)/next/talos-extension -bin $(BUILD)/next/bin -cache $(BUILD)/cache -version $(VERSION)-next \
+		-arch arm64 -modules $(BUILD)/talos/modules/$$(cat $(BUILD)/talos/release)
+	cd qemu-tests/talos/pack && $(GO) run . -extension $(abspath $(BUILD)/next/talos-extension/oci) \
+		-from $(abspath $(BUILD)/talos/initramfs.zst) -o $(abspath $(BUILD)/talos/initramfs-antler-next.zst)
+
 .PHONY: test-talos
-test-talos: talos-node ## The extension on real Talos, in VMs: a cluster, a power cut of the serving node, and back
+test-talos: talos-node-next ## The extension on real Talos, in VMs: a cluster, a power cut of the serving node, an upgrade
 	ANTLER_TALOS=$$(scripts/build-talos) $(GO) test -tags vm -count=1 -v -timeout 60m ./qemu-tests/talos
 
 .PHONY: unit
@@ -92,10 +100,13 @@ test-powercut: build image ## First boot from blank disks, and a power cut of th
 	$(GO) test -tags vm -count=1 -v -timeout 30m -run 'TestPowerCutOfTheServingNode' ./qemu-tests/failover/...
 
 # The next version, to upgrade to: the same sources under another name.
+.PHONY: build-next
+build-next: build
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w -X antler/services/node/version.Version=$(VERSION)-next' -o $(BUILD)/next/bin/arm64/ ./cmd/...
+
 .PHONY: image-next
-image-next: build
-	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w -X antler/services/node/version.Version=$(VERSION)-next' -o $(BUILD)/next/bin/ ./cmd/...
-	$(GO) run ./image -o $(BUILD)/next/image -bin $(BUILD)/next/bin -cache $(BUILD)/cache -version $(VERSION)-next $(K3S_FLAGS)
+image-next: build-next
+	$(GO) run ./image -o $(BUILD)/next/image -bin $(BUILD)/next/bin/arm64 -cache $(BUILD)/cache -version $(VERSION)-next $(K3S_FLAGS)
 
 .PHONY: test-image
 test-image: build image image-next ## The image: built twice to the same bytes, flashed, booted and upgraded in VMs

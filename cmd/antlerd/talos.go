@@ -44,23 +44,23 @@ func talosService(cfg *config.Config, logger *zap.Logger) *talos.Service {
 			Socket: config.ContainerdSocket, Config: config.DefaultPath, Kubelet: kubelet, Out: os.Stdout,
 			Args: []string{"/usr/bin/antlerd", "run", "--config", config.DefaultPath, "--platform", onTalos},
 		},
-		Logger: logger, BeforeStop: func(ctx context.Context) { tellOfTheEnd(ctx, logger) },
-		StopTime: talos.StopTime, KillTime: talos.KillTime, RetryInterval: talos.RetryInterval,
+		Logger: logger, GoesDown: func(ctx context.Context) bool { return tellOfTheEnd(ctx, logger) },
+		AskTime: talos.AskTime, StopTime: talos.StopTime, RemoveTime: talos.RemoveTime, RetryInterval: talos.RetryInterval,
 	}
 }
 
 // tellOfTheEnd tells antlerd if the whole machine goes down, so that it hands over
-// what it serves. Where that isn't known it is told nothing: what serves goes on.
-func tellOfTheEnd(ctx context.Context, logger *zap.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, talos.AskTime)
-	defer cancel()
-
+// what it serves, and reports whether it did. Where that isn't known what serves goes
+// on.
+func tellOfTheEnd(ctx context.Context, logger *zap.Logger) bool {
 	goesDown, err := talos.Machine{Socket: talos.MachineSocket}.GoesDown(ctx)
 	if err == nil && goesDown {
 		err = node.SayGoesDown(config.RunDir)
 	}
 
 	if err != nil {
-		logger.Warn("antlerd is stopped as if the node stayed on", zap.Error(err))
+		logger.Warn("whether the node goes down is not known, or antlerd can't be told", zap.Error(err))
 	}
+
+	return err == nil && goesDown
 }

@@ -47,6 +47,21 @@ func OpenTalos(dir string) (Image, error) {
 	return image, nil
 }
 
+// UpgradeTalos has the machine boot the next version of the extension from its next
+// start on: what Talos's installer does to a machine's disk.
+func (m *Machine) UpgradeTalos() error {
+	next := strings.TrimSuffix(m.image.Initrd, ".zst") + "-next.zst"
+
+	_, err := os.Stat(next)
+	if err != nil {
+		return fmt.Errorf("upgrade the Talos node: %w: run `make talos-node-next` first", err)
+	}
+
+	m.image.Initrd = next
+
+	return nil
+}
+
 // Sizes of a Talos machine: its root is in memory, and it wants 2 GiB for /var.
 const (
 	talosMemoryMiB  = 2048

@@ -33,7 +33,7 @@ var suite struct {
 const (
 	root = "../../build/"
 	// timeout ends a test that waits for what never comes; it judges no time.
-	timeout = 9 * time.Minute
+	timeout = 20 * time.Minute
 )
 
 func TestMain(m *testing.M) { exit(run(m)) }

@@ -173,6 +173,76 @@ func TestAChangedConfigurationRestartsAntlerdAlone(t *testing.T) {
 	require.Empty(t, missing(ctx, t, c, serving, acknowledged))
 }
 
+// TestAnUpgradeNodeByNode: each node is shut down by Talos, as its upgrade does, and
+// boots the next version. The serving node comes last, and is not asked to hand over
+// first: Talos's word that the node goes down must be enough.
+func TestAnUpgradeNodeByNode(t *testing.T) {
+	ctx, c, figures := begin(t, "node by node gets a newer extension, with the service up and nothing lost")
+
+	serving, err := c.AwaitServing(ctx, "")
+	require.NoError(t, err)
+
+	made := startMaking(ctx, t, c)
+
+	for _, name := range append(c.Others(serving), serving.Name) {
+		m := c.Machine(name)
+
+		made.await(ctx, t, made.count()+3)
+
+		figures[name+"_stop_s"] = shutDown(ctx, t, m)
+
+		require.NoError(t, m.UpgradeTalos())
+
+		begun := time.Now()
+
+		require.NoError(t, c.PowerOn(ctx, m))
+		require.NoError(t, c.AwaitSettled(ctx))
+
+		figures[name+"_back_s"] = seconds(begun)
+
+		require.Regexp(t, `antler .*-next`, talosctl(ctx, t, m, "get", "extensions"))
+	}
+
+	made.await(ctx, t, made.count()+3)
+
+	acknowledged, longest := made.stop()
+	figures["acknowledged"], figures["longest_gap_s"] = len(acknowledged), longest.Round(100*time.Millisecond).Seconds()
+
+	next, err := c.AwaitServing(ctx, serving.Name)
+	require.NoError(t, err)
+
+	status, err := c.Status(ctx)
+	require.NoError(t, err)
+
+	for _, node := range status.GetNodes() {
+		require.Regexp(t, "-next$", node.GetVersion(), "antlerd on %s", node.GetName())
+	}
+
+	lost := missing(ctx, t, c, next, append(acknowledged, suite.volumes...))
+	figures["lost"] = len(lost)
+	require.Empty(t, lost)
+}
+
+// shutDown has Talos shut the machine down, and returns how long its service took to
+// stop, in seconds: Talos gives it 10. No Kubernetes is reached from here, so there is
+// nothing to be drained.
+func shutDown(ctx context.Context, t *testing.T, m *lab.Machine) float64 {
+	t.Helper()
+
+	from := m.Console().Len()
+
+	talosctl(ctx, t, m, "shutdown", "--force", "--wait=false")
+
+	begun, err := m.Console().Wait(ctx, from, says("service[ext-antler](Stopping)"))
+	require.NoError(t, err)
+
+	ended, err := m.Console().Wait(ctx, from, says("service[ext-antler](Finished)"))
+	require.NoError(t, err)
+	require.NoError(t, m.AwaitOff(ctx))
+
+	return ended.At.Sub(begun.At).Round(100 * time.Millisecond).Seconds()
+}
+
 // masterOf is the process that mfsmaster is.
 func masterOf(ctx context.Context, t *testing.T, c *lab.Cluster, m *lab.Machine) int32 {
 	t.Helper()

@@ -117,16 +117,13 @@ const followInterval = 250 * time.Millisecond
 // what is appended until ctx ends if follow is set. It ends with the error of
 // each, if there is one. A log that doesn't exist (yet) is empty.
 func TailLog(ctx context.Context, dir, name string, lines int, follow bool, each func(line string) error) error {
-	if name != filepath.Base(name) {
-		return fmt.Errorf("read the log of %q: no such container", name)
+	tail, last, err := newTailer(dir, name, each)
+	if err != nil {
+		return err
 	}
 
-	path := filepath.Join(dir, name+".log")
-	tail := tailer{path: path, each: each}
-
-	last, err := tail.last(lines)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+	if lines > 0 && len(last) > lines {
+		last = last[len(last)-lines:]
 	}
 
 	for _, line := range last {
@@ -140,24 +137,18 @@ func TailLog(ctx context.Context, dir, name string, lines int, follow bool, each
 		return nil
 	}
 
-	ticker := time.NewTicker(followInterval)
-	defer ticker.Stop()
+	return tail.follow(ctx)
+}
 
-	for {
-		select {
-		case <-ctx.Done():
-			// What was written last; nobody may be there to read it.
-			_ = tail.more()
-
-			return nil
-		case <-ticker.C:
-		}
-
-		err = tail.more()
-		if err != nil {
-			return err
-		}
+// FollowLog returns what gives each line that is appended to a container's log from
+// now on to each, until its context ends.
+func FollowLog(dir, name string, each func(line string) error) (func(ctx context.Context) error, error) {
+	tail, _, err := newTailer(dir, name, each)
+	if err != nil {
+		return nil, err
 	}
+
+	return tail.follow, nil
 }
 
 // tailer reads a log from where it last was.
@@ -169,13 +160,20 @@ type tailer struct {
 	rest string
 }
 
-func (t *tailer) last(lines int) ([]string, error) {
+// newTailer returns one that begins at the log's end, and the lines before that.
+func newTailer(dir, name string, each func(string) error) (*tailer, []string, error) {
+	if name != filepath.Base(name) {
+		return nil, nil, fmt.Errorf("read the log of %q: no such container", name)
+	}
+
+	t := &tailer{path: filepath.Join(dir, name+".log"), each: each}
+
 	var all []string
 
 	for _, path := range []string{t.path + ".1", t.path} {
 		text, err := os.ReadFile(path)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
+			return nil, nil, fmt.Errorf("read %s: %w", t.path, err)
 		}
 
 		for line := range strings.Lines(string(text)) {
@@ -185,11 +183,29 @@ func (t *tailer) last(lines int) ([]string, error) {
 		t.offset = int64(len(text))
 	}
 
-	if lines > 0 && len(all) > lines {
-		all = all[len(all)-lines:]
-	}
+	return t, all, nil
+}
 
-	return all, nil
+// follow the log until ctx ends.
+func (t *tailer) follow(ctx context.Context) error {
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			// What was written last; nobody may be there to read it.
+			_ = t.more()
+
+			return nil
+		case <-ticker.C:
+		}
+
+		err := t.more()
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (t *tailer) more() error {

@@ -58,6 +58,30 @@ func TestTailFollowsThroughTruncation(t *testing.T) {
 	})
 }
 
+func TestWhatWasThereIsNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "antlerd.log")
+
+	appendLog(t, path, "one\n")
+
+	var lines []string
+
+	follow, err := FollowLog(dir, "antlerd", func(line string) error {
+		lines = append(lines, line)
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	appendLog(t, path, "two\n")
+
+	ctx, end := context.WithCancel(t.Context())
+	end()
+
+	require.NoError(t, follow(ctx))
+	require.Equal(t, []string{"two"}, lines)
+}
+
 func TestTailRefusesPaths(t *testing.T) {
 	require.Error(t, TailLog(t.Context(), "/", "../etc/passwd", 1, false, nil))
 }

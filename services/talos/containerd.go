@@ -29,6 +29,9 @@ const (
 // emulation, and longer while the node boots.
 const startTime = time.Minute
 
+// endTime is what an earlier antlerd gets to end by itself.
+const endTime = 5 * time.Second
+
 // Containerd is the real Node.
 type Containerd struct {
 	Socket string
@@ -74,56 +77,63 @@ func (c *Containerd) Start(ctx context.Context) (Daemon, error) {
 }
 
 func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*daemon, error) {
-	err := clearEarlier(ctx, client)
+	// An earlier antlerd is still to say how it ended.
+	follow, err := containers.FollowLog(Places().LogDir(), id, func(line string) error {
+		_, err := fmt.Fprintln(c.Out, line)
+
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 
-	logs := Places().LogDir()
-	log := filepath.Join(logs, id+".log")
-
-	for _, old := range []string{log, log + ".1"} {
-		_ = os.Remove(old)
-	}
-
-	container, err := client.NewContainer(ctx, id, containerd.WithRuntime(runtime, nil), containerd.WithSpec(Spec(c.Args, c.Kubelet)))
-	if err != nil {
-		return nil, fmt.Errorf("create antlerd's container: %w", err)
-	}
-
-	task, err := container.NewTask(ctx, cio.LogFile(log))
-	if err != nil {
-		return nil, fmt.Errorf("create antlerd's process: %w", err)
-	}
-
-	// Both live longer than the call.
+	// It lives longer than the call.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-
-	err = task.Start(ctx)
-	if err != nil {
-		end()
-
-		return nil, fmt.Errorf("start antlerd: %w", err)
-	}
-
-	d := &daemon{client: client, container: container, task: task, exited: make(chan int, 1)}
-
 	followed := make(chan struct{})
-	d.endLog = func() { end(); <-followed }
 
 	go func() {
 		defer close(followed)
 
-		_ = containers.TailLog(life, logs, id, 0, true, func(line string) error {
-			_, err := fmt.Fprintln(c.Out, line)
-
-			return err
-		})
+		_ = follow(life)
 	}()
 
-	go func() { d.exited <- containers.ExitCode(life, task) }()
+	d := &daemon{client: client, exited: make(chan int, 1), endLog: func() { end(); <-followed }}
+
+	err = d.run(ctx, c)
+	if err != nil {
+		d.endLog()
+
+		return nil, err
+	}
+
+	go func() { d.exited <- containers.ExitCode(life, d.task) }()
 
 	return d, nil
+}
+
+// run antlerd, in place of an earlier one.
+func (d *daemon) run(ctx context.Context, c *Containerd) error {
+	err := clearEarlier(ctx, d.client)
+	if err != nil {
+		return err
+	}
+
+	d.container, err = d.client.NewContainer(ctx, id, containerd.WithRuntime(runtime, nil), containerd.WithSpec(Spec(c.Args, c.Kubelet)))
+	if err != nil {
+		return fmt.Errorf("create antlerd's container: %w", err)
+	}
+
+	d.task, err = d.container.NewTask(ctx, cio.LogFile(filepath.Join(Places().LogDir(), id+".log")))
+	if err != nil {
+		return fmt.Errorf("create antlerd's process: %w", err)
+	}
+
+	err = d.task.Start(ctx)
+	if err != nil {
+		return fmt.Errorf("start antlerd: %w", err)
+	}
+
+	return nil
 }
 
 // prepare makes what the container is given. The configuration is copied because
@@ -201,7 +211,7 @@ func end(ctx context.Context, task containerd.Task) error {
 
 	select {
 	case <-waiting:
-	case <-time.After(StopTime):
+	case <-time.After(endTime):
 	}
 
 	return nil
@@ -220,14 +230,19 @@ func (d *daemon) Signal(ctx context.Context, signal syscall.Signal) error {
 	return err
 }
 
-// Remove implements Daemon. What was logged last is passed on before.
-func (d *daemon) Remove(ctx context.Context) error {
+// Leave implements Daemon. What was logged last is passed on before.
+func (d *daemon) Leave() error {
 	d.endLog()
 
+	return d.client.Close()
+}
+
+// Remove implements Daemon.
+func (d *daemon) Remove(ctx context.Context) error {
 	_, err := d.task.Delete(ctx, containerd.WithProcessKill)
 	if err == nil || errdefs.IsNotFound(err) {
 		err = d.container.Delete(ctx)
 	}
 
-	return errors.Join(err, d.client.Close())
+	return errors.Join(err, d.Leave())
 }

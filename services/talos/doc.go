@@ -5,13 +5,14 @@
 // process of each container by a pidfd, to be sure that it can kill it, and doesn't
 // see them from another PID namespace. So what Talos runs is a Service that does no
 // more than start antlerd itself as a container of the node's containerd, with the
-// node's PID namespace, pass on what it logs, and stop it.
+// node's PID namespace, and pass on what it logs. Told to stop it leaves antlerd
+// running, unless the whole node goes down.
 //
 // The container has the root of the extension, in which Talos has mounted a
 // writable layer for as long as the service runs. It is in a containerd namespace
 // of its own: what antlerd doesn't find wanted in its own, it removes.
 //
-// There is one antlerd at any time: a Service that was killed leaves its antlerd,
-// and the next one ends it before it starts another. What antlerd supervises goes on
-// meanwhile, as on any node.
+// There is one antlerd at any time: a Service that was stopped or killed leaves its
+// antlerd, and the next one ends it before it starts another. What antlerd supervises
+// goes on meanwhile, as on any node.
 package talos

@@ -2,6 +2,7 @@ package talos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -21,35 +22,38 @@ type Daemon interface {
 	Exited() <-chan int
 	// Signal the process; one that is gone is no error.
 	Signal(ctx context.Context, signal syscall.Signal) error
-	// Remove what is left of it.
+	// Remove what is left of it, and follow it no longer.
 	Remove(ctx context.Context) error
+	// Leave it as it is, and follow it no longer.
+	Leave() error
 }
 
 // Service is what Talos runs.
 type Service struct {
 	Node   Node
 	Logger *zap.Logger
-	// BeforeStop is called when the service is told to stop, before antlerd is.
-	BeforeStop func(ctx context.Context)
-	// StopTime is what antlerd gets between SIGTERM and SIGKILL: less than the 10 s
-	// that Talos gives the service. KillTime is what it gets to be gone then.
-	StopTime, KillTime time.Duration
+	// GoesDown is asked when the service is told to stop: whether the whole node
+	// goes down, and antlerd knows. If not, antlerd runs on.
+	GoesDown func(ctx context.Context) bool
+	// AskTime is for GoesDown. StopTime, of which AskTime is part, is what antlerd
+	// gets on a node that goes down to hand over what it serves and to end;
+	// RemoveTime is for what is left of it then.
+	AskTime, StopTime, RemoveTime time.Duration
 	// RetryInterval is the pause between attempts to start antlerd while the
 	// node's containerd isn't there.
 	RetryInterval time.Duration
 }
 
-// Times of a service, of the 10 s that Talos gives it. AskTime is for BeforeStop,
-// KillTime is spent again where what is left of antlerd is removed.
+// Times of a service, of the 10 s that Talos gives it.
 const (
-	AskTime       = time.Second
-	StopTime      = 5 * time.Second
-	KillTime      = 1500 * time.Millisecond
+	AskTime       = 3 * time.Second
+	StopTime      = 8500 * time.Millisecond
+	RemoveTime    = time.Second
 	RetryInterval = time.Second
 )
 
-// Run starts antlerd and returns when it has ended, or when ctx has and antlerd was
-// stopped. The error says that it ended without being told to.
+// Run starts antlerd, in place of one that is there before, and returns when it has
+// ended, or when ctx has. The error says that it ended without being told to.
 func (s *Service) Run(ctx context.Context) error {
 	daemon, err := s.start(ctx)
 	if err != nil {
@@ -92,35 +96,41 @@ func (s *Service) start(ctx context.Context) (Daemon, error) {
 	}
 }
 
+// stop ends antlerd where the whole node goes down. Elsewhere Talos starts the service
+// again in a moment, with another configuration or because somebody asked for it:
+// then antlerd is replaced, and the node is not without it for as long as Talos takes.
 func (s *Service) stop(ctx context.Context, daemon Daemon) error {
-	if s.BeforeStop != nil {
-		s.BeforeStop(ctx)
+	ended, cancel := context.WithTimeout(ctx, s.StopTime)
+	defer cancel()
+
+	asking, answered := context.WithTimeout(ended, s.AskTime)
+	defer answered()
+
+	if !s.GoesDown(asking) {
+		s.Logger.Info("antlerd runs on, until this service starts again and replaces it")
+
+		return daemon.Leave()
 	}
 
-	defer s.remove(daemon)
-
-	for _, step := range []struct {
-		signal syscall.Signal
-		wait   time.Duration
-	}{{syscall.SIGTERM, s.StopTime}, {syscall.SIGKILL, s.KillTime}} {
-		err := daemon.Signal(ctx, step.signal)
-		if err != nil {
-			s.Logger.Warn("signal antlerd", zap.Stringer("signal", step.signal), zap.Error(err))
-		}
-
-		select {
-		case <-daemon.Exited():
-			return nil
-		case <-time.After(step.wait):
-			s.Logger.Warn("antlerd has not ended", zap.Stringer("after", step.signal))
-		}
+	err := daemon.Signal(ended, syscall.SIGTERM)
+	if err != nil {
+		s.Logger.Warn("tell antlerd that the node goes down", zap.Error(err))
 	}
 
-	return fmt.Errorf("antlerd has not ended %s after SIGKILL: it hangs in the kernel, only a reset of the node ends it", s.KillTime)
+	select {
+	case <-daemon.Exited():
+		s.remove(daemon)
+
+		return nil
+	case <-ended.Done():
+		// Killed it would leave a master and its mounts for which nobody cares.
+		return errors.Join(fmt.Errorf("antlerd has not ended after %s, and goes on with it: "+
+			"the node can't unmount everything until it has", s.StopTime), daemon.Leave())
+	}
 }
 
 func (s *Service) remove(daemon Daemon) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.KillTime)
+	ctx, cancel := context.WithTimeout(context.Background(), s.RemoveTime)
 	defer cancel()
 
 	err := daemon.Remove(ctx)

@@ -23,6 +23,7 @@ type fake struct {
 	starts  int
 	got     []syscall.Signal
 	removed int
+	left    int
 	exited  chan int
 	running chan struct{}
 }
@@ -71,10 +72,19 @@ func (f *fake) Remove(context.Context) error {
 	return nil
 }
 
+func (f *fake) Leave() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	f.left++
+
+	return nil
+}
+
 func service(node talos.Node) *talos.Service {
 	return &talos.Service{
-		Node: node, Logger: zap.NewNop(),
-		StopTime: time.Millisecond, KillTime: time.Millisecond, RetryInterval: time.Millisecond,
+		Node: node, Logger: zap.NewNop(), GoesDown: func(context.Context) bool { return true },
+		AskTime: time.Millisecond, StopTime: time.Millisecond, RemoveTime: time.Millisecond, RetryInterval: time.Millisecond,
 	}
 }
 
@@ -96,42 +106,49 @@ func TestItIsStartedOnceContainerdIsThere(t *testing.T) {
 	require.Equal(t, 4, node.starts)
 }
 
-func TestAStopAlwaysEnds(t *testing.T) {
-	for name, c := range map[string]struct {
-		obeys          []syscall.Signal
-		want           []syscall.Signal
-		stopTime, kill time.Duration
-		fails          string
-	}{
-		"in order":        {[]syscall.Signal{syscall.SIGTERM}, []syscall.Signal{syscall.SIGTERM}, time.Hour, time.Hour, ""},
-		"by force":        {[]syscall.Signal{syscall.SIGKILL}, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}, time.Millisecond, time.Hour, ""},
-		"with what hangs": {nil, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}, time.Millisecond, time.Millisecond, "it hangs in the kernel"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			node := newFake(c.obeys...)
-			ctx, stop := context.WithCancel(t.Context())
-			told := false
-			s := service(node)
-			s.StopTime, s.KillTime = c.stopTime, c.kill
-			s.BeforeStop = func(ctx context.Context) { told = ctx.Err() == nil }
+// stopped runs the service until it is told to stop, and returns how it ended.
+func stopped(t *testing.T, s *talos.Service, node *fake) error {
+	t.Helper()
 
-			go func() {
-				<-node.running
-				stop()
-			}()
+	ctx, stop := context.WithCancel(t.Context())
 
-			err := s.Run(ctx)
-			if c.fails == "" {
-				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, c.fails)
-			}
+	go func() {
+		<-node.running
+		stop()
+	}()
 
-			require.True(t, told)
-			require.Equal(t, c.want, node.got)
-			require.Equal(t, 1, node.removed)
-		})
-	}
+	return s.Run(ctx)
+}
+
+func TestOnANodeThatGoesDownAntlerdIsToldAndEnds(t *testing.T) {
+	node := newFake(syscall.SIGTERM)
+	s := service(node)
+	s.StopTime = time.Hour
+
+	require.NoError(t, stopped(t, s, node))
+	require.Equal(t, []syscall.Signal{syscall.SIGTERM}, node.got)
+	require.Equal(t, 1, node.removed)
+}
+
+// What it serves is in order only once it has handed that over.
+func TestAnAntlerdThatStillHandsOverIsNotKilled(t *testing.T) {
+	node := newFake()
+
+	require.ErrorContains(t, stopped(t, service(node), node), "antlerd has not ended after 1ms, and goes on with it")
+	require.Equal(t, []syscall.Signal{syscall.SIGTERM}, node.got)
+	require.Zero(t, node.removed)
+	require.Equal(t, 1, node.left)
+}
+
+func TestOnANodeThatStaysAntlerdRunsOn(t *testing.T) {
+	node := newFake(syscall.SIGTERM)
+	s := service(node)
+	s.GoesDown = func(ctx context.Context) bool { return ctx.Err() != nil }
+
+	require.NoError(t, stopped(t, s, node))
+	require.Empty(t, node.got)
+	require.Zero(t, node.removed)
+	require.Equal(t, 1, node.left)
 }
 
 func TestToldToStopWhileContainerdIsNotThere(t *testing.T) {
@@ -146,7 +163,8 @@ func TestToldToStopWhileContainerdIsNotThere(t *testing.T) {
 
 // TestTheTimesFitIntoWhatTalosGives: SIGKILL comes to the service 10 s after SIGTERM.
 func TestTheTimesFitIntoWhatTalosGives(t *testing.T) {
-	require.Less(t, talos.AskTime+talos.StopTime+2*talos.KillTime, 10*time.Second)
+	require.Less(t, talos.AskTime, talos.StopTime)
+	require.Less(t, talos.StopTime+talos.RemoveTime, 10*time.Second)
 }
 
 func TestAntlerdIsGivenTheNode(t *testing.T) {
