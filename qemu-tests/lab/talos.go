@@ -81,10 +81,11 @@ var talosPartitions = []*gpt.Partition{
 const talosConfigOffset = 36864 * layout.Sector
 
 // labPatch is what a machine configuration has because it is the lab's: there is no
-// time server, and what services log goes to the console.
+// time server and no name server, and what services log goes to the console.
 const labPatch = `debug: true
 machine:
   time: {disabled: true}
+  features: {hostDNS: {enabled: false, forwardKubeDNSToHost: false}}
   network:
     interfaces:
     - deviceSelector: {hardwareAddr: "%[2]s"}

@@ -31,8 +31,10 @@ type Controller struct {
 	Grace time.Duration
 
 	keepers map[string]*supervised
-	changed chan struct{}
-	running sync.WaitGroup
+	// discovered: what was there before has a keeper.
+	discovered bool
+	changed    chan struct{}
+	running    sync.WaitGroup
 }
 
 // supervised is a keeper with the version of the spec it was last told.
@@ -55,7 +57,10 @@ func (*Controller) Inputs() []controller.Input {
 
 // Outputs implements controller.Controller.
 func (*Controller) Outputs() []controller.Output {
-	return []controller.Output{{Type: ContainerStatusType, Kind: controller.OutputExclusive}}
+	return []controller.Output{
+		{Type: ContainerStatusType, Kind: controller.OutputExclusive},
+		{Type: InventoryType, Kind: controller.OutputExclusive},
+	}
 }
 
 // Run implements controller.Controller.
@@ -64,7 +69,7 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 	defer c.running.Wait()
 	defer cancel()
 
-	c.keepers = map[string]*supervised{}
+	c.keepers, c.discovered = map[string]*supervised{}, false
 	c.changed = make(chan struct{}, 1)
 
 	orphans := make(chan []string, 1)
@@ -90,6 +95,8 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 			for _, name := range names {
 				c.find(ctx, name, logger)
 			}
+
+			c.discovered = true
 		case <-overdue:
 			c.dismiss()
 		}
@@ -252,6 +259,20 @@ func (c *Controller) report(ctx context.Context, r controller.Runtime) error {
 		if err != nil {
 			return fmt.Errorf("take back the status of container %q: %w", status.Metadata().ID(), err)
 		}
+	}
+
+	return c.reportInventory(ctx, r)
+}
+
+// reportInventory comes after the statuses: what it speaks of is there.
+func (c *Controller) reportInventory(ctx context.Context, r controller.Runtime) error {
+	err := safe.WriterModify(ctx, r, NewInventory(), func(res *Inventory) error {
+		res.TypedSpec().Complete = c.discovered
+
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report what is known of the containers: %w", err)
 	}
 
 	return nil

@@ -94,3 +94,28 @@ func TestControllerWaitsForTheOwnersOfWhatItFinds(t *testing.T) {
 		assert.True(s.TypedSpec().Adopted)
 	})
 }
+
+// What was there must have a status before anybody takes it for absent.
+func TestTheInventoryIsCompleteOnceAllHaveAStatus(t *testing.T) {
+	fake := newFakeRuntime()
+	fake.run("mfsmaster", *daemon("a"))
+	fake.setDown(true)
+
+	ctx, st := start(t, &Controller{Runtime: fake})
+
+	rtestutils.AssertResource(ctx, t, st, InventoryID, func(i *Inventory, assert *assert.Assertions) {
+		assert.False(i.TypedSpec().Complete)
+	})
+
+	fake.setDown(false)
+	rtestutils.AssertResource(ctx, t, st, InventoryID, func(i *Inventory, assert *assert.Assertions) {
+		assert.True(i.TypedSpec().Complete)
+	})
+
+	_, err := st.Get(ctx, NewContainerStatus("mfsmaster").Metadata())
+	require.NoError(t, err)
+	rtestutils.AssertResource(ctx, t, st, "mfsmaster", func(s *ContainerStatus, assert *assert.Assertions) {
+		assert.True(s.TypedSpec().Adopted)
+		assert.False(s.TypedSpec().Unknown)
+	})
+}

@@ -70,7 +70,7 @@ func newKeeper(name string, runtime Runtime, logPath string, logger *zap.Logger,
 		logger:  logger.With(zap.String("container", name)),
 		changed: changed,
 		wake:    make(chan struct{}, 1),
-		status:  ContainerStatusSpec{LogPath: logPath},
+		status:  ContainerStatusSpec{LogPath: logPath, Unknown: true},
 	}
 }
 
@@ -305,12 +305,12 @@ func (k *keeper) adopt(ctx context.Context) error {
 
 	k.known = true
 
-	if task == nil {
-		return nil
+	if task != nil {
+		k.logger.Info("adopted a running process", zap.Int("pid", task.PID))
+		k.running(task, true)
 	}
 
-	k.logger.Info("adopted a running process", zap.Int("pid", task.PID))
-	k.running(task, true)
+	k.update(func(s *ContainerStatusSpec) { s.Unknown = false })
 
 	return nil
 }
@@ -344,7 +344,7 @@ func (k *keeper) running(task *Task, adopted bool) {
 	// Another took the place of what was left.
 	k.task, k.since, k.ended, k.leftover = task, time.Now(), "", false
 	k.update(func(s *ContainerStatusSpec) {
-		s.Running, s.PID, s.Adopted, s.Error = true, task.PID, adopted, ""
+		s.Running, s.PID, s.Adopted, s.Unknown, s.Error = true, task.PID, adopted, false, ""
 		s.Digest, s.Generation = task.Digest, task.Generation
 	})
 }

@@ -147,6 +147,8 @@ type ContainerStatusSpec struct {
 	PID     int  `yaml:"pid,omitempty"`
 	// Standby: it does not run and is not meant to.
 	Standby bool `yaml:"standby,omitempty"`
+	// Unknown: whether it runs since before antlerd was started was not found out yet.
+	Unknown bool `yaml:"unknown,omitempty"`
 	// Adopted says that the task was found running when antlerd started.
 	Adopted bool `yaml:"adopted,omitempty"`
 	// Generation and Digest of the spec that runs.

@@ -109,6 +109,7 @@ func (*MasterController) Inputs() []controller.Input {
 		safe.Input[*MasterSpec](controller.InputWeak),
 		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
 		resources.Input(containers.ContainerStatusType, Container),
+		resources.Input(containers.InventoryType, containers.InventoryID),
 		resources.Input(node.ConfigType, node.ConfigID),
 	}
 }
@@ -164,11 +165,8 @@ type master struct {
 	generation uint64
 	started    time.Time
 	failures   int
-	// mountedHere: this run of antlerd mounted the file system, so nothing that
-	// ran before can be on it.
-	mountedHere bool
-	// adopting is until when a container that ran before antlerd is waited for.
-	adopting time.Time
+	// inventory is what is known of the containers.
+	inventory containers.InventorySpec
 	// running is the container as last reported, killed the process that was
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec
@@ -241,6 +239,16 @@ func (m *master) read(ctx context.Context) (*MasterSpecSpec, error) {
 
 	if container != nil {
 		m.running = *container
+	}
+
+	inventory, err := resources.Spec[*containers.Inventory](ctx, m.runtime, containers.InventoryID)
+	if err != nil {
+		return nil, err
+	}
+
+	m.inventory = containers.InventorySpec{}
+	if inventory != nil {
+		m.inventory = *inventory
 	}
 
 	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, m.runtime, replication.ReplicaStatusID)

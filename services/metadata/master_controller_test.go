@@ -38,8 +38,12 @@ type machine struct {
 	sick       error
 	silent     bool
 	// slow: it is at work though it is silent.
-	slow    bool
-	lossy   bool
+	slow  bool
+	lossy bool
+	// afterRestart of antlerd: what runs is not known yet.
+	afterRestart bool
+	// ahead is by how much its clock is later.
+	ahead   time.Duration
 	looked  uint64
 	done    []string
 	version uint64
@@ -88,6 +92,13 @@ func (m *machine) set(change func()) {
 	defer m.mu.Unlock()
 
 	change()
+}
+
+func (m *machine) now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return time.Now().Add(m.ahead)
 }
 
 func (m *machine) HasFileSystem(string) (bool, error) {
@@ -258,8 +269,13 @@ func start(t *testing.T, m *machine) {
 	}
 
 	require.NoError(t, m.state.Create(ctx, node.NewNodeConfig(cfg)))
+
+	inventory := containers.NewInventory()
+	inventory.TypedSpec().Complete = !m.afterRestart
+	require.NoError(t, m.state.Create(ctx, inventory))
+
 	require.NoError(t, r.RegisterController(&metadata.MasterController{
-		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: time.Now, Activity: m.activity,
+		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: m.now, Activity: m.activity,
 		Reachable: func() bool { return false }, Door: m,
 	}))
 
@@ -393,6 +409,44 @@ func TestMasterThatLoadedOlderMetadataIsKilled(t *testing.T) {
 		a.False(s.Answering)
 	})
 	require.True(t, m.was("kill"))
+}
+
+// On a busy machine it takes long to find it.
+func TestAMasterThatRunsIsAdoptedHoweverLateItIsFound(t *testing.T) {
+	m := aged()
+	m.mounted, m.afterRestart = true, true
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Device: "/dev/drbd0", Epoch: 3, MinMetaVersion: 50, MetadataID: 7})
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(uint64(3), s.Epoch) })
+	m.set(func() { m.ahead = time.Hour })
+
+	found := containers.NewContainerStatus(metadata.Container)
+	found.TypedSpec().Unknown = true
+	require.NoError(t, m.state.Create(m.ctx, found))
+
+	_, err := m.state.UpdateWithConflicts(m.ctx, containers.NewInventory().Metadata(), func(r resource.Resource) error {
+		r.(*containers.Inventory).TypedSpec().Complete = true
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	_, err = m.state.UpdateWithConflicts(m.ctx, found.Metadata(), func(r resource.Resource) error {
+		*r.(*containers.ContainerStatus).TypedSpec() = containers.ContainerStatusSpec{
+			Running: true, PID: 100, Adopted: true, Generation: 7, Digest: "d",
+		}
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseServing, s.Phase)
+		a.Zero(s.Restarts)
+	})
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.Equal(uint64(7), r.TypedSpec().Generation)
+	})
 }
 
 func TestMasterThatDoesNotAnswerIsKilledAndStartedAgain(t *testing.T) {

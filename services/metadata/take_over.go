@@ -11,11 +11,6 @@ import (
 	"antler/services/metadata/files"
 )
 
-// adoptPatience is how long a container that may have run before antlerd was
-// started is waited for, while its file system is mounted: starting another
-// would interrupt a master that serves.
-const adoptPatience = 5 * time.Second
-
 // takeOver does the next step towards a serving master.
 func (m *master) takeOver(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
 	if m.status.Epoch != spec.Epoch {
@@ -87,7 +82,7 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 		return err
 	}
 
-	m.status.Mounted, m.mountedHere = true, true
+	m.status.Mounted = true
 	m.emit("mounted", "%s is checked and mounted", spec.Device)
 
 	return nil
@@ -129,9 +124,9 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 		return m.adopt(ctx)
 	}
 
-	// On the first pass after antlerd's start: what runs may not be known yet.
-	if m.status.Phase == PhaseStopped && m.started.IsZero() && m.running.Digest == "" && m.waitForAdoption() {
-		return 100 * time.Millisecond, nil
+	// After antlerd's start: a master that runs must not be interrupted by another.
+	if !m.inventory.Complete || m.running.Unknown {
+		return 0, nil
 	}
 
 	err := m.Disk.Prepare(false)
@@ -159,16 +154,6 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 	}
 
 	return startingProbe, m.want(ctx)
-}
-
-// waitForAdoption reports whether to wait on. Only a file system that was
-// mounted before this run of antlerd can have a master on it.
-func (m *master) waitForAdoption() bool {
-	if m.adopting.IsZero() {
-		m.adopting = m.Now().Add(adoptPatience)
-	}
-
-	return !m.mountedHere && m.Now().Before(m.adopting)
 }
 
 // adopt takes over a master that ran before antlerd did.

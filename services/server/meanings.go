@@ -32,6 +32,7 @@ func meanings() map[resource.Type]string {
 
 		containers.ContainerSpecType:   "a process that shall run here",
 		containers.ContainerStatusType: "that process as it is",
+		containers.InventoryType:       "whether all processes are known that ran here before antlerd did",
 
 		moosefs.StatusType:           "chunks and copies, as the master on this node says",
 		moosefs.ChunkStoreStatusType: "a place for chunks on this node",

@@ -37,7 +37,7 @@ func RegisterResources(ctx context.Context, st state.State) error {
 		&replication.ReplicaSpec{}, &replication.ReplicaStatus{}, &replication.DeviceUse{},
 		&metadata.MasterSpec{}, &metadata.MasterStatus{}, &metadata.BackupStatus{},
 		&address.AddressSpec{}, &address.AddressStatus{},
-		&containers.ContainerSpec{}, &containers.ContainerStatus{},
+		&containers.ContainerSpec{}, &containers.ContainerStatus{}, &containers.Inventory{},
 		&moosefs.Status{}, &moosefs.ChunkStoreStatus{}, &moosefs.MountStatus{}, &moosefs.VolumeMountSpec{},
 		&node.NodeConfig{}, &node.ModuleStatus{}, &node.K3sStatus{},
 		&kubernetes.ProvisionerStatus{},

@@ -9,11 +9,19 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 )
 
 // MachineSocket is where machined lets an extension's service read the node's
 // resources.
 const MachineSocket = "/system/run/machined/machine.sock"
+
+// roleKey and roleReader are how a call on that socket says as whom it is made:
+// machined refuses a call that doesn't.
+const (
+	roleKey    = "talos-role"
+	roleReader = "os:reader"
+)
 
 // Machine asks machined about the node. Only what is Talos's contract is named here;
 // its types come with all that they depend on, and are what the tests hold this
@@ -33,6 +41,8 @@ func (m Machine) GoesDown(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("connect to machined: %w", err)
 	}
 	defer conn.Close()
+
+	ctx = metadata.AppendToOutgoingContext(ctx, roleKey, roleReader)
 
 	answer, err := v1alpha1.NewStateClient(conn).Get(ctx, &v1alpha1.GetRequest{
 		Namespace: "runtime", Type: "MachineStatuses.runtime.talos.dev", Id: "machine",

@@ -1,8 +1,10 @@
 package talos_test
 
 import (
+	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cosi-project/runtime/api/v1alpha1"
@@ -10,12 +12,27 @@ import (
 	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
 	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
 	"github.com/cosi-project/runtime/pkg/state/protobuf/server"
+	"github.com/siderolabs/talos/pkg/machinery/constants"
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
+	"github.com/siderolabs/talos/pkg/machinery/role"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"antler/services/talos"
 )
+
+// asMachined lets nobody read who doesn't say so, as machined does.
+func asMachined(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	given, _ := metadata.FromIncomingContext(ctx)
+	if !slices.Contains(given.Get(constants.APIAuthzRoleMetadataKey), string(role.Reader)) {
+		return nil, status.Error(codes.PermissionDenied, "not authorized")
+	}
+
+	return handle(ctx, request)
+}
 
 // TestTheNodesStageIsAskedFor serves Talos's own resource as machined does.
 func TestTheNodesStageIsAskedFor(t *testing.T) {
@@ -24,7 +41,7 @@ func TestTheNodesStageIsAskedFor(t *testing.T) {
 	require.NoError(t, err)
 
 	resources := state.WrapCore(namespaced.NewState(inmem.Build))
-	machined := grpc.NewServer()
+	machined := grpc.NewServer(grpc.UnaryInterceptor(asMachined))
 	v1alpha1.RegisterStateServer(machined, server.NewState(resources))
 
 	go func() { _ = machined.Serve(listener) }()
@@ -35,19 +52,19 @@ func TestTheNodesStageIsAskedFor(t *testing.T) {
 	_, err = machine.GoesDown(t.Context())
 	require.ErrorContains(t, err, "ask machined for the node's stage")
 
-	status := runtime.NewMachineStatus()
-	require.NoError(t, resources.Create(t.Context(), status))
+	stage := runtime.NewMachineStatus()
+	require.NoError(t, resources.Create(t.Context(), stage))
 
-	for stage, want := range map[runtime.MachineStage]bool{
+	for value, want := range map[runtime.MachineStage]bool{
 		runtime.MachineStageBooting: false, runtime.MachineStageRunning: false, runtime.MachineStageInstalling: false,
 		runtime.MachineStageRebooting: true, runtime.MachineStageShuttingDown: true, runtime.MachineStageResetting: true,
 		runtime.MachineStageUpgrading: true,
 	} {
-		status.TypedSpec().Stage = stage
-		require.NoError(t, resources.Update(t.Context(), status))
+		stage.TypedSpec().Stage = value
+		require.NoError(t, resources.Update(t.Context(), stage))
 
 		goesDown, err := machine.GoesDown(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, want, goesDown, stage)
+		require.Equal(t, want, goesDown, value)
 	}
 }
