@@ -21,9 +21,14 @@ import (
 const (
 	// namespace in containerd, apart from that of what antlerd supervises.
 	namespace = containers.Namespace + "-daemon"
-	id        = "antlerd"
-	runtime   = "io.containerd.runc.v2"
+	// name of the log.
+	name    = "antlerd"
+	runtime = "io.containerd.runc.v2"
 )
+
+// ids of antlerd's container: the next is made beside the one that runs, which takes
+// seconds that the node would otherwise be without antlerd.
+var ids = []string{name, name + ".b"}
 
 // startTime is what containerd gets to start antlerd: it takes seconds under
 // emulation, and longer while the node boots.
@@ -78,7 +83,7 @@ func (c *Containerd) Start(ctx context.Context) (Daemon, error) {
 
 func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*daemon, error) {
 	// An earlier antlerd is still to say how it ended.
-	follow, err := containers.FollowLog(Places().LogDir(), id, func(line string) error {
+	follow, err := containers.FollowLog(Places().LogDir(), name, func(line string) error {
 		_, err := fmt.Fprintln(c.Out, line)
 
 		return err
@@ -113,24 +118,41 @@ func (c *Containerd) start(ctx context.Context, client *containerd.Client) (*dae
 
 // run antlerd, in place of an earlier one.
 func (d *daemon) run(ctx context.Context, c *Containerd) error {
-	err := clearEarlier(ctx, d.client)
+	earlier, err := clearEnded(ctx, d.client)
 	if err != nil {
 		return err
 	}
 
-	d.container, err = d.client.NewContainer(ctx, id, containerd.WithRuntime(runtime, nil), containerd.WithSpec(Spec(c.Args, c.Kubelet)))
+	id := ids[0]
+	if earlier != nil && earlier.ID() == id {
+		id = ids[1]
+	}
+
+	d.container, err = d.client.NewContainer(ctx, id, containerd.WithRuntime(runtime, nil), containerd.WithSpec(Spec(id, c.Args, c.Kubelet)))
 	if err != nil {
 		return fmt.Errorf("create antlerd's container: %w", err)
 	}
 
-	d.task, err = d.container.NewTask(ctx, cio.LogFile(filepath.Join(Places().LogDir(), id+".log")))
+	d.task, err = d.container.NewTask(ctx, cio.LogFile(filepath.Join(Places().LogDir(), name+".log")))
 	if err != nil {
 		return fmt.Errorf("create antlerd's process: %w", err)
+	}
+
+	if earlier != nil {
+		err = end(ctx, earlier)
+		if err != nil {
+			return fmt.Errorf("end the antlerd that runs: %w", err)
+		}
 	}
 
 	err = d.task.Start(ctx)
 	if err != nil {
 		return fmt.Errorf("start antlerd: %w", err)
+	}
+
+	if earlier != nil {
+		// Where that fails the next start does it.
+		_ = remove(ctx, d.client, earlier)
 	}
 
 	return nil
@@ -166,55 +188,89 @@ func (c *Containerd) prepare() error {
 	return nil
 }
 
-// clearEarlier ends and removes an antlerd that an earlier run of the service left.
-func clearEarlier(ctx context.Context, client *containerd.Client) error {
-	container, err := client.LoadContainer(ctx, id)
+// clearEnded removes what earlier runs of the service left that doesn't run, and
+// returns the antlerd that does, nil for none.
+func clearEnded(ctx context.Context, client *containerd.Client) (running containerd.Container, err error) {
+	for _, id := range ids {
+		container, err := client.LoadContainer(ctx, id)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+
+		if err == nil && runs(ctx, container) {
+			running = container
+
+			continue
+		}
+
+		if err == nil {
+			err = remove(ctx, client, container)
+		}
+
+		if err != nil {
+			return nil, fmt.Errorf("remove an earlier antlerd: %w", err)
+		}
+	}
+
+	return running, nil
+}
+
+// runs reports whether the container's process was started and has not ended.
+func runs(ctx context.Context, container containerd.Container) bool {
+	task, err := container.Task(ctx, nil)
+	if err != nil {
+		return false
+	}
+
+	status, err := task.Status(ctx)
+
+	return err == nil && status.Status == containerd.Running
+}
+
+// end the antlerd. It asks the quorum to wait for its next run when it is told to
+// stop.
+func end(ctx context.Context, container containerd.Container) error {
+	task, err := container.Task(ctx, nil)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
 
 	if err != nil {
-		return fmt.Errorf("look for an earlier antlerd: %w", err)
+		return err
 	}
 
-	task, err := container.Task(ctx, nil)
-	if err == nil {
-		// It asks the quorum to wait for its next run when it is told to stop.
-		err = end(ctx, task)
+	exited, err := task.Wait(ctx)
+	if err != nil {
+		return err
 	}
 
-	if err == nil || errdefs.IsNotFound(err) {
-		err = containers.DiscardTask(ctx, client, container)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		err = task.Kill(ctx, signal)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+
+		select {
+		case <-exited:
+			return nil
+		case <-time.After(endTime):
+		}
 	}
 
+	return fmt.Errorf("it has not ended %s after SIGKILL: it hangs in the kernel, only a reset of the node ends it", endTime)
+}
+
+func remove(ctx context.Context, client *containerd.Client, container containerd.Container) error {
+	err := containers.DiscardTask(ctx, client, container)
 	if err == nil {
 		err = container.Delete(ctx)
 	}
 
-	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove an earlier antlerd: %w", err)
+	if errdefs.IsNotFound(err) {
+		return nil
 	}
 
-	return nil
-}
-
-func end(ctx context.Context, task containerd.Task) error {
-	waiting, err := task.Wait(ctx)
-	if err != nil {
-		return err
-	}
-
-	err = task.Kill(ctx, syscall.SIGTERM)
-	if err != nil {
-		return err
-	}
-
-	select {
-	case <-waiting:
-	case <-time.After(endTime):
-	}
-
-	return nil
+	return err
 }
 
 // Exited implements Daemon.

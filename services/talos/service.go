@@ -46,7 +46,7 @@ type Service struct {
 
 // Times of a service, of the 10 s that Talos gives it.
 const (
-	AskTime       = 3 * time.Second
+	AskTime       = 8 * time.Second
 	StopTime      = 8500 * time.Millisecond
 	RemoveTime    = time.Second
 	RetryInterval = time.Second

@@ -168,7 +168,7 @@ func TestTheTimesFitIntoWhatTalosGives(t *testing.T) {
 }
 
 func TestAntlerdIsGivenTheNode(t *testing.T) {
-	spec := talos.Spec([]string{"/usr/bin/antlerd"}, "/var/lib/kubelet")
+	spec := talos.Spec("antlerd", []string{"/usr/bin/antlerd"}, "/var/lib/kubelet")
 
 	require.Len(t, spec.Linux.Namespaces, 1, "its own mounts, and else the node's")
 	require.NotContains(t, spec.Process.Capabilities.Bounding, "CAP_SYS_MODULE", "Talos gives it to nobody")

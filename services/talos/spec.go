@@ -16,7 +16,6 @@ const (
 	Helper = Root + "/usr/bin/antlerd"
 	// configDir is where antlerd's container finds its configuration.
 	configDir = config.RunDir + "/etc"
-	cgroup    = "/antlerd"
 )
 
 // Places of a Talos node.
@@ -45,9 +44,9 @@ const (
 	cpuWeight = "200"
 )
 
-// Spec is the container of antlerd. It sees the node's processes, network, devices
+// Spec is the container of antlerd with that id. It sees the node's processes, network, devices
 // and mounts, and what it mounts below the state directory reaches the node.
-func Spec(args []string, kubelet string) *specs.Spec {
+func Spec(id string, args []string, kubelet string) *specs.Spec {
 	var capabilities []string
 
 	for _, name := range cap.Known() {
@@ -74,7 +73,7 @@ func Spec(args []string, kubelet string) *specs.Spec {
 		},
 		Mounts: mounts(kubelet),
 		Linux: &specs.Linux{
-			CgroupsPath: cgroup,
+			CgroupsPath: "/" + id,
 			// Of its own it has the mounts alone, and what it mounts is shared.
 			Namespaces:        []specs.LinuxNamespace{{Type: specs.MountNamespace}},
 			RootfsPropagation: "rshared",
