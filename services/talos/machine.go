@@ -64,6 +64,31 @@ func (r reader) get(ctx context.Context, namespace, kind, id string, spec any) e
 	return decode(found, spec)
 }
 
+// each calls use with the id and the decoded spec of every resource of a kind in the
+// runtime namespace.
+func each[T any](ctx context.Context, r reader, kind string, use func(id string, spec T)) error {
+	ctx = metadata.AppendToOutgoingContext(ctx, roleKey, role)
+
+	found, err := r.state.List(ctx, resource.NewMetadata(runtimeNamespace, kind, "", resource.VersionUndefined),
+		state.WithListUnmarshalOptions(state.WithSkipProtobufUnmarshal()))
+	if err != nil {
+		return err
+	}
+
+	for _, item := range found.Items {
+		var spec T
+
+		err = decode(item, &spec)
+		if err != nil {
+			return err
+		}
+
+		use(item.Metadata().ID(), spec)
+	}
+
+	return nil
+}
+
 // decode takes a resource in the form in which Talos shows it to people.
 func decode(from resource.Resource, into any) error {
 	sent, ours := from.(*protobuf.Resource)
@@ -100,7 +125,7 @@ func (m Machine) GoesDown(ctx context.Context) (bool, error) {
 		Stage string `yaml:"stage"`
 	}
 
-	err = machined.get(ctx, "runtime", "MachineStatuses.runtime.talos.dev", "machine", &status)
+	err = machined.get(ctx, runtimeNamespace, "MachineStatuses.runtime.talos.dev", "machine", &status)
 	if err == nil && status.Stage == "" {
 		err = errors.New("its answer has none")
 	}

@@ -26,7 +26,8 @@ import (
 
 // machined serves resources over a socket as Talos does, and answers only who says
 // that it may read (internal/app/machined/pkg/system/services/machined.go there).
-func machined(t *testing.T) (talos.Machine, state.State) {
+// Each rule is asked before a resource is read.
+func machined(t *testing.T, rules ...state.FilteringRule) (talos.Machine, state.State) {
 	t.Helper()
 
 	socket := filepath.Join(t.TempDir(), "machine.sock")
@@ -34,6 +35,12 @@ func machined(t *testing.T) (talos.Machine, state.State) {
 	require.NoError(t, err)
 
 	resources := state.WrapCore(namespaced.NewState(inmem.Build))
+	served := state.CoreState(resources)
+
+	for _, rule := range rules {
+		served = state.Filter(served, rule)
+	}
+
 	serving := grpc.NewServer(
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			if err := mayRead(ctx); err != nil {
@@ -50,7 +57,7 @@ func machined(t *testing.T) (talos.Machine, state.State) {
 			return handler(srv, stream)
 		}),
 	)
-	v1alpha1.RegisterStateServer(serving, server.NewState(resources))
+	v1alpha1.RegisterStateServer(serving, server.NewState(served))
 
 	go func() { _ = serving.Serve(listener) }()
 	t.Cleanup(serving.Stop)
