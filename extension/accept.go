@@ -18,6 +18,12 @@ import (
 //go:embed service/antler.yaml
 var service []byte
 
+// rules keep udev from DRBD's devices: the same as on the appliance. Those of
+// drbd-utils don't, and have udev run drbdadm, which a Talos node hasn't.
+//
+//go:embed udev/61-antler-drbd.rules
+var rules []byte
+
 // budget is the most that the unpacked root may take. It is read into memory
 // when a node boots, and the smallest nodes have 1 GiB.
 const budget = 64 << 20

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"encoding/binary"
 	"io/fs"
 	"os"
@@ -13,8 +14,11 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/siderolabs/talos/pkg/machinery/extensions"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"antler/extension/validate"
 )
 
 func write(t *testing.T, path, content string, mode fs.FileMode) {
@@ -210,6 +214,32 @@ func TestDRBDComesWithWhatItDependsOn(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(kernel, "kernel/lib/lru-cache.ko.xz")))
 	require.ErrorContains(t, s.drbd(kernel), "has no module lru_cache")
 	require.ErrorContains(t, s.drbd(filepath.Join(dir, "gone")), "look for the kernel's modules")
+}
+
+func TestUdevHasTheAppliancesRules(t *testing.T) {
+	appliance, err := os.ReadFile("../image/rootfs/etc/udev/rules.d/61-antler-drbd.rules")
+	require.NoError(t, err)
+	require.Equal(t, string(appliance), string(rules))
+}
+
+// TestUdevsRulesAreAccepted by our checks, which then miss all the rest, and by
+// Talos's.
+func TestUdevsRulesAreAccepted(t *testing.T) {
+	err := validate.Check([]validate.Entry{
+		{Path: "rootfs/usr/lib/udev/rules.d/", Type: tar.TypeDir, Mode: fs.ModeDir | 0o755},
+		{Path: "rootfs/" + udevRules, Type: tar.TypeReg, Mode: 0o644, Data: rules},
+	}, build{}.want("arm64"))
+	require.ErrorContains(t, err, "manifest.yaml: the file is missing")
+	require.NotContains(t, err.Error(), filepath.Base(udevRules))
+
+	dir := t.TempDir()
+	manifest, err := build{version: "v1"}.manifest()
+	require.NoError(t, err)
+	write(t, filepath.Join(dir, "manifest.yaml"), string(manifest), 0o644)
+	write(t, filepath.Join(dir, "rootfs", udevRules), string(rules), 0o644)
+	loaded, err := extensions.Load(dir)
+	require.NoError(t, err)
+	require.NoError(t, loaded.Validate(extensions.WithValidateContents()))
 }
 
 func TestPartAndTable(t *testing.T) {

@@ -4,6 +4,7 @@
 //	usr/local/etc/containers/antler.yaml   what Talos runs (service/antler.yaml)
 //	usr/local/lib/containers/antler/       the root it runs in: antlerd, MooseFS,
 //	                                       and the libraries they need
+//	usr/lib/udev/rules.d/                  what keeps udev from DRBD's devices
 //	usr/lib/modules/KERNEL/extras/         DRBD, only with -modules
 //
 // Programs are Debian's, unchanged (contents.go, image/debian); their libraries
@@ -162,6 +163,7 @@ func (b build) fill(s stage, base string) error {
 		put(filepath.Join(s.service(), "usr/bin/antlerd"), antlerd, 0o755),
 		put(filepath.Join(s.service(), "usr/share/antler/packages.txt"), packages, 0o644),
 		put(filepath.Join(s.to, "rootfs", serviceSpec), service, 0o644),
+		put(filepath.Join(s.to, "rootfs", udevRules), rules, 0o644),
 		put(filepath.Join(s.to, "manifest.yaml"), manifest, 0o644),
 	)
 }

@@ -28,6 +28,8 @@ const (
 	extension   = "antler"
 	serviceRoot = "usr/local/lib/containers/" + extension
 	serviceSpec = "usr/local/etc/containers/" + extension + ".yaml"
+	// udev's rules are the node's.
+	udevRules = "usr/lib/udev/rules.d/61-" + extension + "-drbd.rules"
 )
 
 // programs takes the programs with the libraries they need.

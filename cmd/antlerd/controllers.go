@@ -128,7 +128,7 @@ func (d *antlerd) serving() []controller.Controller {
 		},
 		&replication.SpecController{},
 		&replication.ReplicaController{
-			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: replication.BlockDevice{},
+			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: d.blockDevice(),
 			Fencer: d.authority, Saver: d.aside, Events: d.events, Timing: d.timing,
 			Config: replication.ConfigPath, Marker: replication.MarkerPath, Fencing: d.handler.Fencing,
 			Module: d.drbd,
@@ -150,6 +150,10 @@ func (d *antlerd) serving() []controller.Controller {
 	}
 }
 
+func (d *antlerd) blockDevice() replication.BlockDevice {
+	return replication.BlockDevice{Taken: d.platform.taken}
+}
+
 // backups makes copies of the metadata while this node serves.
 func (d *antlerd) backups() controller.Controller {
 	settings := d.config.Cluster.Metadata.Backup
@@ -165,7 +169,7 @@ func (d *antlerd) storage() []controller.Controller {
 	return []controller.Controller{
 		&moosefs.ChunkserverController{
 			Stores: moosefs.HostStores{
-				Runner: replication.Programs{}, Device: replication.BlockDevice{},
+				Runner: replication.Programs{}, Device: d.blockDevice(),
 				Cluster: d.config.Cluster.ID, Root: filepath.Join(config.StateDir, "chunks"),
 			},
 			Events: d.events, DataPath: filepath.Join(config.StateDir, "chunkserver"),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ type platform struct {
 	helper string
 	places containers.Places
 	loader node.Loader
+	// taken says which devices the system keeps for itself; nil where none are known of.
+	taken func(path string) string
 }
 
 // The platforms there are, as --platform names them.
@@ -38,9 +41,15 @@ func platformOf(name string) (platform, error) {
 			return platform{}, err
 		}
 
+		// A list that can't be read keeps no node from starting.
+		taken, err := talos.ReadTaken(talos.TakenPath)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "antlerd: a device of Talos's is refused only by what is on it:", err)
+		}
+
 		loader := node.Resident{SysModule: sysModule, Builtin: builtin, OnDemand: []string{"tcp_diag", "vsock"}}
 
-		return platform{helper: talos.Helper, places: talos.Places(), loader: loader}, nil
+		return platform{helper: talos.Helper, places: talos.Places(), loader: loader, taken: taken.By}, nil
 	}
 
 	return platform{}, fmt.Errorf("platform %q is not known: use %s or %s", name, onAppliance, onTalos)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,21 @@ func talosCommand(load func() (*config.Config, error)) *cobra.Command {
 				return err
 			}
 
+			err = talosCheck(logger).Run(cmd.Context(), cfg)
+			if err != nil {
+				return fmt.Errorf("this node stays as it is until that is mended: %w", err)
+			}
+
 			return talosService(cfg, logger).Run(cmd.Context())
 		},
+	}
+}
+
+// talosCheck is done here, since machined answers this process and not antlerd's.
+func talosCheck(logger *zap.Logger) talos.Check {
+	return talos.Check{
+		Machine: talos.Machine{Socket: talos.MachineSocket}, Path: talos.TakenPath, Logger: logger,
+		Patience: talos.Patience, Interval: talos.LookInterval, LookTime: talos.LookTime,
 	}
 }
 

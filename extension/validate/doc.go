@@ -42,6 +42,7 @@ func Check(content []Entry, want Want) error {
 	c.service()
 	c.programs()
 	c.modules()
+	c.udev()
 	c.budget()
 	if len(c.problems) == 0 {
 		return nil

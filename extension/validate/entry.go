@@ -92,14 +92,14 @@ func (c *checker) place(e Entry) {
 	if e.Path == manifestFile || e.Path == c.specFile() {
 		return
 	}
-	above := []string{c.root(), c.specFile()}
+	above := []string{c.root(), c.specFile(), udevRules}
 	if c.Kernel != "" {
 		above = append(above, c.extras())
 	}
 	if e.Type == tar.TypeDir && slices.ContainsFunc(above, func(p string) bool { return within(e.Path, p) }) {
 		return
 	}
-	inside := within(c.root(), e.Path) || c.Kernel != "" && within(c.extras(), e.Path)
+	inside := within(c.root(), e.Path) || c.ruleFile(e.Path) || c.Kernel != "" && within(c.extras(), e.Path)
 	if !inside {
 		c.refuse(e.Path, "put it below "+c.root(), "an extension may not have it there")
 	}

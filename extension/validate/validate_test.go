@@ -137,6 +137,8 @@ func TestLayoutAndPaths(t *testing.T) {
 		{"the root of another service", add(dir("rootfs/usr/local/lib/containers/demo2")), "demo2: an extension may not"},
 		{"another service", add(file("rootfs/usr/local/etc/containers/x.yaml", "")), "x.yaml: an extension may not"},
 		{"modules that were not asked for", add(dir("rootfs/usr/lib"), dir("rootfs/usr/lib/modules")), "rootfs/usr/lib/modules: an extension may not"},
+		{"a rule of Talos's", add(dir("rootfs/usr/lib"), dir("rootfs/usr/lib/udev"), dir(udevRules), file(udevRules+"/60-block.rules", "")), "60-block.rules: an extension may not"},
+		{"something else of udev's", add(dir("rootfs/usr/lib"), dir("rootfs/usr/lib/udev"), dir("rootfs/usr/lib/udev/hwdb.d")), "hwdb.d: an extension may not"},
 		{"a directory without an entry", add(file(root+"/opt/x", "")), "opt/x: its directory is none"},
 		{"a file as a directory", add(file(root+"/usr/bin/demo/x", "")), "its directory is none"},
 		{"twice", add(file(root+"/usr/x", ""), file(root+"/usr/x", "")), "usr/x: it is there twice"},

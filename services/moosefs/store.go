@@ -53,7 +53,8 @@ type Runner interface {
 // Device is a look at a block device, by the rules that the replica's has:
 // replication.BlockDevice.
 type Device interface {
-	// Size fails with fs.ErrNotExist, and with EBUSY if the device is in use.
+	// Size fails with fs.ErrNotExist, with EBUSY if the device is in use, and with a
+	// *replication.TakenError if it belongs to something else.
 	Size(path string) (int64, error)
 	// Blank reports whether the first and last mebibyte are all zero.
 	Blank(path string) (bool, error)
@@ -170,8 +171,11 @@ func formattingMark(point string) string { return point + ".formatting" }
 // an error that says what is there.
 func (h HostStores) inspect(ctx context.Context, device, mark string) (bool, error) {
 	_, err := h.Device.Size(device)
+	taken := new(replication.TakenError)
 
 	switch {
+	case errors.As(err, &taken):
+		return false, fmt.Errorf("chunk store %s %s: name another device in node.chunks", device, taken.By)
 	case errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("chunk store %s is not there: connect the disk, or correct node.chunks in the configuration", device)
 	case errors.Is(err, unix.EBUSY):

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"antler/services/replication"
 )
 
 type fakeDevice struct {
@@ -38,6 +40,7 @@ func TestStoreInspection(t *testing.T) {
 		{name: "ours", wipefs: ours},
 		{name: "missing", device: fakeDevice{err: fs.ErrNotExist}, err: "is not there"},
 		{name: "in use", device: fakeDevice{err: unix.EBUSY}, err: "is in use"},
+		{name: "somebody else's", device: fakeDevice{err: &replication.TakenError{By: "is Talos's volume u-photos"}, blank: true}, err: "chunk store /dev/vdb is Talos's volume u-photos: name another"},
 		{name: "another file system", wipefs: theirs, err: "holds xfs"},
 		{name: "another ext4", wipefs: unlabelled, err: "holds ext4"},
 		{name: "more than one signature", wipefs: both, err: "holds dos"},

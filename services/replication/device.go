@@ -14,10 +14,25 @@ import (
 )
 
 // BlockDevice is the Device that looks at real ones.
-type BlockDevice struct{}
+type BlockDevice struct {
+	// Taken says what else on this machine a device belongs to, "" for nothing. It is
+	// for what can't be seen on the device; nil where nobody says that.
+	Taken func(path string) string
+}
+
+// TakenError says what else on this machine a device belongs to.
+type TakenError struct{ By string }
+
+func (e *TakenError) Error() string { return "it " + e.By }
 
 // Size implements Device.
-func (BlockDevice) Size(path string) (int64, error) {
+func (d BlockDevice) Size(path string) (int64, error) {
+	if d.Taken != nil {
+		if by := d.Taken(path); by != "" {
+			return 0, &TakenError{by}
+		}
+	}
+
 	// O_EXCL without O_CREAT fails on a block device that somebody has claimed:
 	// a mount, swap, device mapper, MD, or DRBD.
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)

@@ -27,7 +27,8 @@ type finding struct {
 // Device is the backing device, as far as inspecting and zeroing it needs.
 type Device interface {
 	// Size in bytes. The error is fs.ErrNotExist if the device isn't there, and
-	// syscall.EBUSY if it is mounted or otherwise in use.
+	// syscall.EBUSY if it is mounted or otherwise in use, and a *TakenError if it
+	// belongs to something else.
 	Size(path string) (int64, error)
 	// Blank reports whether the first and last mebibyte are all zero.
 	Blank(path string) (bool, error)
@@ -46,8 +47,11 @@ type inspector struct {
 // if it isn't known.
 func (i inspector) inspect(ctx context.Context, path, consent string) (finding, error) {
 	size, err := i.device.Size(path)
+	taken := new(TakenError)
 
 	switch {
+	case errors.As(err, &taken):
+		return refuse("replica device %s %s: name another device in node.replica.device", path, taken.By), nil
 	case errors.Is(err, fs.ErrNotExist):
 		return finding{phase: PhaseMissing, problem: fmt.Sprintf(
 			"replica device %s is not there: connect the disk, or correct node.replica.device in the configuration", path)}, nil

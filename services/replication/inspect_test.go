@@ -38,6 +38,7 @@ func TestInspect(t *testing.T) {
 	}{
 		{"missing", &fakeDevice{err: fs.ErrNotExist}, "", marker{}, "", PhaseMissing, "is not there"},
 		{"in use", &fakeDevice{err: syscall.EBUSY}, "", marker{}, "", PhaseRefused, "in use"},
+		{"somebody else's", &fakeDevice{err: &TakenError{"is Talos's system disk"}}, drbdAndExt4, ours, "consent", PhaseRefused, "replica device /dev/vdb is Talos's system disk: name another"},
 		{"too small", &fakeDevice{size: config.MinReplicaSize - 1}, "", marker{}, "", PhaseRefused, "128 MiB is the least"},
 		{"blank", &fakeDevice{}, noSignature, marker{}, "", PhaseBlank, ""},
 		{"a file system", &fakeDevice{}, ext4Signature, marker{}, "consent", PhaseRefused, `ext4 ("photos") at 0x438: if it is not needed, run "wipefs -a /dev/vdb"`},
@@ -72,6 +73,25 @@ func TestInspect(t *testing.T) {
 			assert.False(t, c.device.zeroed)
 		})
 	}
+}
+
+func TestADeviceThatIsTakenIsNotOpened(t *testing.T) {
+	device := BlockDevice{Taken: func(path string) string {
+		return map[string]string{"/dev/vda": "is Talos's system disk"}[path]
+	}}
+
+	_, err := device.Size("/dev/vda")
+
+	var taken *TakenError
+
+	require.ErrorAs(t, err, &taken)
+	require.Equal(t, "is Talos's system disk", taken.By)
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+
+	_, err = device.Size(file)
+	require.ErrorContains(t, err, "no block device", "what is free is looked at")
 }
 
 func TestADamagedMarkerStopsEverything(t *testing.T) {

@@ -24,47 +24,75 @@ import (
 	"antler/services/talos"
 )
 
-// asMachined lets nobody read who doesn't say so, as machined does.
-func asMachined(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	given, _ := metadata.FromIncomingContext(ctx)
-	if !slices.Contains(given.Get(constants.APIAuthzRoleMetadataKey), string(role.Reader)) {
-		return nil, status.Error(codes.PermissionDenied, "not authorized")
-	}
+// machined serves resources over a socket as Talos does, and answers only who says
+// that it may read (internal/app/machined/pkg/system/services/machined.go there).
+// Each rule is asked before a resource is read.
+func machined(t *testing.T, rules ...state.FilteringRule) (talos.Machine, state.State) {
+	t.Helper()
 
-	return handle(ctx, request)
-}
-
-// TestTheNodesStageIsAskedFor serves Talos's own resource as machined does.
-func TestTheNodesStageIsAskedFor(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "machine.sock")
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 
 	resources := state.WrapCore(namespaced.NewState(inmem.Build))
-	machined := grpc.NewServer(grpc.UnaryInterceptor(asMachined))
-	v1alpha1.RegisterStateServer(machined, server.NewState(resources))
+	served := state.CoreState(resources)
 
-	go func() { _ = machined.Serve(listener) }()
-	t.Cleanup(machined.Stop)
+	for _, rule := range rules {
+		served = state.Filter(served, rule)
+	}
 
-	machine := talos.Machine{Socket: socket}
+	serving := grpc.NewServer(
+		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			if err := mayRead(ctx); err != nil {
+				return nil, err
+			}
 
-	_, err = machine.GoesDown(t.Context())
+			return handler(ctx, request)
+		}),
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			if err := mayRead(stream.Context()); err != nil {
+				return err
+			}
+
+			return handler(srv, stream)
+		}),
+	)
+	v1alpha1.RegisterStateServer(serving, server.NewState(served))
+
+	go func() { _ = serving.Serve(listener) }()
+	t.Cleanup(serving.Stop)
+
+	return talos.Machine{Socket: socket}, resources
+}
+
+func mayRead(ctx context.Context) error {
+	got, _ := metadata.FromIncomingContext(ctx)
+	if !slices.Contains(got.Get(constants.APIAuthzRoleMetadataKey), string(role.Reader)) {
+		return status.Error(codes.PermissionDenied, "not authorized")
+	}
+
+	return nil
+}
+
+func TestTheNodesStageIsAskedFor(t *testing.T) {
+	machine, resources := machined(t)
+
+	_, err := machine.GoesDown(t.Context())
 	require.ErrorContains(t, err, "ask machined for the node's stage")
 
-	stage := runtime.NewMachineStatus()
-	require.NoError(t, resources.Create(t.Context(), stage))
+	status := runtime.NewMachineStatus()
+	require.NoError(t, resources.Create(t.Context(), status))
 
-	for value, want := range map[runtime.MachineStage]bool{
+	for stage, want := range map[runtime.MachineStage]bool{
 		runtime.MachineStageBooting: false, runtime.MachineStageRunning: false, runtime.MachineStageInstalling: false,
 		runtime.MachineStageRebooting: true, runtime.MachineStageShuttingDown: true, runtime.MachineStageResetting: true,
 		runtime.MachineStageUpgrading: true,
 	} {
-		stage.TypedSpec().Stage = value
-		require.NoError(t, resources.Update(t.Context(), stage))
+		status.TypedSpec().Stage = stage
+		require.NoError(t, resources.Update(t.Context(), status))
 
 		goesDown, err := machine.GoesDown(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, want, goesDown, value)
+		require.Equal(t, want, goesDown, stage)
 	}
 }
