@@ -29,8 +29,9 @@ type making struct {
 	done chan struct{}
 }
 
-// tryTime is what a node gets to answer.
-const tryTime = 5 * time.Second
+// tryTime is what a node gets to answer: a volume takes some 3 s on three nodes of
+// Talos that share two processors, and several times that while one of them boots.
+const tryTime = 20 * time.Second
 
 var prefixes int
 
