@@ -304,7 +304,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	}
 
 	if info.MetaVersion < spec.MinMetaVersion {
-		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: starting it would destroy newer data", info.MetaVersion, spec.MinMetaVersion))
+		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: it would destroy newer data: `antlerctl metadata sources` shows what other places hold", info.MetaVersion, spec.MinMetaVersion))
 
 		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
 	}
