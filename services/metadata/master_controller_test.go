@@ -37,6 +37,8 @@ type machine struct {
 	stored     files.Stored
 	sick       error
 	silent     bool
+	// noCopy: a restore has staged nothing here.
+	noCopy bool
 	// alive: a process of mfsmaster is there.
 	alive bool
 	// hurried: a minute passes whenever the controller looks, ahead is how many did.
@@ -135,6 +137,11 @@ func (m *machine) Prepare(empty bool) error {
 
 func (m *machine) Install(want files.Stored) error {
 	m.did(fmt.Sprintf("install %d", want.Version))
+
+	if m.noCopy {
+		return errors.New("there is no copy")
+	}
+
 	m.set(func() { m.stored = want })
 
 	return nil
@@ -397,6 +404,20 @@ func TestRestoreOnABlankReplica(t *testing.T) {
 	m.started(t, 1)
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
 	require.Equal(t, []string{"format", "mount", "install 40"}, m.only("format", "mount", "install 40"))
+}
+
+// The copy is on one node only: another one that is granted an epoch before it is
+// installed must not keep that.
+func TestRestoreWithoutACopyGivesUp(t *testing.T) {
+	m := &machine{filesystem: true, noCopy: true}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", Format: true, MinMetaVersion: 40, MetadataID: 7})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Equal("there is no copy", s.Error)
+		a.False(s.Formatted)
+	})
 }
 
 func TestWithoutConsentNothingIsFormatted(t *testing.T) {

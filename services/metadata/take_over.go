@@ -98,7 +98,14 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 func (m *master) format(ctx context.Context, spec *MasterSpecSpec) error {
 	if !m.status.Formatted {
 		made, err := m.firstContent(spec)
-		if err != nil {
+
+		switch {
+		case err != nil && spec.MinMetaVersion > 0:
+			// It has no copy: another node may.
+			m.fail(err)
+
+			return nil
+		case err != nil:
 			return err
 		}
 

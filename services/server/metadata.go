@@ -179,6 +179,8 @@ func (s snapshot) closedReplica(node string) *antlerv1.MetadataSource {
 	counted := slices.Contains(s.authority.UpToDate, node)
 
 	switch {
+	case !s.authority.Formatted:
+		return &antlerv1.MetadataSource{Note: "there is no file system on it yet"}
 	case s.replaced(node):
 		return &antlerv1.MetadataSource{Problem: "its disk is a blank one, though the quorum counts on the one before: should that still exist, put it back, before anything else"}
 	case counted && !report.Alive:

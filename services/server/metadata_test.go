@@ -184,6 +184,35 @@ func TestRestoreShowsThePlanFirst(t *testing.T) {
 	require.Equal(t, []string{"restore 80 of 7 on n1 by admin because both disks died"}, c.node("n1").authority.asked)
 }
 
+// A new cluster that awaits it takes any file system's metadata, and has nothing that
+// would be better.
+func TestRestoreOntoANewCluster(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 0)
+	c.node("n3").placeOf(t, 9, c.node("n3").metadata.Metalogger, "metadata_ml.mfs.back", 90)
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		spec := healthyAuthority(name, "", 0)
+		spec.Phase, spec.Formatted = authority.PhaseForming, false
+		c.authorityIs(name, spec)
+	}
+
+	plan, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n3/metalogger"})
+	require.NoError(t, err)
+	require.Equal(t, "n1", plan.Plan.Target)
+	require.Empty(t, plan.Plan.Better)
+	require.Zero(t, plan.Plan.ServedVersion)
+
+	reply, err := antlerv1.NewMetadataServiceClient(c.dial("n1", c.files.Reader)).ListSources(t.Context(), &antlerv1.ListSourcesRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "there is no file system on it yet", reply.Sources[1].Note)
+	require.False(t, reply.Sources[1].Current)
+
+	_, err = restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n3/metalogger", LoseAfter: 90, Reason: "the house burnt"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"restore 90 of 9 on n1 by admin because the house burnt"}, c.node("n1").authority.asked)
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

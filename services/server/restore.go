@@ -170,7 +170,7 @@ func (r *restore) stage(ctx context.Context) (files.Source, error) {
 	if id := r.known.authority.MetadataID; id != 0 && source.ID != id {
 		return files.Source{}, problem(codes.FailedPrecondition, "FOREIGN_METADATA",
 			fmt.Sprintf("restore metadata: %s is another file system's (%016X; this cluster's is %016X)", name, source.ID, id),
-			"`antlerctl metadata sources` shows those of this cluster")
+			"`antlerctl metadata sources` shows those of this cluster; for that of a cluster that is gone form a new one, with metadata.awaitRestore: see docs/recovery.md")
 	}
 
 	source.Name = name
@@ -207,7 +207,7 @@ func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.Resto
 		switch {
 		case other.Version > source.Version && other.Name != source.Name:
 			plan.Better = append(plan.Better, fmt.Sprintf("%s reaches version %d", other.Name, other.Version))
-		case other.Version == 0 && slices.Contains(r.known.authority.UpToDate, files.NodeOf(other.Name)) && strings.HasSuffix(other.Name, "/replica"):
+		case r.known.authority.Formatted && other.Version == 0 && slices.Contains(r.known.authority.UpToDate, files.NodeOf(other.Name)) && strings.HasSuffix(other.Name, "/replica"):
 			plan.Better = append(plan.Better, other.Name+": "+other.Note+other.Problem)
 		}
 	}
