@@ -306,5 +306,7 @@ func TestNewClusterAwaitsARestore(t *testing.T) {
 	require.NoError(t, c.nodes["n2"].Formatted(c.ctx()))
 
 	c.nodes["n2"].stop()
-	c.await("n3", "n2's lease is over", func(s authority.AuthorityStatusSpec) bool { return strings.Contains(s.Reason, "n1 lacks acknowledged writes") })
+	c.await("n3", "n2's lease is over", func(s authority.AuthorityStatusSpec) bool {
+		return strings.Contains(s.Reason, "n1 lacks acknowledged writes")
+	})
 }
