@@ -29,8 +29,8 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 	}
 
 	parts := authority.Config{
-		Members: authority.MembersOf(cfg.Cluster),
-		Self:    cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
+		Members: authority.MembersOf(cfg.Cluster), AwaitRestore: cfg.Cluster.Metadata.AwaitRestore,
+		Self: cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
 		Timing: timing, ServerTLS: serverTLS, ClientTLS: clientTLS, Now: time.Now, Logger: logger,
 		Memory: authority.LeaseFile(filepath.Join(config.RunDir, "lease")),
 		Boot:   bootID(logger), GuardMemory: authority.GuardFile{LeaseFile: authority.LeaseFile(filepath.Join(config.RunDir, "guard"))},

@@ -34,6 +34,7 @@ func TestHardwareLost(t *testing.T) {
 		"node":     {goes: (*run).nodeReplaced},
 		"replicas": {goes: (*run).bothReplicasLost},
 		"backup":   {backup, (*run).backToABackup},
+		"anew":     {goes: (*run).formedAnew},
 		"apart":    {goes: (*run).splitBrain},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,6 +170,53 @@ func (r *run) backToABackup() {
 	r.part("BackToABackup", "the cluster comes back with what the last scheduled backup had, and says what is missing", map[string]any{
 		"served": before, "restored": kept[0].GetVersion(), "said_missing": missing, "lost_operations": lost,
 	})
+}
+
+// formedAnew: of the whole cluster a backup and the disks with chunks are left. A new
+// one is formed and goes on from them.
+func (r *run) formedAnew() {
+	serving := r.roles()[Serving]
+
+	for name, w := range r.working {
+		require.NoError(r, w.AwaitAcknowledged(r.ctx, time.Now(), 20), name)
+		require.NoError(r, w.Stop(r.ctx))
+	}
+
+	// Somebody carries it elsewhere, and later onto a new machine: here the way is
+	// short.
+	const carried = config.StateDir + "/chunks/0/carried"
+
+	r.do(serving, "antlerctl metadata backup "+carried+" && sync")
+
+	status, err := r.cluster.Status(r.ctx)
+	require.NoError(r, err)
+
+	for _, m := range r.cluster.Machines {
+		r.cluster.PowerCut(m)
+	}
+
+	require.NoError(r, r.cluster.Reform(r.ctx))
+	r.powerOn()
+	r.awaitProblem(serving, "metadata.awaitRestore")
+	r.do(serving, fmt.Sprintf("until [ -d %s ]; do sleep 1; done; mkdir -p %s && cp -r %s %s/carried", carried, config.DefaultBackupDir, carried, config.DefaultBackupDir))
+
+	source := r.sourceCalled(serving.Name + "/backup-carried")
+	require.GreaterOrEqual(r, source.GetVersion(), status.GetServing().GetMetaVersion())
+	r.restoreFrom(source)
+
+	require.Zero(r, r.lostAfterRestore(), "everything was in the backup")
+	r.part("FormedAnew", "a new cluster goes on from a backup and the disks with chunks of one that is gone", map[string]any{
+		"restored": source.GetVersion(),
+	})
+}
+
+// do types a command that must succeed.
+func (r *run) do(m *lab.Machine, command string) {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	_, err := m.Console().Run(ctx, command)
+	require.NoError(r, err, m.Name)
 }
 
 // awaitBackup waits for one of the machine that reaches further than the version.

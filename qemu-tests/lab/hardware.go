@@ -3,8 +3,12 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"time"
+
+	"antler/services/node/config/gen"
 )
 
 // Replace puts a new machine in the place of one that is off: the same name and
@@ -26,6 +30,51 @@ func (c *Cluster) ReplaceDisk(m *Machine, serial string, size int64) error {
 	c.Say("%s: a blank disk is put in the place of %s", m.Name, serial)
 
 	return blank(filepath.Join(m.Dir, serial+".img"), size)
+}
+
+// Reform writes all machines, which are off, anew: a cluster of the same identity
+// that waits for a restore. Of the old one only the disks with chunks are left.
+func (c *Cluster) Reform(ctx context.Context) error {
+	c.Say("all machines are written anew, but for their disks with chunks")
+
+	dir := filepath.Join(c.Dir, "config")
+
+	secrets, err := gen.LoadSecrets(filepath.Join(dir, gen.SecretsFile))
+	if err != nil {
+		return err
+	}
+
+	file := clusterFile(c.Options)
+	file.Metadata.AwaitRestore = true
+
+	files, err := gen.Generate(file, secrets, time.Now())
+	if err != nil {
+		return err
+	}
+
+	_, err = files.Write(dir)
+	if err != nil {
+		return err
+	}
+
+	for i, m := range c.Machines {
+		disk, kept := filepath.Join(m.Dir, "chunks.img"), filepath.Join(m.Dir, "chunks.kept")
+
+		err = os.Rename(disk, kept)
+		if err == nil {
+			err = m.flash(ctx, c.ConfigFile(m.Name), c.Antlerctl, i < 2)
+		}
+
+		if err == nil {
+			err = os.Rename(kept, disk)
+		}
+
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
 }
 
 // ReplicaSize is that of the disks for replicas, in bytes.

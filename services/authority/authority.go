@@ -34,6 +34,8 @@ type Config struct {
 	Self      string
 	ClusterID string
 	Members   []Member
+	// AwaitRestore: see config.Metadata.
+	AwaitRestore bool
 	// Dir keeps the store of a voter; it is made if it doesn't exist.
 	Dir    string
 	Timing Timing

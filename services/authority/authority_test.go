@@ -274,3 +274,39 @@ func TestNodeThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	s := c.serves("n2", 2)
 	require.Equal(t, authority.GiveUp{Epoch: 1, Failed: true, Reason: "fsck found errors", Streak: 1}, s.GiveUps["n1"])
 }
+
+// A new cluster that awaits the metadata of another one makes its replicas, and lets
+// nobody serve before a person has said from what.
+func TestNewClusterAwaitsARestore(t *testing.T) {
+	t.Parallel()
+
+	c := newCluster(t)
+	for _, n := range c.nodes {
+		n.config.AwaitRestore = true
+	}
+
+	c.start(blank, "n1", "n2", "n3")
+
+	for _, n := range []string{"n1", "n2"} {
+		c.await(n, "has consent", func(s authority.AuthorityStatusSpec) bool { return s.Phase == authority.PhaseForming })
+		c.nodes[n].Report(up)
+	}
+
+	for _, n := range []string{"n1", "n2", "n3"} {
+		s := c.await(n, "says what it waits for", func(s authority.AuthorityStatusSpec) bool { return strings.Contains(s.Reason, "metadata.awaitRestore") })
+		require.Zero(t, s.Epoch)
+	}
+
+	require.NoError(t, c.nodes["n2"].Restore(c.ctx(), "n2", 90, 7, "ann", "the house burnt"))
+
+	s := c.serves("n2", 1)
+	require.False(t, s.Formatted, "its file system is still to be made")
+	require.EqualValues(t, 90, s.MetaVersion)
+	require.EqualValues(t, 7, s.MetadataID)
+	require.NoError(t, c.nodes["n2"].Formatted(c.ctx()))
+
+	c.nodes["n2"].stop()
+	c.await("n3", "n2's lease is over", func(s authority.AuthorityStatusSpec) bool {
+		return strings.Contains(s.Reason, "n1 lacks acknowledged writes")
+	})
+}

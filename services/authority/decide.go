@@ -13,6 +13,8 @@ type Situation struct {
 	Self    string
 	Timing  Timing
 	Members []Member
+	// AwaitRestore: see config.Metadata.
+	AwaitRestore bool
 	// Record as last applied.
 	Record State
 	// Nodes are what each node said last, and when.
@@ -175,6 +177,10 @@ func (s Situation) successor() string {
 func (s Situation) appoint() Action {
 	var unfit []string
 
+	if s.AwaitRestore && s.Record.Phase == PhaseForming && s.Record.MetaVersion == 0 {
+		return Action{Kind: ActWait, Reason: awaitsRestore}
+	}
+
 	// The first holder declares the blank replicas equal, so all must be there.
 	if waiting := s.missingAtFirst(); waiting != "" {
 		return Action{Kind: ActWait, Reason: "consent is given, but " + waiting}
@@ -209,6 +215,12 @@ func (s Situation) appoint() Action {
 		": bring an up-to-date replica back, or decide to lose writes with \"antlerctl failover --force\"; " +
 		"if no replica is left, see \"antlerctl metadata sources\""}
 }
+
+// awaitsRestore is for a cluster that is to go on from the metadata of one that is
+// gone. Nothing has been served, so there is nothing that could be mixed up with it.
+const awaitsRestore = "the replicas are made, and metadata.awaitRestore keeps this cluster from making a file system of its own: " +
+	"put a backup on a node, below /var/lib/antler/backups, and see \"antlerctl metadata sources\" and \"antlerctl metadata restore\"; " +
+	"to begin with an empty file system take the setting out of the configuration of all nodes"
 
 // missingAtFirst says which replica the first epoch waits for, or "".
 func (s Situation) missingAtFirst() string {

@@ -47,6 +47,9 @@ func TestDecide(t *testing.T) {
 		return func(s *authority.Situation) { s.Nodes[n] = authority.NodeView{LastSeen: now, Report: r} }
 	}
 	lease := func(s *authority.Situation) { s.GrantAt = now.Add(time.Second) }
+	consent := authority.Command{Kind: authority.KindConsent, ConsentID: "c", Replicas: []string{"n1", "n2"}}
+	restore := authority.Command{Kind: authority.KindRestore, Epoch: 1, Node: "n1", MetaVersion: 90, MetadataID: 7, Who: "ann", Why: "the house burnt"}
+	awaits := func(s *authority.Situation) { s.AwaitRestore = true }
 	leads := func(n string) func(*authority.Situation) { return func(s *authority.Situation) { s.Self = n } }
 
 	for name, tc := range map[string]struct {
@@ -168,12 +171,28 @@ func TestDecide(t *testing.T) {
 			authority.Action{Kind: authority.ActWait}, "",
 		},
 		"first grant after the consent": {
-			apply(t, authority.State{}, authority.Command{Kind: authority.KindConsent, ConsentID: "c", Replicas: []string{"n1", "n2"}}),
+			apply(t, authority.State{}, consent),
 			[]func(*authority.Situation){says("n1", authority.Report{Replica: authority.ReplicaReport{Phase: "up", Disk: "Inconsistent"}})},
 			authority.Action{Kind: authority.ActGrant, Node: "n1"}, "",
 		},
+		"consent is given by a cluster that awaits a restore": {
+			authority.State{}, []func(*authority.Situation){awaits, says("n1", blank), says("n2", blank)},
+			authority.Action{Kind: authority.ActConsent, Replicas: []string{"n1", "n2"}}, "",
+		},
+		"but no epoch, in which a file system would be made": {
+			apply(t, authority.State{}, consent), []func(*authority.Situation){awaits},
+			authority.Action{Kind: authority.ActWait}, "metadata.awaitRestore",
+		},
+		"until a person has restored one: again, should that fail": {
+			apply(t, authority.State{}, consent, restore, release), []func(*authority.Situation){awaits},
+			authority.Action{Kind: authority.ActGrant, Node: "n1"}, "",
+		},
+		"and never again": {
+			formed(t), []func(*authority.Situation){awaits, dead("n1")},
+			authority.Action{Kind: authority.ActGrant, Node: "n2"}, "",
+		},
 		"first grant waits for both": {
-			apply(t, authority.State{}, authority.Command{Kind: authority.KindConsent, ConsentID: "c", Replicas: []string{"n1", "n2"}}),
+			apply(t, authority.State{}, consent),
 			[]func(*authority.Situation){says("n2", blank)},
 			authority.Action{Kind: authority.ActWait}, "n2 has no running replica (blank)",
 		},

@@ -179,7 +179,7 @@ func (l *leadership) decide(c Config) (Action, time.Duration) {
 	l.look(now, record)
 
 	s := Situation{
-		Now: now, Self: c.Self, Timing: l.timing, Members: c.Members, Record: record, Nodes: maps.Clone(l.nodes),
+		Now: now, Self: c.Self, Timing: l.timing, Members: c.Members, AwaitRestore: c.AwaitRestore, Record: record, Nodes: maps.Clone(l.nodes),
 		GrantAt: l.lease.GrantAt(record), LedSince: l.since, TransferTried: l.seen.transfer,
 		EpochSince: l.seen.epoch, ReleasedSince: l.seen.released, TargetSet: l.seen.target, GaveUp: maps.Clone(l.seen.gaveUp),
 	}

@@ -258,7 +258,13 @@ func (k *keeper) converge(ctx context.Context, want *ContainerSpecSpec) error {
 		}
 	}
 
-	k.update(func(s *ContainerStatusSpec) { s.Standby = want.Stopped })
+	k.update(func(s *ContainerStatusSpec) {
+		s.Standby, s.StandbyGeneration = want.Stopped, 0
+
+		if want.Stopped {
+			s.StandbyGeneration = want.Generation
+		}
+	})
 
 	if want.Stopped {
 		err := k.prepare(ctx, *want)

@@ -248,12 +248,22 @@ func TestKeeperKeepsASpare(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, []string{"5s prepare chunkserver [a]"}, runtime.log())
 
-		// It ends, and the next generation has its spare at once.
+		// It ends, it is certain that nothing begins, and the next generation has its
+		// spare at once.
 		runtime.end("chunkserver", 1)
 		synctest.Wait()
+		assert.False(t, status(k).Standby)
+
+		end := *want
+		end.Generation = 1
+		k.set(&end)
+		synctest.Wait()
+		assert.True(t, status(k).Standby)
+		assert.Equal(t, uint64(1), status(k).StandbyGeneration)
+		assert.Empty(t, runtime.log())
 
 		next := run
-		next.Generation++
+		next.Generation = 2
 		k.set(&next)
 		synctest.Wait()
 		assert.Equal(t, []string{"6s start the spare of chunkserver [a]"}, runtime.log())

@@ -145,8 +145,11 @@ type ContainerStatusSpec struct {
 	// Running with this process id on the host.
 	Running bool `yaml:"running"`
 	PID     int  `yaml:"pid,omitempty"`
-	// Standby: it does not run and is not meant to.
-	Standby bool `yaml:"standby,omitempty"`
+	// Standby: it does not run and is not meant to. StandbyGeneration is that of the
+	// spec that asked for it: what was asked for before has ended, and is not about
+	// to begin.
+	Standby           bool   `yaml:"standby,omitempty"`
+	StandbyGeneration uint64 `yaml:"standbyGeneration,omitempty"`
 	// Unknown: whether it runs since before antlerd was started was not found out yet.
 	Unknown bool `yaml:"unknown,omitempty"`
 	// Adopted says that the task was found running when antlerd started.

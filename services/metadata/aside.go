@@ -17,9 +17,10 @@ import (
 	"antler/services/metadata/files"
 )
 
-// Aside saves the metadata of a replica that is not mounted and that DRBD won't
-// let anybody mount: the side of a split brain that is to be given up. It reads
-// the disk beneath DRBD, and changes nothing there.
+// Aside saves the metadata of a replica that is not mounted: the side of a split
+// brain that is to be given up, which DRBD won't let anybody mount, or one that
+// the cluster can't serve from. It reads the disk beneath DRBD, and changes nothing
+// there.
 type Aside struct {
 	// Device is the disk beneath DRBD.
 	Device string
@@ -104,7 +105,7 @@ func (a *Aside) keep(ctx context.Context, data string) (files.Source, error) {
 		return files.Source{}, err
 	}
 
-	unfinished := filepath.Join(a.Backups, ".split-brain")
+	unfinished := filepath.Join(a.Backups, ".replica")
 
 	source, err := files.Places{Node: a.Node, Data: data}.CopyReplica(ctx, unfinished)
 	if err != nil {
@@ -114,7 +115,7 @@ func (a *Aside) keep(ctx context.Context, data string) (files.Source, error) {
 		return files.Source{}, err
 	}
 
-	name := fmt.Sprintf("split-brain-%016x-%d", source.ID, source.Version)
+	name := fmt.Sprintf("replica-%016x-%d", source.ID, source.Version)
 	source.Name, source.Path = a.Node+"/backup-"+name, filepath.Join(a.Backups, name)
 
 	err = os.Rename(unfinished, source.Path)

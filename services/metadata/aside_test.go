@@ -82,7 +82,7 @@ func TestAsideSavesWhatIsOnADisk(t *testing.T) {
 		source, err := a.Save(t.Context())
 		require.NoError(t, err)
 		require.EqualValues(t, 21, source.Version)
-		require.Equal(t, "n1/backup-split-brain-0000000000000007-21", source.Name)
+		require.Equal(t, "n1/backup-replica-0000000000000007-21", source.Name)
 		require.FileExists(t, filepath.Join(source.Path, "metadata.mfs.back"))
 		require.NoDirExists(t, a.Scratch)
 		require.Equal(t, lastChange(), source.Time.UTC())

@@ -167,9 +167,11 @@ func (m *master) flushes() bool {
 	return m.config.Cluster.Storage.Durability != config.DurabilityLoseSecondsOnPowerCut
 }
 
-// unwant takes the wish for a running container back: its process is stopped.
+// unwant takes the wish for a running container back: its process is stopped. The
+// container's status names the generation when that is done.
 func (m *master) unwant(ctx context.Context) error {
 	m.wanted = false
+	m.generation++
 
 	return m.writeSpec(ctx, true)
 }

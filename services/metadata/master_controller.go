@@ -59,7 +59,8 @@ type Disk interface {
 	Mount(ctx context.Context, device string) error
 	// Mounted reports whether it is.
 	Mounted() (bool, error)
-	// Prepare makes the data directory, with the empty metadata if it is new.
+	// Prepare makes the data directory, with the empty metadata if it is new, and
+	// removes what a killed mfsmaster left half written. None may run.
 	Prepare(empty bool) error
 	// Install puts metadata that a restore has staged into the data directory. It
 	// is called by a person's word only, and puts aside what is there.
@@ -167,6 +168,8 @@ type master struct {
 	failures   int
 	// inventory is what is known of the containers.
 	inventory containers.InventorySpec
+	// endingSince is when it began to wait for the end of the last mfsmaster.
+	endingSince time.Time
 	// running is the container as last reported, killed the process that was
 	// sent SIGKILL.
 	running containers.ContainerStatusSpec

@@ -37,6 +37,12 @@ type machine struct {
 	stored     files.Stored
 	sick       error
 	silent     bool
+	// noCopy: a restore has staged nothing here.
+	noCopy bool
+	// alive: a process of mfsmaster is there.
+	alive bool
+	// hurried: a minute passes whenever the controller looks.
+	hurried bool
 	// slow: it is at work though it is silent.
 	slow  bool
 	lossy bool
@@ -94,13 +100,6 @@ func (m *machine) set(change func()) {
 	change()
 }
 
-func (m *machine) now() time.Time {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-
-	return time.Now().Add(m.ahead)
-}
-
 func (m *machine) HasFileSystem(string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,6 +129,8 @@ func (m *machine) Mounted() (bool, error) {
 }
 
 func (m *machine) Prepare(empty bool) error {
+	m.did("prepare")
+
 	if empty {
 		m.set(func() { m.stored = files.Stored{New: true} })
 	}
@@ -139,6 +140,11 @@ func (m *machine) Prepare(empty bool) error {
 
 func (m *machine) Install(want files.Stored) error {
 	m.did(fmt.Sprintf("install %d", want.Version))
+
+	if m.noCopy {
+		return errors.New("there is no copy")
+	}
+
 	m.set(func() { m.stored = want })
 
 	return nil
@@ -194,7 +200,23 @@ func (m *machine) Close() error {
 	return nil
 }
 
-func (m *machine) Alive(string) (bool, error) { return false, nil }
+func (m *machine) Alive(string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.alive, nil
+}
+
+func (m *machine) now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	if m.hurried {
+		m.ahead += time.Minute
+	}
+
+	return time.Now().Add(m.ahead)
+}
 
 func (m *machine) activity(int) node.Activity {
 	m.mu.Lock()
@@ -220,11 +242,22 @@ func (m *machine) Emit(kind string, _ uint64, _ string) { m.did(kind) }
 
 // running reports the container as the containers service would.
 func (m *machine) running(running bool) error {
+	return m.report(func(s *containers.ContainerStatusSpec, asked uint64) {
+		s.Running, s.PID, s.Digest = running, 100, "d"
+
+		if running {
+			s.Generation, s.Standby = asked, false
+		}
+	})
+}
+
+// report changes the container's status; asked is the generation of its spec.
+func (m *machine) report(change func(s *containers.ContainerStatusSpec, asked uint64)) error {
 	spec, err := m.state.Get(m.ctx, containers.NewContainerSpec(metadata.Container).Metadata())
 
-	var generation uint64
+	var asked uint64
 	if err == nil {
-		generation = spec.(*containers.ContainerSpec).TypedSpec().Generation
+		asked = spec.(*containers.ContainerSpec).TypedSpec().Generation
 	}
 
 	status := containers.NewContainerStatus(metadata.Container)
@@ -239,12 +272,7 @@ func (m *machine) running(running bool) error {
 	}
 
 	_, err = m.state.UpdateWithConflicts(m.ctx, status.Metadata(), func(r resource.Resource) error {
-		s := r.(*containers.ContainerStatus).TypedSpec()
-		s.Running, s.PID, s.Digest = running, 100, "d"
-
-		if running {
-			s.Generation = generation
-		}
+		change(r.(*containers.ContainerStatus).TypedSpec(), asked)
 
 		return nil
 	}, state.WithUpdateOwner(""))
@@ -329,6 +357,19 @@ func (m *machine) started(t *testing.T, generation uint64) {
 	require.NoError(t, m.running(true))
 }
 
+// standsBy waits until the container is asked to stop, and reports that it has.
+func (m *machine) standsBy(t *testing.T, generation uint64) {
+	t.Helper()
+
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.Equal(generation, r.TypedSpec().Generation)
+		a.True(r.TypedSpec().Stopped)
+	})
+	require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, asked uint64) {
+		s.Running, s.Standby, s.StandbyGeneration = false, true, asked
+	}))
+}
+
 func serve(t *testing.T, m *machine, spec metadata.MasterSpecSpec) {
 	t.Helper()
 
@@ -371,6 +412,20 @@ func TestRestoreOnABlankReplica(t *testing.T) {
 	m.started(t, 1)
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
 	require.Equal(t, []string{"format", "mount", "install 40"}, m.only("format", "mount", "install 40"))
+}
+
+// The copy is on one node only: another one that is granted an epoch before it is
+// installed must not keep that.
+func TestRestoreWithoutACopyGivesUp(t *testing.T) {
+	m := &machine{filesystem: true, noCopy: true}
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 9, Device: "/dev/drbd0", Format: true, MinMetaVersion: 40, MetadataID: 7})
+
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Equal("there is no copy", s.Error)
+		a.False(s.Formatted)
+	})
 }
 
 func TestWithoutConsentNothingIsFormatted(t *testing.T) {
@@ -454,17 +509,66 @@ func TestMasterThatDoesNotAnswerIsKilledAndStartedAgain(t *testing.T) {
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 
 	m.set(func() { m.silent = true })
-	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
-		a.Equal(uint64(2), r.TypedSpec().Generation)
-	})
+	m.standsBy(t, 2)
 	require.True(t, m.was("kill"))
 
 	m.set(func() { m.silent = false })
-	m.started(t, 2)
+	m.started(t, 3)
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
 		a.Equal(metadata.PhaseServing, s.Phase)
 		a.Equal(1, s.Restarts)
 	})
+}
+
+// What was killed may have left half a line, to which the next one would append. And
+// its directory is no place to tidy while anything may still write there.
+func TestRestartInPlacePreparesWhenNobodyIsAliveAnyMore(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.alive = true })
+	require.NoError(t, m.running(false))
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseRestarting, s.Phase) })
+	m.standsBy(t, 2)
+
+	m.did("gone")
+	m.set(func() { m.alive = false })
+	m.started(t, 3)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseServing, s.Phase)
+		a.Equal(1, s.Restarts)
+	})
+	require.Equal(t, []string{"prepare", "gone", "prepare"}, m.only("prepare", "gone"))
+	require.Equal(t, []string{"mount"}, m.only("mount", "unmount"))
+}
+
+// Versions that are gone are not served by a restart either.
+func TestRestartInPlaceKeepsTheGuard(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0", MinMetaVersion: 50})
+
+	m.set(func() { m.stored.Version = 49 })
+	require.NoError(t, m.running(false))
+	m.standsBy(t, 2)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Contains(s.Error, "ends at version 49")
+	})
+}
+
+// A process that hangs in the kernel ends some day, or this node says that it can't
+// serve.
+func TestRestartInPlaceIsNotWaitedForWithoutEnd(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.alive, m.hurried = true, true })
+	require.NoError(t, m.running(false))
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFailed, s.Phase)
+		a.Contains(s.Error, "the last mfsmaster has not ended")
+	})
+	require.Equal(t, []string{"prepare"}, m.only("prepare"))
 }
 
 func TestMasterThatIsSlowIsLeftAlone(t *testing.T) {

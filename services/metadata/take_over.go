@@ -93,7 +93,14 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 func (m *master) format(ctx context.Context, spec *MasterSpecSpec) error {
 	if !m.status.Formatted {
 		made, err := m.firstContent(spec)
-		if err != nil {
+
+		switch {
+		case err != nil && spec.MinMetaVersion > 0:
+			// It has no copy: another node may.
+			m.fail(err)
+
+			return nil
+		case err != nil:
 			return err
 		}
 
@@ -118,9 +125,10 @@ func (m *master) firstContent(spec *MasterSpecSpec) (made string, err error) {
 }
 
 // start looks at what would be loaded, and starts mfsmaster if that is at least
-// what the quorum knows to have been served.
+// what the quorum knows to have been served. It does so after a takeover and for a
+// restart in place alike: what ran before may have been killed in either case.
 func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
-	if m.running.Running {
+	if m.running.Running && m.generation == 0 && m.running.PID != m.killed {
 		return m.adopt(ctx)
 	}
 
@@ -129,7 +137,18 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 		return 0, nil
 	}
 
-	err := m.Disk.Prepare(false)
+	over, err := m.over()
+	if err != nil {
+		return 0, err
+	}
+
+	if !over || m.frozen {
+		return m.waitForEnd(ctx)
+	}
+
+	m.endingSince = time.Time{}
+
+	err = m.Disk.Prepare(false)
 	if err != nil {
 		return 0, err
 	}
@@ -148,12 +167,52 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 
 	m.generation = max(m.generation, m.running.Generation) + 1
 
-	err = m.enter(ctx, PhaseRecovering)
-	if err != nil {
-		return 0, err
+	// A restart in place stays one until the master answers: see ask.
+	if m.status.Phase != PhaseRestarting {
+		err = m.enter(ctx, PhaseRecovering)
+		if err != nil {
+			return 0, err
+		}
 	}
 
 	return startingProbe, m.want(ctx)
+}
+
+// over reports whether no mfsmaster runs, and none is about to: preparing its
+// directory beneath a live one would tear what that writes.
+func (m *master) over() (bool, error) {
+	asked := m.generation > 0
+	if m.running.Running || asked && (!m.running.Standby || m.running.StandbyGeneration != m.generation) {
+		return false, nil
+	}
+
+	alive, err := m.Killer.Alive(Container)
+	if err != nil {
+		return false, fmt.Errorf("look whether mfsmaster is gone: %w", err)
+	}
+
+	return !alive, nil
+}
+
+// waitForEnd of what ran before, and for the replica, which what is to be cut off
+// would have to wait for.
+func (m *master) waitForEnd(ctx context.Context) (time.Duration, error) {
+	switch {
+	case m.frozen:
+		m.endingSince = time.Time{}
+
+		return startingProbe, nil
+	case m.endingSince.IsZero():
+		m.endingSince = m.Now()
+
+		return killPoll, nil
+	case m.Now().Sub(m.endingSince) < m.Timing.StartDeadline:
+		return killPoll, nil
+	}
+
+	m.endingSince = time.Time{}
+
+	return m.restart(ctx, fmt.Sprintf("the last mfsmaster has not ended within %s", m.Timing.StartDeadline))
 }
 
 // adopt takes over a master that ran before antlerd did.
@@ -237,7 +296,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	}
 
 	if info.MetaVersion < spec.MinMetaVersion {
-		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: starting it would destroy newer data", info.MetaVersion, spec.MinMetaVersion))
+		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: it would destroy newer data: `antlerctl metadata sources` shows what other places hold", info.MetaVersion, spec.MinMetaVersion))
 
 		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
 	}
@@ -321,12 +380,12 @@ func (m *master) restart(ctx context.Context, why string) (time.Duration, error)
 
 	m.status.Restarts++
 	m.status.Error = why
-	m.generation++
 
 	err = m.enter(ctx, PhaseRestarting)
 	if err != nil {
 		return 0, err
 	}
 
-	return startingProbe, m.want(ctx)
+	// It is started when its end is certain: see start.
+	return killPoll, m.unwant(ctx)
 }

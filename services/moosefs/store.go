@@ -278,7 +278,7 @@ func (h HostStores) checkOwner(device, point string) error {
 	}
 
 	if owner := strings.TrimSpace(string(text)); owner != h.Cluster {
-		return fmt.Errorf("chunk store %s is refused: its chunks belong to the cluster with ID %s; if nobody needs them, clear it with \"wipefs -a %s\"", device, owner, device)
+		return fmt.Errorf("chunk store %s is refused: its chunks belong to the cluster with ID %s; a cluster that is to go on from the metadata of that one needs its ID (docs/recovery.md); if nobody needs the chunks, clear it with \"wipefs -a %s\"", device, owner, device)
 	}
 
 	return nil

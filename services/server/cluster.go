@@ -239,6 +239,7 @@ func (c *clusterService) Failover(request *antlerv1.FailoverRequest, stream antl
 		send: func(p *antlerv1.Progress) error {
 			return stream.Send(&antlerv1.FailoverResponse{Progress: p})
 		},
+		forced: true,
 	}
 
 	who := CallerFrom(stream.Context()).Name

@@ -179,10 +179,16 @@ func (s snapshot) closedReplica(node string) *antlerv1.MetadataSource {
 	counted := slices.Contains(s.authority.UpToDate, node)
 
 	switch {
+	case !s.authority.Formatted:
+		return &antlerv1.MetadataSource{Note: "there is no file system on it yet"}
 	case s.replaced(node):
 		return &antlerv1.MetadataSource{Problem: "its disk is a blank one, though the quorum counts on the one before: should that still exist, put it back, before anything else"}
 	case counted && !report.Alive:
 		return &antlerv1.MetadataSource{Problem: "its node is not heard of, and the quorum counts on it: bring it back, before anything else"}
+	case s.serving() == "" && s.tried(node):
+		return &antlerv1.MetadataSource{
+			Problem: fmt.Sprintf("this node could not serve from it: %s; `antlerctl metadata restore %s/replica` shows what it would bring back all the same", s.authority.GiveUps[node].Reason, node),
+		}
 	case counted && s.serving() == "":
 		return &antlerv1.MetadataSource{Current: true, Note: "the quorum counts on it: let this node serve, before anything else"}
 	case counted:
@@ -234,7 +240,35 @@ func (m *metadataService) Fetch(request *antlerv1.FetchRequest, stream antlerv1.
 		}
 	}
 
-	return explained(s.options.Metadata.Fetch(name, send), "")
+	return explained(s.fetchHere(ctx, name, send), "")
+}
+
+// fetchHere hands on a source of this node. A replica that is mounted nowhere, since
+// the cluster can't serve from it, is copied first.
+func (s *Server) fetchHere(ctx context.Context, name string, each func(file string, chunk []byte) error) error {
+	err := s.options.Metadata.Fetch(name, each)
+	if !errors.Is(err, files.ErrNoSource) || name != s.options.Config.Node.Name+"/replica" {
+		return err
+	}
+
+	known, knownErr := s.snapshot(ctx)
+	if knownErr != nil || known.serving() != "" || !known.tried(known.self) {
+		return err
+	}
+
+	aside, err := s.options.Metadata.SaveAside(ctx)
+	if err != nil {
+		return err
+	}
+
+	return s.options.Metadata.Fetch(aside.Name, each)
+}
+
+// tried reports whether the node was to serve, and could not.
+func (s snapshot) tried(node string) bool {
+	release := s.authority.GiveUps[node]
+
+	return release.Failed && release.Streak > 0
 }
 
 // fetchFrom has another node send the files.

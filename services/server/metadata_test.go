@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,8 +47,15 @@ func (n *testNode) metalogger(t *testing.T, version uint64) {
 func (n *testNode) place(t *testing.T, dir, name string, version uint64) {
 	t.Helper()
 
+	n.placeOf(t, 7, dir, name, version)
+}
+
+// placeOf is place for the file system of the id.
+func (n *testNode) placeOf(t *testing.T, id uint64, dir, name string, version uint64) {
+	t.Helper()
+
 	content := binary.BigEndian.AppendUint64([]byte("MFSM 2.0"), version)
-	content = append(binary.BigEndian.AppendUint64(content, 7), "content[MFS EOF MARKER]"...)
+	content = append(binary.BigEndian.AppendUint64(content, id), "content[MFS EOF MARKER]"...)
 
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
@@ -176,6 +184,35 @@ func TestRestoreShowsThePlanFirst(t *testing.T) {
 	require.Equal(t, []string{"restore 80 of 7 on n1 by admin because both disks died"}, c.node("n1").authority.asked)
 }
 
+// A new cluster that awaits it takes any file system's metadata, and has nothing that
+// would be better.
+func TestRestoreOntoANewCluster(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 0)
+	c.node("n3").placeOf(t, 9, c.node("n3").metadata.Metalogger, "metadata_ml.mfs.back", 90)
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		spec := healthyAuthority(name, "", 0)
+		spec.Phase, spec.Formatted = authority.PhaseForming, false
+		c.authorityIs(name, spec)
+	}
+
+	plan, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n3/metalogger"})
+	require.NoError(t, err)
+	require.Equal(t, "n1", plan.Plan.Target)
+	require.Empty(t, plan.Plan.Better)
+	require.Zero(t, plan.Plan.ServedVersion)
+
+	reply, err := antlerv1.NewMetadataServiceClient(c.dial("n1", c.files.Reader)).ListSources(t.Context(), &antlerv1.ListSourcesRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "there is no file system on it yet", reply.Sources[1].Note)
+	require.False(t, reply.Sources[1].Current)
+
+	_, err = restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n3/metalogger", LoseAfter: 90, Reason: "the house burnt"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"restore 90 of 9 on n1 by admin because the house burnt"}, c.node("n1").authority.asked)
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -204,6 +241,36 @@ func TestRestoreIsRefused(t *testing.T) {
 			require.Empty(t, c.node("n1").authority.asked)
 		})
 	}
+}
+
+// A replica that the guard has refused is mounted nowhere, and may be all that is left.
+func TestRestoreFromAReplicaThatCouldNotServe(t *testing.T) {
+	c := newCluster(t)
+	c.serve("", 5)
+
+	n2 := c.node("n2")
+	n2.metadata.Backups = []string{t.TempDir()}
+	n2.place(t, filepath.Join(n2.metadata.Backups[0], "replica-7-80"), "metadata.mfs.back", 80)
+	n2.metadata.aside = files.Source{Name: "n2/backup-replica-7-80"}
+
+	_, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/replica", Target: "n2"})
+	require.Equal(t, "NO_SOURCE", reasonOf(t, err), "it may be tried yet")
+
+	c.refused()
+
+	reply, err := antlerv1.NewMetadataServiceClient(c.dial("n1", c.files.Reader)).ListSources(t.Context(), &antlerv1.ListSourcesRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "n2/backup-replica-7-80", reply.Sources[0].Name)
+
+	i := slices.IndexFunc(reply.Sources, func(s *antlerv1.MetadataSource) bool { return s.Name == "n2/replica" })
+	require.Contains(t, reply.Sources[i].Problem, "could not serve from it: "+tooOldReason)
+	require.False(t, reply.Sources[i].Current)
+
+	plan, err := restoreCall(t, c, &antlerv1.RestoreRequest{Source: "n2/replica", Target: "n2"})
+	require.NoError(t, err)
+	require.Equal(t, "n2/replica", plan.Plan.Source.Name)
+	require.EqualValues(t, 80, plan.Plan.Source.Version)
+	require.Equal(t, reply.Sources[0].Time.AsTime(), plan.Plan.Source.Time.AsTime())
 }
 
 // A blank disk in the place of a replica is nothing to wait for.

@@ -108,6 +108,8 @@ type move struct {
 	send   func(*antlerv1.Progress) error
 	// wished: the wish was seen on record.
 	wished bool
+	// forced: by a person's word, so that there is nobody else who could serve.
+	forced bool
 }
 
 // run asks for the move, and tells its events until the target serves or it is
@@ -176,7 +178,7 @@ func (m *move) follow(ctx context.Context, doing string, changes <-chan state.Ev
 			return explained(err, doing)
 		}
 
-		over, err := m.outcome(known, doing)
+		over, err := m.outcome(ctx, known, doing)
 		if err != nil {
 			return err
 		}
@@ -188,7 +190,7 @@ func (m *move) follow(ctx context.Context, doing string, changes <-chan state.Ev
 }
 
 // outcome says whether the move is over, and how.
-func (m *move) outcome(known snapshot, doing string) (bool, error) {
+func (m *move) outcome(ctx context.Context, known snapshot, doing string) (bool, error) {
 	if known.authority.Epoch <= m.before.Epoch {
 		return false, m.dropped(known, doing)
 	}
@@ -199,11 +201,42 @@ func (m *move) outcome(known snapshot, doing string) (bool, error) {
 
 	release, failed := known.authority.GiveUps[m.target]
 	if failed && release.Failed && release.Epoch > m.before.Epoch {
-		return false, problem(codes.Aborted, "TARGET_FAILED", fmt.Sprintf("%s: it could not serve: %s", doing, release.Reason),
-			"`antlerctl status` shows who serves now")
+		hint := "`antlerctl status` shows who serves now"
+		if m.forced {
+			hint = m.wayOut(ctx)
+		}
+
+		return false, problem(codes.Aborted, "TARGET_FAILED", fmt.Sprintf("%s: it could not serve: %s", doing, release.Reason), hint)
 	}
 
 	return false, nil
+}
+
+// wayOutWait is what the nodes get to say what they have: those that are gone for
+// good are among them.
+const wayOutWait = 5 * time.Second
+
+// wayOut is the command to go on with when the node that was to serve by a person's
+// word can't. It changes nothing by itself.
+func (m *move) wayOut(ctx context.Context) string {
+	const look = "antlerctl metadata sources"
+
+	ctx, cancel := context.WithTimeout(ctx, wayOutWait)
+	defer cancel()
+
+	list, err := (&metadataService{server: m.server}).ListSources(withoutVia(ctx), &antlerv1.ListSourcesRequest{})
+	if err != nil {
+		return look
+	}
+
+	for _, source := range list.GetSources() {
+		if source.GetVersion() > 0 && (list.GetServedId() == 0 || source.GetMetadataId() == list.GetServedId()) {
+			return fmt.Sprintf("antlerctl metadata restore %s --target %s   # it reaches version %d, of %d that were served; this changes nothing yet, and shows what would be lost",
+				source.GetName(), m.target, source.GetVersion(), list.GetServedVersion())
+		}
+	}
+
+	return look
 }
 
 // dropped: the holder did not give up in time, and the quorum took the wish off

@@ -107,7 +107,7 @@ func TestDroppedWish(t *testing.T) {
 			var err error
 
 			for _, spec := range tc.seen {
-				_, err = m.outcome(snapshot{authority: spec}, "switch over to n2")
+				_, err = m.outcome(t.Context(), snapshot{authority: spec}, "switch over to n2")
 			}
 
 			if !tc.dropped {
@@ -199,4 +199,54 @@ func TestFailoverNeedsAPersonsWord(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint64(6), done.Epoch)
 	require.Equal(t, []string{"force n2 by admin because n1 burnt"}, c.node("n2").authority.asked)
+}
+
+// tooOld is a target whose replica lacks what the cluster has served.
+type tooOld struct{ failing }
+
+const tooOldReason = "the metadata here ends at version 80, the cluster has served version 100"
+
+func (o tooOld) ForceGrant(context.Context, string, string, string) error {
+	o.c.refused()
+
+	return nil
+}
+
+// refused has all nodes know that n2 was to serve, and could not.
+func (c *testCluster) refused() {
+	for name := range c.nodes {
+		spec := healthyAuthority(name, "", 6)
+		spec.MetaVersion, spec.MetadataID, spec.UpToDate = 100, 7, []string{"n2"}
+		spec.GiveUps = map[string]authority.GiveUp{"n2": {Epoch: 6, Failed: true, Reason: tooOldReason, Streak: 1}}
+		c.authorityIs(name, spec)
+	}
+}
+
+func TestFailoverThatTheGuardEndsSaysHowToGoOn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prepare func(*testCluster)
+		want    string
+	}{
+		"what has the most": {func(c *testCluster) {
+			c.node("n2").metalogger(t, 80)
+			c.node("n3").metalogger(t, 99)
+		}, "antlerctl metadata restore n3/metalogger --target n2 "},
+		"not another file system's": {func(c *testCluster) {
+			c.node("n3").placeOf(t, 8, c.node("n3").metadata.Metalogger, "metadata_ml.mfs.back", 200)
+			c.node("n2").metalogger(t, 80)
+		}, "antlerctl metadata restore n2/metalogger --target n2 "},
+		"where to look": {func(*testCluster) {}, "antlerctl metadata sources"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.serve("", 5)
+			tc.prepare(c)
+			c.node("n3").server.options.Authority = tooOld{failing{c}}
+
+			_, err := failover(t.Context(), c.dial("n3", c.files.Admin), &antlerv1.FailoverRequest{Target: "n2", Force: true, Reason: "n1 burnt"})
+			require.Equal(t, "TARGET_FAILED", reasonOf(t, err))
+			require.Equal(t, "fail over to n2: it could not serve: "+tooOldReason, status.Convert(err).Message())
+			require.Contains(t, hintOf(t, err), tc.want)
+		})
+	}
 }

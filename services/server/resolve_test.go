@@ -32,7 +32,7 @@ func splitBrain(t *testing.T) *testCluster {
 
 	c.apart("n1", true)
 
-	c.node("n2").metadata.aside = files.Source{Name: "n2/backup-split-brain-7-95", Version: 95, ID: 7, Time: testTime().Add(-time.Hour)}
+	c.node("n2").metadata.aside = files.Source{Name: "n2/backup-replica-7-95", Version: 95, ID: 7, Time: testTime().Add(-time.Hour)}
 
 	return c
 }
@@ -67,7 +67,7 @@ func TestResolveShowsBothSidesAndThenRecordsTheWord(t *testing.T) {
 	plan, err := client.ResolveSplitBrain(t.Context(), &antlerv1.ResolveSplitBrainRequest{Keep: "n1"})
 	require.NoError(t, err)
 	require.False(t, plan.Recorded)
-	require.Equal(t, "n2/backup-split-brain-7-95", plan.Saved)
+	require.Equal(t, "n2/backup-replica-7-95", plan.Saved)
 	require.Equal(t, "n2", plan.Discard.Node)
 	require.EqualValues(t, 95, plan.Discard.Version)
 	require.Equal(t, []string{

@@ -132,6 +132,7 @@ func (r *restore) run(ctx context.Context) error {
 		send: func(p *antlerv1.Progress) error {
 			return r.stream.Send(&antlerv1.RestoreResponse{Progress: p})
 		},
+		forced: true,
 	}
 
 	return m.run(ctx, "restore metadata from "+r.request.GetSource(), func(ctx context.Context) error {
@@ -150,7 +151,7 @@ func (r *restore) stage(ctx context.Context) (files.Source, error) {
 	}
 
 	if files.NodeOf(name) == r.known.self {
-		err = explained(s.options.Metadata.Fetch(name, stage.Add), "")
+		err = explained(s.fetchHere(ctx, name, stage.Add), "")
 	} else {
 		// The target asks for itself, in the person's name.
 		err = s.fetchFrom(withoutVia(ctx), files.NodeOf(name), &antlerv1.FetchRequest{Source: name}, stage.Add)
@@ -169,7 +170,7 @@ func (r *restore) stage(ctx context.Context) (files.Source, error) {
 	if id := r.known.authority.MetadataID; id != 0 && source.ID != id {
 		return files.Source{}, problem(codes.FailedPrecondition, "FOREIGN_METADATA",
 			fmt.Sprintf("restore metadata: %s is another file system's (%016X; this cluster's is %016X)", name, source.ID, id),
-			"`antlerctl metadata sources` shows those of this cluster")
+			"`antlerctl metadata sources` shows those of this cluster; for that of a cluster that is gone form a new one, with metadata.awaitRestore: see docs/recovery.md")
 	}
 
 	source.Name = name
@@ -206,7 +207,7 @@ func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.Resto
 		switch {
 		case other.Version > source.Version && other.Name != source.Name:
 			plan.Better = append(plan.Better, fmt.Sprintf("%s reaches version %d", other.Name, other.Version))
-		case other.Version == 0 && slices.Contains(r.known.authority.UpToDate, files.NodeOf(other.Name)) && strings.HasSuffix(other.Name, "/replica"):
+		case r.known.authority.Formatted && other.Version == 0 && slices.Contains(r.known.authority.UpToDate, files.NodeOf(other.Name)) && strings.HasSuffix(other.Name, "/replica"):
 			plan.Better = append(plan.Better, other.Name+": "+other.Note+other.Problem)
 		}
 	}
@@ -219,10 +220,12 @@ func (r *restore) plan(ctx context.Context, source files.Source) *antlerv1.Resto
 }
 
 // timeOf the last change in a source: the copy that was staged is as new as its
-// files are, and the source itself may have grown since.
+// files are, and the source itself may have grown since. What was copied from a
+// replica that is mounted nowhere is a source of its own, with another name.
 func timeOf(staged files.Source, list *antlerv1.ListSourcesResponse) time.Time {
 	for _, source := range list.GetSources() {
-		if source.GetName() == staged.Name && source.Time != nil {
+		same := source.GetVersion() == staged.Version && source.GetMetadataId() == staged.ID
+		if (source.GetName() == staged.Name || same) && source.Time != nil {
 			return source.GetTime().AsTime()
 		}
 	}

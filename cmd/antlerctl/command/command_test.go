@@ -204,7 +204,7 @@ func (*fakeNode) ResolveSplitBrain(_ context.Context, request *antlerv1.ResolveS
 	return &antlerv1.ResolveSplitBrainResponse{
 		Keep:    &antlerv1.SplitBrainSide{Node: request.Keep, Version: 90, Story: []string{"it serves"}},
 		Discard: &antlerv1.SplitBrainSide{Node: "n1", Version: 95, Time: timestamppb.New(time.Unix(0, 0)), Story: []string{"it reaches 95", "it was down"}},
-		Saved:   "n1/backup-split-brain-7-95", GivenUp: []string{"what only n1 has"}, Recorded: request.Discard == "n1" && request.Reason != "",
+		Saved:   "n1/backup-replica-7-95", GivenUp: []string{"what only n1 has"}, Recorded: request.Discard == "n1" && request.Reason != "",
 	}, nil
 }
 

@@ -209,6 +209,9 @@ replica is blank (never on one that holds anything), puts aside what metadata th
 is, and serves from the copy. The other replica, if it is blank, is filled from it.
 It is refused while anybody serves or may serve.
 
+A new cluster goes on from what one that is gone has left, if it was told to wait for
+that before its first start: metadata.awaitRestore in the cluster file.
+
 Your name (from your certificate) and the reason are kept in the cluster's record.`
 
 func (a *app) metadataRestore() *cobra.Command {
@@ -292,7 +295,12 @@ func (a *app) followRestore(next func() (*antlerv1.RestoreResponse, error)) (beg
 func showPlan(w io.Writer, plan *antlerv1.RestorePlan) error {
 	source := plan.GetSource()
 
-	fmt.Fprintf(w, "%s reaches version %d; version %d was served. %s would serve from it.\n", source.GetName(), source.GetVersion(), plan.GetServedVersion(), plan.GetTarget())
+	served := fmt.Sprintf("version %d was served", plan.GetServedVersion())
+	if plan.GetServedVersion() == 0 {
+		served = "this cluster has served nothing yet"
+	}
+
+	fmt.Fprintf(w, "%s reaches version %d; %s. %s would serve from it.\n", source.GetName(), source.GetVersion(), served, plan.GetTarget())
 
 	for _, part := range []struct {
 		title string

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +136,13 @@ Nothing was changed. To go on:
 	code, out, errs = run(t, t.Context(), "", "-c", path, "metadata", "restore", "n3/metalogger", "--lose-after", "90", "--reason", "fire")
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "n2 serves in epoch 9")
+}
+
+func TestPlanOfARestoreOntoANewCluster(t *testing.T) {
+	var out strings.Builder
+
+	require.NoError(t, showPlan(&out, &antlerv1.RestorePlan{Source: sourceOfN3(), Target: "n1"}))
+	require.Contains(t, out.String(), "n3/metalogger reaches version 90; this cluster has served nothing yet. n1 would serve from it.\n")
 }
 
 // Nothing was decided, so nothing can go on.

@@ -64,6 +64,9 @@ does not: when the only replica with the latest writes is lost for good. Writes
 that were acknowledged and that only the other replica has are given up. It is
 refused while another node may still serve.
 
+Metadata that is older than what the cluster has served is not started by this: where
+NODE has no other, you are told so, and with which command to go on.
+
 Your name (from your certificate) and the reason are kept in the cluster's record.`,
 		Example: "  antlerctl failover n2 --force --reason \"n1 burnt down\"",
 		Args:    args(cobra.ExactArgs(1)),

@@ -10,6 +10,10 @@ import (
 type Metadata struct {
 	// Backup is made by the node that serves. There is none by default.
 	Backup Backup `yaml:"backup,omitempty"`
+	// AwaitRestore keeps a new cluster from making a file system of its own: it
+	// waits for a person who restores that of a cluster that is gone. It means
+	// nothing once there is a file system.
+	AwaitRestore bool `yaml:"awaitRestore,omitempty"`
 }
 
 // Backup is a copy of the metadata at regular times. Directory and Keep are each
