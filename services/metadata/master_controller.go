@@ -166,6 +166,9 @@ type master struct {
 	generation uint64
 	started    time.Time
 	failures   int
+	// mountedHere: this run of antlerd mounted the file system, so nothing that
+	// ran before can be on it.
+	mountedHere bool
 	// inventory is what is known of the containers.
 	inventory containers.InventorySpec
 	// endingSince is when it began to wait for the end of the last mfsmaster.

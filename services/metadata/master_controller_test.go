@@ -504,6 +504,16 @@ func TestAMasterThatRunsIsAdoptedHoweverLateItIsFound(t *testing.T) {
 	})
 }
 
+// A node boots: containerd is slower than DRBD.
+func TestNothingThatRanBeforeIsWaitedForOnWhatWasMountedHere(t *testing.T) {
+	m := aged()
+	m.afterRestart = true
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Device: "/dev/drbd0", Epoch: 3, MinMetaVersion: 50, MetadataID: 7})
+	m.started(t, 1)
+	require.True(t, m.was("mount"))
+}
+
 func TestMasterThatDoesNotAnswerIsKilledAndStartedAgain(t *testing.T) {
 	m := aged()
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})

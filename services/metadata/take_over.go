@@ -82,7 +82,7 @@ func (m *master) mount(ctx context.Context, spec *MasterSpecSpec) error {
 		return err
 	}
 
-	m.status.Mounted = true
+	m.status.Mounted, m.mountedHere = true, true
 	m.emit("mounted", "%s is checked and mounted", spec.Device)
 
 	return nil
@@ -133,7 +133,9 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 	}
 
 	// After antlerd's start: a master that runs must not be interrupted by another.
-	if !m.inventory.Complete || m.running.Unknown {
+	// When a node boots nothing can run on what was mounted here, and containerd is
+	// not waited for.
+	if !m.mountedHere && (!m.inventory.Complete || m.running.Unknown) {
 		return 0, nil
 	}
 
