@@ -291,36 +291,6 @@ func stale(task *Task, want *ContainerSpecSpec) bool {
 	return want.RestartOnChange && task.Digest != Digest(*want)
 }
 
-// look at what runs, if that isn't known.
-func (k *keeper) look(ctx context.Context) error {
-	if k.known {
-		return nil
-	}
-
-	return k.adopt(ctx)
-}
-
-func (k *keeper) adopt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-
-	task, err := k.runtime.Find(ctx, k.name)
-	if err != nil {
-		return fmt.Errorf("look for container %q: %w", k.name, err)
-	}
-
-	k.known = true
-
-	if task != nil {
-		k.logger.Info("adopted a running process", zap.Int("pid", task.PID))
-		k.running(task, true)
-	}
-
-	k.update(func(s *ContainerStatusSpec) { s.Unknown = false })
-
-	return nil
-}
-
 func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -1,6 +1,11 @@
 package containers
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+)
 
 // hold reports a container that was found running, and begins to act only when
 // it is told what is wanted.
@@ -30,4 +35,34 @@ func (k *keeper) holding() bool {
 	defer k.mu.Unlock()
 
 	return !k.told
+}
+
+// look at what runs, if that isn't known.
+func (k *keeper) look(ctx context.Context) error {
+	if k.known {
+		return nil
+	}
+
+	return k.adopt(ctx)
+}
+
+func (k *keeper) adopt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+
+	task, err := k.runtime.Find(ctx, k.name)
+	if err != nil {
+		return fmt.Errorf("look for container %q: %w", k.name, err)
+	}
+
+	k.known = true
+
+	if task != nil {
+		k.logger.Info("adopted a running process", zap.Int("pid", task.PID))
+		k.running(task, true)
+	}
+
+	k.update(func(s *ContainerStatusSpec) { s.Unknown = false })
+
+	return nil
 }

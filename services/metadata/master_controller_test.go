@@ -486,6 +486,10 @@ func TestAMasterThatRunsIsAdoptedHoweverLateItIsFound(t *testing.T) {
 	})
 	require.NoError(t, err)
 
+	// A look at all this starts nothing.
+	m.want(t, metadata.MasterSpecSpec{Run: true, Device: "/dev/drbd0", Epoch: 4, MinMetaVersion: 50, MetadataID: 7})
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(uint64(4), s.Epoch) })
+
 	_, err = m.state.UpdateWithConflicts(m.ctx, found.Metadata(), func(r resource.Resource) error {
 		*r.(*containers.ContainerStatus).TypedSpec() = containers.ContainerStatusSpec{
 			Running: true, PID: 100, Adopted: true, Generation: 7, Digest: "d",

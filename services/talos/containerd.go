@@ -197,7 +197,12 @@ func clearEnded(ctx context.Context, client *containerd.Client) (running contain
 			continue
 		}
 
-		if err == nil && runs(ctx, container) {
+		alive := false
+		if err == nil {
+			alive, err = runs(ctx, container)
+		}
+
+		if alive {
 			running = container
 
 			continue
@@ -208,23 +213,31 @@ func clearEnded(ctx context.Context, client *containerd.Client) (running contain
 		}
 
 		if err != nil {
-			return nil, fmt.Errorf("remove an earlier antlerd: %w", err)
+			return nil, fmt.Errorf("look for an earlier antlerd, or remove it: %w", err)
 		}
 	}
 
 	return running, nil
 }
 
-// runs reports whether the container's process was started and has not ended.
-func runs(ctx context.Context, container containerd.Container) bool {
+// runs reports whether the container's process was started and has not ended. Where
+// containerd doesn't say that, nothing is taken for ended.
+func runs(ctx context.Context, container containerd.Container) (bool, error) {
 	task, err := container.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+
 	if err != nil {
-		return false
+		return false, err
 	}
 
 	status, err := task.Status(ctx)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
 
-	return err == nil && status.Status == containerd.Running
+	return err == nil && status.Status != containerd.Created && status.Status != containerd.Stopped, err
 }
 
 // end the antlerd. It asks the quorum to wait for its next run when it is told to

@@ -44,8 +44,9 @@ const (
 	cpuWeight = "200"
 )
 
-// Spec is the container of antlerd with that id. It sees the node's processes, network, devices
-// and mounts, and what it mounts below the state directory reaches the node.
+// Spec is the container of antlerd with that id. It sees the node's processes,
+// network, devices and mounts, and what it mounts below the state directory reaches
+// the node.
 func Spec(id string, args []string, kubelet string) *specs.Spec {
 	var capabilities []string
 
