@@ -177,13 +177,13 @@ func (s Situation) successor() string {
 func (s Situation) appoint() Action {
 	var unfit []string
 
-	if s.AwaitRestore && s.Record.Phase == PhaseForming && s.Record.MetaVersion == 0 {
-		return Action{Kind: ActWait, Reason: awaitsRestore}
-	}
-
 	// The first holder declares the blank replicas equal, so all must be there.
 	if waiting := s.missingAtFirst(); waiting != "" {
 		return Action{Kind: ActWait, Reason: "consent is given, but " + waiting}
+	}
+
+	if s.AwaitRestore && s.Record.Phase == PhaseForming && s.Record.MetaVersion == 0 {
+		return Action{Kind: ActWait, Reason: awaitsRestore}
 	}
 
 	for _, n := range s.candidates() {

@@ -183,6 +183,10 @@ func TestDecide(t *testing.T) {
 			apply(t, authority.State{}, consent), []func(*authority.Situation){awaits},
 			authority.Action{Kind: authority.ActWait}, "metadata.awaitRestore",
 		},
+		"nor is it told to restore while a replica is still to be made": {
+			apply(t, authority.State{}, consent), []func(*authority.Situation){awaits, says("n2", blank)},
+			authority.Action{Kind: authority.ActWait}, "n2 has no running replica",
+		},
 		"until a person has restored one: again, should that fail": {
 			apply(t, authority.State{}, consent, restore, release), []func(*authority.Situation){awaits},
 			authority.Action{Kind: authority.ActGrant, Node: "n1"}, "",

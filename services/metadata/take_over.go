@@ -281,7 +281,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	}
 
 	// A restart in place stays one until the master answers: the address stays
-	// here meanwhile, and clients are refused at once instead of waiting.
+	// here meanwhile.
 	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting && m.status.Phase != PhaseRestarting {
 		err := m.enter(ctx, PhaseStarting)
 		if err != nil {
