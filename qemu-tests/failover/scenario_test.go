@@ -17,7 +17,7 @@ import (
 // scenario is one promise on trial: a workload runs on a node that the fault
 // doesn't take away.
 type scenario struct {
-	*testing.T
+	testing.TB
 
 	ctx      context.Context
 	cluster  *lab.Cluster
@@ -35,12 +35,12 @@ type scenario struct {
 }
 
 // begin starts a workload on the witness and waits until it is well under way.
-func begin(t *testing.T, promise string) *scenario {
+func begin(t testing.TB, promise string) *scenario {
 	t.Helper()
 
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	s := &scenario{
-		T: t, ctx: ctx, cluster: suite.cluster, began: time.Now(),
+		TB: t, ctx: ctx, cluster: suite.cluster, began: time.Now(),
 		result: lab.Case{Name: strings.TrimPrefix(t.Name(), "Test"), Promise: promise, Figures: map[string]any{}},
 	}
 
@@ -81,7 +81,7 @@ func (s *scenario) Errorf(format string, args ...any) {
 	s.Helper()
 
 	s.result.Failures = append(s.result.Failures, fmt.Sprintf(format, args...))
-	s.T.Errorf(format, args...)
+	s.TB.Errorf(format, args...)
 }
 
 func (s *scenario) start(on *lab.Machine) {
@@ -132,8 +132,8 @@ func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
 	s.Errorf("%s went down without handing over", m.Name)
 }
 
-// goesOn waits until the workload is served again after the fault, prints where
-// the time went and holds the client's longest gap against the promise.
+// goesOn waits until the workload is served again after the fault, and prints where
+// the time went and the client's longest gap.
 func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
 	s.Helper()
 
@@ -151,16 +151,10 @@ func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
 	gap, _ := history.LongestGap(ops)
 	s.timeline(ops)
 
-	s.result.Figures["gap_ms"] = gap.Milliseconds()
+	// Not judged here: a test of what may be lost must not fail because its machine
+	// is slow. `make bench-failover` judges times.
+	s.result.Figures["gap_ms"], s.result.Figures["gap_target_ms"] = gap.Milliseconds(), promised.Milliseconds()
 	s.cluster.Say("client's longest gap: %.1f s", gap.Seconds())
-
-	s.result.Figures["gap_target_ms"] = promised.Milliseconds()
-
-	// A test of what may be lost must not fail because its machine is slow: times
-	// are judged by `make bench-failover`.
-	if gap > promised && os.Getenv("ANTLER_JUDGE_TIMES") != "" {
-		s.Errorf("the client's longest gap was %s, promised are %s", gap, promised)
-	}
 }
 
 func (s *scenario) timeline(ops []history.Op) {

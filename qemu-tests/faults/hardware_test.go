@@ -325,6 +325,14 @@ func (r *run) awaitProblem(m *lab.Machine, text string) {
 	require.NoError(r, r.cluster.AwaitProblem(ctx, text), m.Name)
 }
 
+// awaitHeard waits until the others hear of the machine.
+func (r *run) awaitHeard(m *lab.Machine) {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	require.NoError(r, r.cluster.AwaitHeard(ctx, m.Name))
+}
+
 // dial connects to the witness, which passes on what others must carry out.
 func (r *run) dial() *grpc.ClientConn {
 	conn, err := r.cluster.Dial(r.cluster.Machine("n3"))

@@ -46,7 +46,9 @@ func (r *run) splitBrain() {
 	require.NoError(r, r.working[second.Name].AwaitAcknowledged(r.ctx, time.Now(), 10))
 
 	r.powerOn()
+	// The second one may tell of it before the first is heard of.
 	r.awaitProblem(first, "split brain")
+	r.awaitHeard(first)
 	r.cluster.Say("%s and %s are apart", first.Name, second.Name)
 
 	r.windows = append(r.windows, history.Window{From: from, To: time.Now()})

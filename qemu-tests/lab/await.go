@@ -41,6 +41,19 @@ func (c *Cluster) AwaitLeader(ctx context.Context, name string) error {
 	})
 }
 
+// AwaitHeard waits until the others hear of the node.
+func (c *Cluster) AwaitHeard(ctx context.Context, name string) error {
+	return c.await(ctx, name+" to be heard of", func(status *antlerv1.ClusterStatus) string {
+		for _, node := range status.GetNodes() {
+			if node.GetName() == name && node.GetAlive() {
+				return ""
+			}
+		}
+
+		return "no word from it"
+	})
+}
+
 // AwaitHealthy waits until everything is as it should be: both replicas up to
 // date, every node alive, every chunkserver there.
 func (c *Cluster) AwaitHealthy(ctx context.Context) error {

@@ -108,6 +108,9 @@ type Timing struct {
 	// The deadlines of the steps of taking over, in order. A step that misses
 	// its own ends the attempt with a reason.
 	PromoteDeadline, FsckDeadline, MountDeadline, RecoverDeadline, StartDeadline time.Duration
+	// LoadDeadline is for a start in which mfsmaster is at work all along: it loads
+	// the metadata of many files.
+	LoadDeadline time.Duration
 	// StopDeadline is for a clean stop; after it comes SIGKILL.
 	StopDeadline time.Duration
 
@@ -165,6 +168,7 @@ func DefaultTiming() Timing {
 		MountDeadline:   10 * time.Second,
 		RecoverDeadline: 60 * time.Second,
 		StartDeadline:   30 * time.Second,
+		LoadDeadline:    15 * time.Minute,
 		StopDeadline:    10 * time.Second,
 
 		VersionInterval: 15 * time.Second,
@@ -285,7 +289,8 @@ func (t Timing) positive() bool {
 		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
-		t.RecoverDeadline, t.StartDeadline, t.StopDeadline, t.SettleTime, t.DrainTime, t.VersionInterval,
+		t.RecoverDeadline, t.StartDeadline, t.LoadDeadline, t.StopDeadline, t.SettleTime,
+		t.DrainTime, t.VersionInterval,
 	} {
 		if d <= 0 {
 			return false

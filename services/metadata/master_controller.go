@@ -84,6 +84,9 @@ const slowPatience = 10 * time.Second
 // startingProbe is how often a master that starts is asked.
 const startingProbe = 50 * time.Millisecond
 
+// loadingLook is how often a master that loads is looked at.
+const loadingLook = time.Second
+
 // MasterController makes mfsmaster on this node what MasterSpec says.
 type MasterController struct {
 	Disk   Disk
@@ -181,6 +184,8 @@ type master struct {
 	// was then, activity as it was at the last.
 	silentSince      time.Time
 	silent, activity node.Activity
+	// lookedAt is when activity was taken of a master that starts.
+	lookedAt time.Time
 	// stoppingSince is when it began to stop.
 	stoppingSince time.Time
 	// announced is the process whose start was told.

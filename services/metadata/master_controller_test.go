@@ -382,6 +382,18 @@ func serve(t *testing.T, m *machine, spec metadata.MasterSpecSpec) {
 	})
 }
 
+// looks waits until the process was looked at so often.
+func (m *machine) looks(t *testing.T, times uint64) {
+	t.Helper()
+
+	require.Eventually(t, func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+
+		return m.looked >= times
+	}, 10*time.Second, time.Millisecond)
+}
+
 func aged() *machine {
 	return &machine{filesystem: true, version: 50, stored: files.Stored{Version: 50, ID: 7}}
 }
@@ -590,16 +602,54 @@ func TestMasterThatIsSlowIsLeftAlone(t *testing.T) {
 	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 
 	m.set(func() { m.silent, m.slow = true, true })
-	require.Eventually(t, func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-
-		return m.looked > 5
-	}, 10*time.Second, time.Millisecond)
+	m.looks(t, 6)
 	require.False(t, m.was("kill"))
 
 	m.set(func() { m.silent = false })
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.True(s.Answering) })
+}
+
+func TestMasterThatLoadsForLongIsLeftAlone(t *testing.T) {
+	m := aged()
+	m.silent, m.slow = true, true
+
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+	m.started(t, 1)
+	m.set(func() { m.ahead += 2 * time.Minute })
+	m.looks(t, 1)
+	m.set(func() { m.ahead += 2 * time.Minute })
+	m.looks(t, 2)
+	require.True(t, m.was("metadata.master-loading"))
+	require.False(t, m.was("kill"))
+
+	m.set(func() { m.silent = false })
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+}
+
+func TestMasterThatStartsAndDoesNothingIsStartedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		slow  bool
+		after string
+	}{
+		"soon":                               {false, "within [2-9]m"},
+		"after it was at work for very long": {true, "within 1[5-9]m"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := aged()
+			m.silent, m.slow, m.hurried = true, tc.slow, true
+
+			start(t, m)
+			m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+			m.started(t, 1)
+			m.standsBy(t, 2)
+			require.True(t, m.was("kill"))
+			m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+				a.Equal(1, s.Restarts)
+				a.Regexp(tc.after, s.Error)
+			})
+		})
+	}
 }
 
 func TestMasterIsStoppedWhenItsFileSystemFails(t *testing.T) {

@@ -59,6 +59,12 @@ func (a Activity) StuckSince(before Activity) bool {
 	return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
 }
 
+// IdleSince reports whether the process has done nothing since before, and waits for
+// no disk and no processor either.
+func (a Activity) IdleSince(before Activity) bool {
+	return a.Turns == before.Turns && a.Ran == before.Ran && !strings.Contains("DR", a.State)
+}
+
 // Since says what the process has done since before, for people.
 func (a Activity) Since(before Activity) string {
 	if a.State == "" {

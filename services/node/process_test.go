@@ -31,16 +31,18 @@ func TestStuckSince(t *testing.T) {
 		ran   time.Duration
 		turns uint64
 		stuck bool
+		idle  bool
 	}{
-		{"stopped", "T", 0, 0, true},
-		{"waits for a lock", "S", 0, 0, true},
-		{"waits for its disk", "D", 0, 0, false},
-		{"gets no processor", "R", 0, 0, false},
-		{"runs in circles", "R", 950 * time.Millisecond, 20, true},
-		{"works", "S", 300 * time.Millisecond, 90, false},
+		{"stopped", "T", 0, 0, true, true},
+		{"waits for a lock", "S", 0, 0, true, true},
+		{"waits for its disk", "D", 0, 0, false, false},
+		{"gets no processor", "R", 0, 0, false, false},
+		{"runs in circles", "R", 950 * time.Millisecond, 20, true, false},
+		{"works", "S", 300 * time.Millisecond, 90, false, false},
 	} {
 		after := node.Activity{At: at.Add(time.Second), State: test.state, Ran: before.Ran + test.ran, Turns: before.Turns + test.turns}
 		assert.Equal(t, test.stuck, after.StuckSince(before), test.name)
+		assert.Equal(t, test.idle, after.IdleSince(before), test.name)
 	}
 }
 

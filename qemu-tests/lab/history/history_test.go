@@ -133,7 +133,12 @@ func TestGap(t *testing.T) {
 	gap, begin := history.LongestGap(ops)
 
 	require.Equal(t, time.Duration(8), gap)
+	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 6)))
+	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 1)))
+	require.Zero(t, history.GapAround(ops, time.Unix(0, 14)))
 	require.Equal(t, time.Unix(0, 5), begin)
 	require.Equal(t, time.Unix(0, 13), history.FirstAcknowledged(ops, time.Unix(0, 4)))
 	require.True(t, history.FirstAcknowledged(ops, time.Unix(0, 14)).IsZero())
+	require.Equal(t, time.Unix(0, 13), history.AcknowledgedAfter(ops, time.Unix(0, 6)))
+	require.True(t, history.AcknowledgedAfter(ops, time.Unix(0, 14)).IsZero())
 }

@@ -37,3 +37,29 @@ func FirstAcknowledged(ops []Op, t time.Time) time.Time {
 
 	return time.Unix(0, first)
 }
+
+// GapAround is LongestGap from the last acknowledgement before t on.
+func GapAround(ops []Op, t time.Time) time.Duration {
+	ends := acknowledgedAt(ops)
+	after, _ := slices.BinarySearch(ends, t.UnixNano())
+
+	var longest time.Duration
+	for i := max(after, 1); i < len(ends); i++ {
+		longest = max(longest, time.Duration(ends[i]-ends[i-1]))
+	}
+
+	return longest
+}
+
+// AcknowledgedAfter returns when the next acknowledgement after t was, of whatever
+// had begun by then; zero when there was none.
+func AcknowledgedAfter(ops []Op, t time.Time) time.Time {
+	ends := acknowledgedAt(ops)
+
+	i, _ := slices.BinarySearch(ends, t.UnixNano())
+	if i == len(ends) {
+		return time.Time{}
+	}
+
+	return time.Unix(0, ends[i])
+}

@@ -1,0 +1,241 @@
+//go:build vm
+
+package failover
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/history"
+)
+
+// A kind of failover, with the steps that it takes.
+type takeover struct {
+	name, promise string
+	// target of the client's longest gap, in the median.
+	target time.Duration
+	fault  func(*scenario) time.Time
+	steps  []lab.Step
+	// heal ends the fault.
+	heal func(*scenario)
+}
+
+const (
+	defaultRounds = 20
+	// roundTime ends a round that waits for what never comes.
+	roundTime = 10 * time.Minute
+	// answeredOps of the workload after a failover show that it goes on.
+	answeredOps = 5
+)
+
+var (
+	granted    = lab.Step{Name: "granted", Kinds: []string{"authority.granted"}}
+	onDisk     = []lab.Step{{Name: "promoted", Kinds: []string{"replication.promoted"}}, {Name: "mounted", Kinds: []string{"metadata.mounted"}}}
+	started    = lab.Step{Name: "started", Kinds: []string{"metadata.master-started"}}
+	answering  = lab.Step{Name: "answers", Kinds: []string{answers}}
+	announced  = lab.Step{Name: "announced", Kinds: []string{"address.announced"}}
+	clientStep = lab.Step{Name: "client", Kinds: []string{clientServed}}
+)
+
+const (
+	answers = "metadata.master-answering"
+	// clientServed is the first acknowledgement after the new master's first answer.
+	clientServed = "client.served"
+)
+
+// takeovers in the order in which they are tried: a switchover saves the metadata,
+// so that the others start from that and not from an hour of changes.
+var takeovers = []takeover{
+	{
+		name: "Switchover", promise: "a planned switchover", target: 1500 * time.Millisecond,
+		fault: (*scenario).switchOver,
+		steps: steps([]lab.Step{{Name: "saved", Kinds: []string{"metadata.saved"}}, {Name: "released", Kinds: []string{"authority.released"}}, granted},
+			onDisk, []lab.Step{started, answering, announced, clientStep}),
+	},
+	{
+		name: "PowerCut", promise: "a power cut of the serving node", target: 4 * time.Second,
+		fault: func(s *scenario) time.Time { return s.powerCut(s.serving) },
+		steps: steps([]lab.Step{granted}, onDisk, []lab.Step{started, answering, announced, clientStep}),
+		heal:  func(s *scenario) { s.powerOn(s.serving) },
+	},
+	{
+		name: "MasterKilled", promise: "a killed mfsmaster", target: 1500 * time.Millisecond,
+		fault: func(s *scenario) time.Time { return s.signalMaster("KILL") },
+		steps: []lab.Step{{Name: "noticed", Kinds: []string{"metadata.master-stopped"}}, started, answering, clientStep},
+	},
+	{
+		name: "MasterSilent", promise: "an mfsmaster that doesn't answer", target: 4 * time.Second,
+		fault: func(s *scenario) time.Time { return s.signalMaster("STOP") },
+		steps: []lab.Step{{Name: "noticed", Kinds: []string{"metadata.master-killed"}}, started, answering, clientStep},
+	},
+}
+
+func steps(lists ...[]lab.Step) []lab.Step {
+	var all []lab.Step
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+
+	return all
+}
+
+// BenchmarkTakeover repeats each kind of failover (ROUNDS, 20) with each number of
+// files (FILES, "0"), and says how long each step took. It fails where the client's
+// longest gap is over its target in the median.
+func BenchmarkTakeover(b *testing.B) {
+	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("ROUNDS"), strconv.Itoa(defaultRounds)))
+	if err != nil || rounds < 1 {
+		b.Fatalf("ROUNDS is %q: give a number from 1 on", os.Getenv("ROUNDS"))
+	}
+
+	var missed []string
+
+	for _, word := range strings.Fields(cmp.Or(os.Getenv("FILES"), "0")) {
+		files, err := strconv.Atoi(word)
+		if err != nil || files < 0 {
+			b.Fatalf("FILES is %q: give numbers", os.Getenv("FILES"))
+		}
+
+		fill(b, files)
+
+		for _, kind := range takeovers {
+			b.Run(fmt.Sprintf("%s/%s", kind.name, word), func(b *testing.B) {
+				median := kind.measure(b, files, rounds)
+				if median > kind.target {
+					missed = append(missed, fmt.Sprintf("%s with %d files: the client's longest gap is %s in the median, aimed at are %s",
+						kind.promise, files, median.Round(time.Millisecond), kind.target))
+				}
+			})
+		}
+	}
+
+	suite.report.Name = "failover"
+
+	for _, miss := range missed {
+		b.Error(miss)
+	}
+}
+
+// measure the rounds of one kind under one workload.
+func (k takeover) measure(b *testing.B, files, rounds int) time.Duration {
+	b.Helper()
+
+	s := begin(b, k.promise+" loses nothing, round after round")
+	// Each round has a time of its own.
+	s.ctx = b.Context()
+
+	var gaps []time.Duration
+
+	all := make([][]time.Duration, len(k.steps))
+
+	for round := range rounds {
+		times, gap := k.round(s)
+		gaps = append(gaps, gap)
+
+		for i, t := range times {
+			all[i] = append(all[i], t)
+		}
+
+		s.cluster.Say("%s, round %d of %d: client's longest gap %.1f s", k.name, round+1, rounds, gap.Seconds())
+	}
+
+	s.nothingLost()
+
+	median, worst := lab.Median(gaps)
+	s.result.Figures["rounds"], s.result.Figures["files"] = rounds, files
+	s.result.Figures["gap_ms_median"], s.result.Figures["gap_ms_worst"] = median.Milliseconds(), worst.Milliseconds()
+	s.result.Figures["gap_target_ms"] = k.target.Milliseconds()
+	b.ReportMetric(median.Seconds(), "s-gap-median")
+	b.ReportMetric(worst.Seconds(), "s-gap-worst")
+
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(table, "%s, %d files, %d rounds\tmedian s\tworst s\t\n", k.promise, files, rounds)
+
+	for i, step := range k.steps {
+		median, worst := lab.Median(all[i])
+		s.result.Figures[step.Name+"_ms_median"], s.result.Figures[step.Name+"_ms_worst"] = median.Milliseconds(), worst.Milliseconds()
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t\n", step.Name, median.Seconds(), worst.Seconds())
+	}
+
+	fmt.Fprintf(table, "client's longest gap\t%.2f\t%.2f\t\n", median.Seconds(), worst.Seconds())
+	table.Flush()
+
+	return median
+}
+
+// round is one failover, after which the cluster is whole again.
+func (k takeover) round(s *scenario) (times []time.Duration, gap time.Duration) {
+	ctx, cancel := context.WithTimeout(s.ctx, roundTime)
+	defer cancel()
+
+	serving, err := s.cluster.AwaitServing(ctx, "")
+	s.must(err)
+
+	s.serving, s.began = serving, time.Now()
+	marks := s.cluster.Marks()
+
+	s.must(s.workload.AwaitAcknowledged(ctx, s.began, answeredOps))
+
+	s.faultAt = k.fault(s)
+
+	for {
+		// Each of these waits is for what has yet to begin.
+		s.must(s.workload.AwaitAcknowledged(ctx, time.Now(), answeredOps))
+
+		ops := s.workload.Ops()
+		events := served(s.cluster.EventsSince(marks, s.began), ops, s.faultAt)
+
+		times, err = lab.StepTimes(s.faultAt, events, k.steps)
+		if err == nil {
+			gap = history.GapAround(ops, s.faultAt)
+
+			break
+		}
+	}
+
+	if k.heal != nil {
+		k.heal(s)
+	}
+
+	s.must(s.cluster.AwaitSettled(ctx))
+
+	return times, gap
+}
+
+// served adds the client's own event, if there is one yet.
+func served(events []lab.Event, ops []history.Op, fault time.Time) []lab.Event {
+	for _, event := range events {
+		if event.Kind != answers || event.Time.Before(fault) {
+			continue
+		}
+
+		if first := history.AcknowledgedAfter(ops, event.Time); !first.IsZero() {
+			return append(events, lab.Event{Time: first, Kind: clientServed})
+		}
+	}
+
+	return events
+}
+
+// signalMaster sends mfsmaster a signal, and returns when.
+func (s *scenario) signalMaster(signal string) time.Time {
+	return s.harm(s.serving, "kill -"+signal+" "+s.run(s.serving, "pidof mfsmaster"))
+}
+
+// switchOver asks for a switchover to the other replica, and returns when.
+func (s *scenario) switchOver() time.Time {
+	to := s.otherReplica()
+	asked := time.Now()
+
+	s.must(s.cluster.Switchover(s.ctx, s.serving, to.Name))
+
+	return asked
+}

@@ -1,0 +1,189 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// supervise asks the master, and restarts it when it has ended or doesn't
+// answer.
+func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	err := m.Disk.Healthy()
+	if err != nil {
+		m.fail(err)
+
+		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+	}
+
+	current := m.running.Generation == m.generation
+
+	switch {
+	case m.running.Running && current:
+		return m.ask(ctx, spec)
+	case current && m.status.Phase != PhaseRecovering && m.status.Phase != PhaseRestarting:
+		m.emit("master-stopped", "mfsmaster ended: `antlerctl logs mfsmaster -n %s`", m.config.Node.Name)
+
+		return m.restart(ctx, "mfsmaster ended")
+	case current && m.ended():
+		return m.restart(ctx, "mfsmaster ended while starting")
+	case m.Now().Sub(m.started) > m.Timing.StartDeadline:
+		return m.restart(ctx, "mfsmaster's container did not start: "+m.running.Error)
+	}
+
+	// The container's status wakes us.
+	return time.Second, nil
+}
+
+// ended reports whether the container of this generation has run and is over.
+func (m *master) ended() bool { return !m.running.Running && m.running.Digest != "" }
+
+// ask the master something over its own protocol.
+func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
+	if m.announced != m.running.PID && m.status.Phase != PhaseServing {
+		m.announced = m.running.PID
+		m.emit("master-started", "mfsmaster runs (process %d)", m.running.PID)
+	}
+
+	// A restart in place stays one until the master answers: the address stays
+	// here meanwhile.
+	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting && m.status.Phase != PhaseRestarting {
+		err := m.enter(ctx, PhaseStarting)
+		if err != nil {
+			return 0, err
+		}
+	}
+
+	probe, cancel := context.WithTimeout(ctx, m.Timing.ProbeTimeout)
+	defer cancel()
+
+	info, err := m.Prober.Probe(probe)
+	if err != nil {
+		return m.unanswered(ctx, err)
+	}
+
+	if info.MetaVersion < spec.MinMetaVersion {
+		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: it would destroy newer data: `antlerctl metadata sources` shows what other places hold", info.MetaVersion, spec.MinMetaVersion))
+
+		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+	}
+
+	if m.status.Phase != PhaseServing {
+		m.emit("master-answering", "mfsmaster %s answers, metadata version %d", info.Version, info.MetaVersion)
+	}
+
+	if m.failures > 0 {
+		m.logger.Info("mfsmaster answers again", zap.String("since", m.Activity(m.running.PID).Since(m.silent)))
+	}
+
+	m.failures = 0
+	m.status.Phase, m.status.Answering, m.status.Error = PhaseServing, true, ""
+	m.status.Version, m.status.MetaVersion, m.status.MetadataID = info.Version, info.MetaVersion, info.MetadataID
+	m.status.TotalSpace, m.status.FreeSpace, m.status.Chunks = info.TotalSpace, info.FreeSpace, info.Chunks
+	m.status.Chunkservers = info.Chunkservers
+
+	return m.Timing.ProbeInterval, nil
+}
+
+// unanswered counts: a master that has answered before has ProbesFailed tries.
+func (m *master) unanswered(ctx context.Context, err error) (time.Duration, error) {
+	if m.frozen {
+		m.status.Answering, m.failures, m.started = false, 0, m.Now()
+
+		return startingProbe, nil
+	}
+
+	if m.status.Phase == PhaseStarting || m.status.Phase == PhaseRestarting {
+		return m.starting(ctx)
+	}
+
+	m.failures++
+	m.status.Answering = false
+
+	before := m.activity
+	m.activity = m.Activity(m.running.PID)
+
+	if m.failures == 1 {
+		m.silentSince, m.silent = m.Now(), m.activity
+		m.emit("master-silent", "mfsmaster doesn't answer: %v", err)
+	}
+
+	switch {
+	case m.failures < m.Timing.ProbesFailed:
+		return startingProbe, nil
+	case !m.activity.StuckSince(before) && m.Now().Sub(m.silentSince) < slowPatience:
+		return startingProbe, nil
+	}
+
+	why := fmt.Sprintf("mfsmaster did not answer %d times in a row: %s", m.failures, m.activity.Since(m.silent))
+
+	wait, err := m.restart(ctx, "mfsmaster runs and doesn't answer")
+	if err == nil {
+		m.emit("master-killed", "%s", why)
+	}
+
+	return wait, err
+}
+
+// starting is a master that hasn't answered yet. It has StartDeadline, and
+// LoadDeadline as long as it is at work: the metadata of many files takes its time to
+// load, and a restart would only begin anew.
+func (m *master) starting(ctx context.Context) (time.Duration, error) {
+	now := m.Now()
+	waited := now.Sub(m.started)
+
+	if waited < m.Timing.StartDeadline || waited < m.Timing.LoadDeadline && m.atWork(now) {
+		return startingProbe, nil
+	}
+
+	return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", waited.Round(time.Second)))
+}
+
+// atWork looks now and then whether the master has done anything since it was
+// looked at before.
+func (m *master) atWork(now time.Time) bool {
+	if now.Sub(m.lookedAt) < loadingLook {
+		return true
+	}
+
+	before, first := m.activity, m.lookedAt.Before(m.started)
+	m.activity, m.lookedAt = m.Activity(m.running.PID), now
+
+	if first {
+		m.emit("master-loading", "mfsmaster still loads its metadata, %s after its start", now.Sub(m.started).Round(time.Second))
+
+		return true
+	}
+
+	return !m.activity.IdleSince(before)
+}
+
+// restart in place, as often as MaxRestarts.
+func (m *master) restart(ctx context.Context, why string) (time.Duration, error) {
+	err := m.kill(ctx)
+	if err != nil {
+		return 0, err
+	}
+
+	m.status.Answering = false
+
+	if m.status.Restarts >= MaxRestarts {
+		m.fail(fmt.Errorf("%s, after %d restarts: see `antlerctl logs mfsmaster`", why, m.status.Restarts))
+
+		return 0, m.unwant(ctx)
+	}
+
+	m.status.Restarts++
+	m.status.Error = why
+
+	err = m.enter(ctx, PhaseRestarting)
+	if err != nil {
+		return 0, err
+	}
+
+	// It is started when its end is certain: see start.
+	return killPoll, m.unwant(ctx)
+}
