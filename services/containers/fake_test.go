@@ -18,7 +18,7 @@ type fakeRuntime struct {
 	// spares are the digests of what waits to start.
 	spares map[string]string
 	down   bool
-	// slow is how long Find takes.
+	// slow is how long Find and Start take.
 	slow time.Duration
 	// events are the calls that changed something, and when.
 	events []string
@@ -89,6 +89,7 @@ func (f *fakeRuntime) Find(ctx context.Context, name string) (*Task, error) {
 }
 
 func (f *fakeRuntime) Start(_ context.Context, name string, spec ContainerSpecSpec) (*Task, error) {
+	time.Sleep(f.slow)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 

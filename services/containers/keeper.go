@@ -123,6 +123,18 @@ func (k *keeper) update(change func(*ContainerStatusSpec)) {
 	}
 }
 
+// call is for one to the runtime. What is returned ends it.
+func (k *keeper) call(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+
+	k.update(func(s *ContainerStatusSpec) { s.Busy = true })
+
+	return ctx, func() {
+		cancel()
+		k.update(func(s *ContainerStatusSpec) { s.Busy = false })
+	}
+}
+
 // run brings the container to what is wanted, again and again, until nothing
 // is wanted and nothing is left, or ctx ends. It leaves a running task alone
 // when ctx ends: tasks outlive antlerd.
@@ -292,8 +304,8 @@ func stale(task *Task, want *ContainerSpecSpec) bool {
 }
 
 func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	ctx, done := k.call(ctx)
+	defer done()
 
 	again := k.ended != ""
 	k.spare = ""

@@ -47,8 +47,8 @@ func (k *keeper) look(ctx context.Context) error {
 }
 
 func (k *keeper) adopt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	ctx, done := k.call(ctx)
+	defer done()
 
 	task, err := k.runtime.Find(ctx, k.name)
 	if err != nil {

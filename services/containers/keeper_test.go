@@ -166,6 +166,31 @@ func TestKeeperLeavesWhatEndedAlone(t *testing.T) {
 	})
 }
 
+func TestKeeperTellsThatItIsBusy(t *testing.T) {
+	keep(t, func(k *keeper, runtime *fakeRuntime) {
+		synctest.Wait()
+		assert.False(t, status(k).Busy)
+
+		runtime.slow = time.Minute
+		k.set(daemon("a"))
+		synctest.Wait()
+		assert.True(t, status(k).Busy)
+
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.False(t, status(k).Busy)
+		assert.True(t, status(k).Running)
+
+		runtime.slow = 0
+		runtime.setDown(true)
+		runtime.end("chunkserver", 1)
+		time.Sleep(backoffMax)
+		synctest.Wait()
+		assert.NotEmpty(t, status(k).Error)
+		assert.False(t, status(k).Busy, "it pauses before the next try")
+	})
+}
+
 func TestKeeperConvergesWhenContainerdReturns(t *testing.T) {
 	keep(t, func(k *keeper, runtime *fakeRuntime) {
 		runtime.setDown(true)

@@ -152,6 +152,9 @@ type ContainerStatusSpec struct {
 	StandbyGeneration uint64 `yaml:"standbyGeneration,omitempty"`
 	// Unknown: whether it runs since before antlerd was started was not found out yet.
 	Unknown bool `yaml:"unknown,omitempty"`
+	// Busy: a call to containerd for it is under way, which may take minutes where
+	// the processor has more to do.
+	Busy bool `yaml:"busy,omitempty"`
 	// Adopted says that the task was found running when antlerd started.
 	Adopted bool `yaml:"adopted,omitempty"`
 	// Generation and Digest of the spec that runs.

@@ -49,8 +49,10 @@ type machine struct {
 	// afterRestart of antlerd: what runs is not known yet.
 	afterRestart bool
 	// ahead is by how much its clock is later.
-	ahead   time.Duration
-	looked  uint64
+	ahead  time.Duration
+	looked uint64
+	// passes of the controller.
+	passes  int
 	done    []string
 	version uint64
 	ctx     context.Context
@@ -124,6 +126,8 @@ func (m *machine) Mount(context.Context, string) error {
 func (m *machine) Mounted() (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+
+	m.passes++
 
 	return m.mounted, nil
 }
@@ -350,11 +354,34 @@ func (m *machine) becomes(t *testing.T, check func(*metadata.MasterStatusSpec, *
 func (m *machine) started(t *testing.T, generation uint64) {
 	t.Helper()
 
+	m.askedFor(t, generation)
+	require.NoError(t, m.running(true))
+}
+
+func (m *machine) askedFor(t *testing.T, generation uint64) {
+	t.Helper()
+
 	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
 		a.Equal(generation, r.TypedSpec().Generation)
 		a.False(r.TypedSpec().Stopped)
 	})
-	require.NoError(t, m.running(true))
+}
+
+// looksAgain waits until the controller has read everything anew: a pass may have
+// begun before.
+func (m *machine) looksAgain(t *testing.T) {
+	t.Helper()
+
+	m.mu.Lock()
+	before := m.passes
+	m.mu.Unlock()
+
+	require.Eventually(t, func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+
+		return m.passes >= before+2
+	}, 10*time.Second, time.Millisecond)
 }
 
 // standsBy waits until the container is asked to stop, and reports that it has.
@@ -580,6 +607,43 @@ func TestRestartInPlaceKeepsTheGuard(t *testing.T) {
 		a.Equal(metadata.PhaseFailed, s.Phase)
 		a.Contains(s.Error, "ends at version 49")
 	})
+}
+
+// Ended half way, it would only be begun anew, and take as long again.
+func TestAContainerThatIsBeingMadeIsWaitedFor(t *testing.T) {
+	for name, stage := range map[string]func(t *testing.T, m *machine){
+		"did not start": func(t *testing.T, m *machine) { m.askedFor(t, 1) },
+		"has not ended": func(t *testing.T, m *machine) {
+			m.started(t, 1)
+			m.set(func() { m.alive = true })
+			require.NoError(t, m.running(false))
+			m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(1, s.Restarts) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := aged()
+
+			start(t, m)
+			m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+			stage(t, m)
+
+			busy := func(busy bool) {
+				require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, _ uint64) { s.Busy = busy }))
+			}
+
+			busy(true)
+			m.looksAgain(t)
+
+			killed := len(m.only("kill"))
+
+			m.set(func() { m.ahead += 2 * time.Minute })
+			m.looksAgain(t)
+			require.Len(t, m.only("kill"), killed)
+
+			busy(false)
+			m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Contains(s.Error, name) })
+		})
+	}
 }
 
 // A process that hangs in the kernel ends some day, or this node says that it can't

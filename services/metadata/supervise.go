@@ -30,7 +30,7 @@ func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Dura
 		return m.restart(ctx, "mfsmaster ended")
 	case current && m.ended():
 		return m.restart(ctx, "mfsmaster ended while starting")
-	case m.Now().Sub(m.started) > m.Timing.StartDeadline:
+	case m.Now().Sub(m.started) > m.Timing.StartDeadline && !m.running.Busy:
 		return m.restart(ctx, "mfsmaster's container did not start: "+m.running.Error)
 	}
 

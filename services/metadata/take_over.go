@@ -196,7 +196,8 @@ func (m *master) over() (bool, error) {
 }
 
 // waitForEnd of what ran before, and for the replica, which what is to be cut off
-// would have to wait for.
+// would have to wait for. A container that is being made must not be ended either:
+// that would begin anew, and take as long.
 func (m *master) waitForEnd(ctx context.Context) (time.Duration, error) {
 	switch {
 	case m.frozen:
@@ -207,7 +208,7 @@ func (m *master) waitForEnd(ctx context.Context) (time.Duration, error) {
 		m.endingSince = m.Now()
 
 		return killPoll, nil
-	case m.Now().Sub(m.endingSince) < m.Timing.StartDeadline:
+	case m.running.Busy || m.Now().Sub(m.endingSince) < m.Timing.StartDeadline:
 		return killPoll, nil
 	}
 
