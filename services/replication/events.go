@@ -87,8 +87,10 @@ func (k kernel) apply(e event) kernel {
 	case "peer-device":
 		return k.applyPeerDevice(e)
 	case "helper":
-		// The handler itself is told by its own call. This one needs no answer.
-		if e.verb == "call" && strings.HasSuffix(e.fields["helper"], "split-brain") {
+		// The handler itself is told by its own call. This one needs no answer. The one
+		// before, initial-split-brain, is also called for one that DRBD ends by itself
+		// then, since a person has decided; and that is after the event of the connection.
+		if e.verb == "call" && e.fields["helper"] == "split-brain" {
 			k.splitBrain = true
 		}
 	}

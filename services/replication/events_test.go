@@ -113,13 +113,21 @@ func TestStatistics(t *testing.T) {
 func TestSplitBrainUntilConnected(t *testing.T) {
 	k := replay(`exists resource name:meta role:Secondary suspended:no
 exists -
-call helper name:meta peer-node-id:0 conn-name:peer helper:initial-split-brain
+call helper name:meta peer-node-id:0 conn-name:peer helper:split-brain
 destroy connection name:meta peer-node-id:0 conn-name:peer
 `)
 	assert.True(t, k.splitBrain)
 	assert.True(t, k.alone())
 
 	e, ok := parseEvent("change connection name:meta peer-node-id:0 conn-name:peer connection:Connected")
+	require.True(t, ok)
+
+	k = k.apply(e)
+	assert.False(t, k.splitBrain)
+
+	// One that DRBD ends by itself, by a person's word: called after the connection's
+	// event.
+	e, ok = parseEvent("call helper name:meta peer-node-id:0 conn-name:peer helper:initial-split-brain")
 	require.True(t, ok)
 	assert.False(t, k.apply(e).splitBrain)
 }
