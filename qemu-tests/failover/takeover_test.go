@@ -32,6 +32,9 @@ const (
 	defaultRounds = 20
 	// roundTime ends a round that waits for what never comes.
 	roundTime = 10 * time.Minute
+	// restTime is for what a failover leaves to do: the container of the next start is
+	// made some seconds later, and one that is needed meanwhile is waited for.
+	restTime = 20 * time.Second
 	// answeredOps of the workload after a failover show that it goes on.
 	answeredOps = 5
 )
@@ -206,6 +209,7 @@ func (k takeover) round(s *scenario) (times []time.Duration, gap time.Duration) 
 	}
 
 	s.must(s.cluster.AwaitSettled(ctx))
+	time.Sleep(restTime)
 
 	return times, gap
 }

@@ -275,6 +275,10 @@ func (m *Machine) arguments() []string {
 		"-qmp", "unix:" + path("qmp.sock") + ",server=on,wait=off",
 	}
 
+	if os.Getenv("LAB_PCAP") != "" {
+		arguments = append(arguments, "-object", "filter-dump,id=dump,netdev=cluster,file="+path("cluster.pcap"))
+	}
+
 	if m.loader != "" {
 		arguments = append(arguments, "-bios", m.loader)
 	} else {
