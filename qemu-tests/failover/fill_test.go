@@ -3,10 +3,17 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"antler/qemu-tests/lab"
 )
 
 const (
@@ -16,6 +23,40 @@ const (
 	// fillTime is for all of it.
 	fillTime = 40 * time.Minute
 )
+
+// sizes are the numbers of files that are asked for (FILES, "0").
+func sizes() ([]int, error) {
+	var all []int
+
+	for _, word := range strings.Fields(cmp.Or(os.Getenv("FILES"), "0")) {
+		files, err := strconv.Atoi(word)
+		if err != nil || files < 0 {
+			return nil, fmt.Errorf("FILES is %q: give numbers", os.Getenv("FILES"))
+		}
+
+		all = append(all, files)
+	}
+
+	return all, nil
+}
+
+// mostFiles is the largest of them. What isn't a number is refused when it is used.
+func mostFiles() int {
+	all, _ := sizes()
+
+	return slices.Max(append(all, 0))
+}
+
+// roomFor many files: in memory a file takes some 250 bytes, on a replica there are up
+// to four copies of all metadata, and a week of changes.
+func roomFor(files int, options *lab.Options) {
+	if files < copyFiles {
+		return
+	}
+
+	options.MemoryMiB = 2048 + files>>11
+	options.ReplicaSize = lab.ReplicaSize + int64(files)<<10
+}
 
 // filled is where the files are, and how many copies there are.
 var filled struct {

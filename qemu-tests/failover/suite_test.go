@@ -110,9 +110,12 @@ func boot(ctx context.Context) error {
 		return err
 	}
 
-	booted, err := lab.Boot(ctx, lab.Options{
+	options := lab.Options{
 		Dir: root + "lab/failover", Image: image, Agent: root + "lab/agent", Seed: suite.seed, Progress: os.Stdout,
-	})
+	}
+	roomFor(mostFiles(), &options)
+
+	booted, err := lab.Boot(ctx, options)
 	if booted == nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -99,18 +98,18 @@ func BenchmarkTakeover(b *testing.B) {
 		b.Fatalf("ROUNDS is %q: give a number from 1 on", os.Getenv("ROUNDS"))
 	}
 
+	all, err := sizes()
+	if err != nil {
+		b.Fatal(err)
+	}
+
 	var missed []string
 
-	for _, word := range strings.Fields(cmp.Or(os.Getenv("FILES"), "0")) {
-		files, err := strconv.Atoi(word)
-		if err != nil || files < 0 {
-			b.Fatalf("FILES is %q: give numbers", os.Getenv("FILES"))
-		}
-
+	for _, files := range all {
 		fill(b, files)
 
 		for _, kind := range takeovers {
-			b.Run(fmt.Sprintf("%s/%s", kind.name, word), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, files), func(b *testing.B) {
 				median := kind.measure(b, files, rounds)
 				if median > kind.target {
 					missed = append(missed, fmt.Sprintf("%s with %d files: the client's longest gap is %s in the median, aimed at are %s",

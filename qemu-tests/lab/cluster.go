@@ -44,6 +44,8 @@ type Options struct {
 	ReachHost bool
 	// MemoryMiB of each machine; 0 is 1536, and 2048 with Talos.
 	MemoryMiB int
+	// ReplicaSize of the disks for the metadata in bytes; 0 is ReplicaSize.
+	ReplicaSize int64
 	// Seed of the workloads and of the switch's losses.
 	Seed uint64
 	// Progress is told what happens.
@@ -119,6 +121,7 @@ func (c *Cluster) addMachine(index int, tools string) error {
 	m := &Machine{
 		Name: fmt.Sprintf("n%d", index), image: c.Image, loader: c.Loader, index: index, toolsD: tools, console: newConsole(),
 		reachHost: c.ReachHost, memory: cmp.Or(c.MemoryMiB, c.Image.memory()),
+		replica: cmp.Or(c.ReplicaSize, ReplicaSize),
 	}
 	m.Dir = filepath.Join(c.Dir, m.Name)
 

@@ -33,6 +33,7 @@ type Machine struct {
 	toolsD    string
 	reachHost bool
 	memory    int
+	replica   int64
 
 	qemu    *exec.Cmd
 	exited  chan struct{}
@@ -128,7 +129,7 @@ func (m *Machine) flash(ctx context.Context, configFile, antlerctl string, withR
 
 	if withReplica {
 		m.disks = append(m.disks, disk{file: filepath.Join(m.Dir, "replica.img"), serial: "replica", cache: "unsafe"})
-		sizes["replica.img"] = replica
+		sizes["replica.img"] = m.replica
 	}
 
 	for name, size := range sizes {

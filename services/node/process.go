@@ -53,7 +53,7 @@ const spinning = 0.8
 // One that waits for a disk or a processor, or runs and sleeps by turns, is slow.
 func (a Activity) StuckSince(before Activity) bool {
 	if a.Turns == before.Turns {
-		return !strings.Contains("DR", a.State)
+		return !a.waits()
 	}
 
 	return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
@@ -62,8 +62,12 @@ func (a Activity) StuckSince(before Activity) bool {
 // IdleSince reports whether the process has done nothing since before, and waits for
 // no disk and no processor either.
 func (a Activity) IdleSince(before Activity) bool {
-	return a.Turns == before.Turns && a.Ran == before.Ran && !strings.Contains("DR", a.State)
+	return a.Turns == before.Turns && a.Ran == before.Ran && !a.waits()
 }
+
+// waits says that it may be waiting for a disk or a processor. One that can't be seen,
+// since antlerd has a PID namespace of its own (Talos), may.
+func (a Activity) waits() bool { return strings.Contains("DR", a.State) }
 
 // Since says what the process has done since before, for people.
 func (a Activity) Since(before Activity) string {
