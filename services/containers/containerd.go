@@ -223,7 +223,7 @@ const unknownExitCode = -1
 
 // hold opens a handle on the first process of a container, or returns the one
 // there is. It returns nil where there can't be one: the process has ended, or
-// antlerd lives in a PID namespace of its own (Talos) and doesn't see it.
+// antlerd has a PID namespace of its own and doesn't see it.
 func (c *Containerd) hold(name, id string, pid int) *process {
 	have := c.live.get(name).process
 	if have != nil && have.pid == pid && have.alive() {

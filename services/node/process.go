@@ -65,9 +65,8 @@ func (a Activity) IdleSince(before Activity) bool {
 	return a.Turns == before.Turns && a.Ran == before.Ran && !a.waits()
 }
 
-// waits says that it may be waiting for a disk or a processor. One that can't be seen,
-// since antlerd has a PID namespace of its own (Talos), may.
-func (a Activity) waits() bool { return strings.Contains("DR", a.State) }
+// waits says that it waits for a disk or a processor. One that is gone doesn't.
+func (a Activity) waits() bool { return a.State == "D" || a.State == "R" }
 
 // Since says what the process has done since before, for people.
 func (a Activity) Since(before Activity) string {

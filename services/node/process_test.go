@@ -37,7 +37,7 @@ func TestStuckSince(t *testing.T) {
 		{"waits for a lock", "S", 0, 0, true, true},
 		{"waits for its disk", "D", 0, 0, false, false},
 		{"gets no processor", "R", 0, 0, false, false},
-		{"can't be seen", "", 0, 0, false, false},
+		{"gone", "", 0, 0, true, true},
 		{"runs in circles", "R", 950 * time.Millisecond, 20, true, false},
 		{"works", "S", 300 * time.Millisecond, 90, false, false},
 	} {
