@@ -135,7 +135,8 @@ test-provisioner: ## Claims, against a real Kubernetes control plane on this mac
 	plane=$$(scripts/build-controlplane) && crds=$$(scripts/build-controlplane crds) && \
 		ANTLER_CONTROLPLANE=$$plane ANTLER_CRDS=$$crds $(GO) test -tags controlplane -count=1 -v -timeout 20m ./qemu-tests/kubernetes/provisioner/...
 
-# 20 rounds with each number of files take hours under emulation.
+# 20 rounds with each number of files take hours under emulation. All have the machines
+# that the largest number needs.
 .PHONY: bench-failover
 bench-failover: build image ## How long each step of a failover takes, over ROUNDS=20 of each kind and with FILES="0 100000 1000000"; fails where a target is missed
 	ROUNDS="$(ROUNDS)" FILES="$(or $(FILES),0 100000 1000000)" $(GO) test -tags vm -count=1 -v -timeout 0 -run '^$$' -bench Takeover -benchtime 1x ./qemu-tests/failover/...
@@ -149,7 +150,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-failover bench-durability bench-idle ## Every suite but test-talos, the long ones too
+test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
 
 
 

@@ -17,14 +17,16 @@ import (
 )
 
 const (
-	// seedFiles are written one by one, a copy is what MooseFS's own snapshots make
-	// of them in one step.
-	seedFiles, copyFiles = 1000, 10000
+	// seedFiles are written one by one; MooseFS's own snapshots make ten of each, and
+	// ten of each again, which is a copy; and then whole copies.
+	seedFiles = 100
+	copyFiles = 100 * seedFiles
 	// fillTime is for all of it.
 	fillTime = 40 * time.Minute
 )
 
-// sizes are the numbers of files that are asked for (FILES, "0").
+// sizes are the numbers of files that are asked for (FILES, "0"), the least first:
+// files are only ever added.
 func sizes() ([]int, error) {
 	var all []int
 
@@ -37,7 +39,9 @@ func sizes() ([]int, error) {
 		all = append(all, files)
 	}
 
-	return all, nil
+	slices.Sort(all)
+
+	return slices.Compact(all), nil
 }
 
 // mostFiles is the largest of them. What isn't a number is refused when it is used.
@@ -94,10 +98,14 @@ func fill(b *testing.B, files int) {
 			b.Fatal(err)
 		}
 
-		run(fmt.Sprintf("cd %s && mkdir seed copy && i=0; while [ $i -lt %d ]; do echo $i > seed/$i; i=$((i+1)); done; cd /", filled.dir, seedFiles))
+		run(fmt.Sprintf("(set -e; cd %s; mkdir seed tens copy; i=0; while [ $i -lt %d ]; do echo $i > seed/$i; i=$((i+1)); done)", filled.dir, seedFiles))
 
-		for i := range copyFiles / seedFiles {
-			run(fmt.Sprintf("mfsmakesnapshot %[1]s/seed %[1]s/copy/%[2]d", filled.dir, i))
+		for i := range 10 {
+			run(fmt.Sprintf("mfsmakesnapshot %[1]s/seed %[1]s/tens/%[2]d", filled.dir, i))
+		}
+
+		for i := range 10 {
+			run(fmt.Sprintf("mfsmakesnapshot %[1]s/tens %[1]s/copy/%[2]d", filled.dir, i))
 		}
 	}
 

@@ -38,6 +38,13 @@ type scenario struct {
 func begin(t testing.TB, promise string) *scenario {
 	t.Helper()
 
+	return beginWhen(t, suite.cluster.AwaitHealthy, promise)
+}
+
+// beginWhen waits until the cluster is as ready says.
+func beginWhen(t testing.TB, ready func(context.Context) error, promise string) *scenario {
+	t.Helper()
+
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	s := &scenario{
 		TB: t, ctx: ctx, cluster: suite.cluster, began: time.Now(),
@@ -54,7 +61,7 @@ func begin(t testing.TB, promise string) *scenario {
 		s.FailNow()
 	}
 
-	s.must(s.cluster.AwaitHealthy(ctx))
+	s.must(ready(ctx))
 
 	serving, err := s.cluster.AwaitServing(ctx, "")
 	s.must(err)
@@ -267,7 +274,7 @@ func (s *scenario) since(at int64) string {
 
 // end puts the case into the report and says everything about a failure.
 func (s *scenario) end() {
-	s.result.Passed = !s.Failed()
+	s.result.Passed = !s.Failed() && len(s.result.Failures) == 0
 	suite.report.Add(s.result)
 
 	if !s.Failed() || suite.broken != "" {

@@ -110,6 +110,9 @@ func (c *Console) Wait(ctx context.Context, from int, match func(string) bool) (
 	}
 }
 
+// CommandBegins is in the line that Run has printed right before a command.
+const CommandBegins = "lab-begin-"
+
 // Run types a command at the root shell, waits for its end and returns what
 // was printed meanwhile and the exit status as an error.
 func (c *Console) Run(ctx context.Context, command string) (string, error) {
@@ -122,7 +125,7 @@ func (c *Console) Run(ctx context.Context, command string) (string, error) {
 		return "", errors.New("the machine was never on")
 	}
 
-	begin, end := fmt.Sprintf("lab-begin-%d", serial), fmt.Sprintf("lab-end-%d", serial)
+	begin, end := fmt.Sprintf("%s%d", CommandBegins, serial), fmt.Sprintf("lab-end-%d", serial)
 
 	// The shell must join the marks, so that the echo isn't taken for them. The second
 	// line is typed when the terminal echoes no more: its echo would stand anywhere in

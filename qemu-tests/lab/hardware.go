@@ -76,6 +76,3 @@ func (c *Cluster) Reform(ctx context.Context) error {
 
 	return nil
 }
-
-// ReplicaSize is that of the disks for replicas, in bytes.
-const ReplicaSize = replica

@@ -82,8 +82,9 @@ const (
 	memoryMiB = 1536
 	// The image's state partition grows to the disk on the first boot.
 	systemSize = 3 << 30
-	replica    = 512 << 20
-	chunks     = 4 << 30
+	// ReplicaSize is that of the disks for replicas, in bytes.
+	ReplicaSize = 512 << 20
+	chunks      = 4 << 30
 	// bootOffset is where the image's FAT partition begins, see image/disk.go.
 	bootOffset = 1 << 20
 )

@@ -13,6 +13,7 @@ func TestStepTimes(t *testing.T) {
 		return Event{Time: zero.Add(time.Duration(ms) * time.Millisecond), Node: node, Kind: kind}
 	}
 	steps := []Step{
+		{Name: "saved", Kinds: []string{"metadata.saved"}, MayMiss: true},
 		{Name: "noticed", Kinds: []string{"authority.granted"}},
 		{Name: "promoted", Kinds: []string{"replication.promoted"}},
 		{Name: "started", Kinds: []string{"metadata.master-started", "metadata.adopted"}},
@@ -27,7 +28,7 @@ func TestStepTimes(t *testing.T) {
 
 	times, err := StepTimes(zero, events, steps)
 	require.NoError(t, err)
-	require.Equal(t, []time.Duration{4 * time.Second, 0, time.Second}, times)
+	require.Equal(t, []time.Duration{0, 4 * time.Second, 0, time.Second}, times)
 
 	_, err = StepTimes(zero, events[1:], steps)
 	require.ErrorContains(t, err, `"started"`)

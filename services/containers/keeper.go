@@ -123,16 +123,22 @@ func (k *keeper) update(change func(*ContainerStatusSpec)) {
 	}
 }
 
-// call is for one to the runtime. What is returned ends it.
-func (k *keeper) call(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-
+// call is for one to the runtime. It is busy from then on, to the end of the turn.
+func (k *keeper) call(ctx context.Context) (context.Context, context.CancelFunc) {
 	k.update(func(s *ContainerStatusSpec) { s.Busy = true })
 
-	return ctx, func() {
-		cancel()
-		k.update(func(s *ContainerStatusSpec) { s.Busy = false })
-	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
+// turned is the end of a turn, whose error is told with it.
+func (k *keeper) turned(err error) {
+	k.update(func(s *ContainerStatusSpec) {
+		s.Busy = false
+
+		if err != nil {
+			s.Error = err.Error()
+		}
+	})
 }
 
 // run brings the container to what is wanted, again and again, until nothing
@@ -148,9 +154,10 @@ func (k *keeper) run(ctx context.Context) {
 			err = k.converge(ctx, want)
 		}
 
+		k.turned(err)
+
 		if err != nil {
 			k.logger.Warn("container is not as wanted", zap.Error(err))
-			k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
 			k.wait(ctx, k.retry.next())
 
 			continue
@@ -304,8 +311,8 @@ func stale(task *Task, want *ContainerSpecSpec) bool {
 }
 
 func (k *keeper) start(ctx context.Context, want ContainerSpecSpec) error {
-	ctx, done := k.call(ctx)
-	defer done()
+	ctx, cancel := k.call(ctx)
+	defer cancel()
 
 	again := k.ended != ""
 	k.spare = ""

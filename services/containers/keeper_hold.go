@@ -13,8 +13,9 @@ func (k *keeper) hold(ctx context.Context) {
 	for ctx.Err() == nil && k.holding() {
 		if !k.known {
 			err := k.adopt(ctx)
+			k.turned(err)
+
 			if err != nil {
-				k.update(func(s *ContainerStatusSpec) { s.Error = err.Error() })
 				k.wait(ctx, k.retry.next())
 
 				continue
@@ -47,8 +48,8 @@ func (k *keeper) look(ctx context.Context) error {
 }
 
 func (k *keeper) adopt(ctx context.Context) error {
-	ctx, done := k.call(ctx)
-	defer done()
+	ctx, cancel := k.call(ctx)
+	defer cancel()
 
 	task, err := k.runtime.Find(ctx, k.name)
 	if err != nil {

@@ -44,8 +44,8 @@ func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
 		return nil
 	}
 
-	ctx, done := k.call(ctx)
-	defer done()
+	ctx, cancel := k.call(ctx)
+	defer cancel()
 
 	err := k.runtime.Prepare(ctx, k.name, want)
 	if err != nil {
@@ -58,8 +58,8 @@ func (k *keeper) prepare(ctx context.Context, want ContainerSpecSpec) error {
 }
 
 func (k *keeper) removeSpare(ctx context.Context) error {
-	ctx, done := k.call(ctx)
-	defer done()
+	ctx, cancel := k.call(ctx)
+	defer cancel()
 
 	k.spare = ""
 
@@ -73,8 +73,8 @@ func (k *keeper) removeSpare(ctx context.Context) error {
 
 // delete what is left of the container that was removed.
 func (k *keeper) delete(ctx context.Context) error {
-	ctx, done := k.call(ctx)
-	defer done()
+	ctx, cancel := k.call(ctx)
+	defer cancel()
 
 	err := k.runtime.Delete(ctx, k.name)
 	if err != nil {

@@ -14,9 +14,7 @@ import (
 func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
 	err := m.Disk.Healthy()
 	if err != nil {
-		m.fail(err)
-
-		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+		return m.abandon(ctx, err)
 	}
 
 	current := m.running.Generation == m.generation
@@ -30,7 +28,9 @@ func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Dura
 		return m.restart(ctx, "mfsmaster ended")
 	case current && m.ended():
 		return m.restart(ctx, "mfsmaster ended while starting")
-	case m.Now().Sub(m.started) > m.Timing.StartDeadline && !m.running.Busy:
+	case m.running.Busy && m.Now().Sub(m.started) > m.Timing.ContainerDeadline:
+		return m.abandon(ctx, m.unmade())
+	case !m.running.Busy && m.Now().Sub(m.started) > m.Timing.StartDeadline:
 		return m.restart(ctx, "mfsmaster's container did not start: "+m.running.Error)
 	}
 
@@ -44,7 +44,8 @@ func (m *master) ended() bool { return !m.running.Running && m.running.Digest !=
 // ask the master something over its own protocol.
 func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
 	if m.announced != m.running.PID && m.status.Phase != PhaseServing {
-		m.announced = m.running.PID
+		// Its container may have taken long.
+		m.announced, m.started = m.running.PID, m.Now()
 		m.emit("master-started", "mfsmaster runs (process %d)", m.running.PID)
 	}
 
@@ -66,9 +67,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	}
 
 	if info.MetaVersion < spec.MinMetaVersion {
-		m.fail(fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: it would destroy newer data: `antlerctl metadata sources` shows what other places hold", info.MetaVersion, spec.MinMetaVersion))
-
-		return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
+		return m.abandon(ctx, fmt.Errorf("mfsmaster loaded version %d, the cluster has served version %d: it would destroy newer data: `antlerctl metadata sources` shows what other places hold", info.MetaVersion, spec.MinMetaVersion))
 	}
 
 	if m.status.Phase != PhaseServing {
@@ -135,11 +134,23 @@ func (m *master) starting(ctx context.Context) (time.Duration, error) {
 	now := m.Now()
 	waited := now.Sub(m.started)
 
-	if waited < m.Timing.StartDeadline || waited < m.Timing.LoadDeadline && m.atWork(now) {
+	switch {
+	case waited < m.Timing.StartDeadline:
+		return startingProbe, nil
+	case !m.atWork(now):
+		return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", m.Timing.StartDeadline))
+	case waited < m.Timing.LoadDeadline:
 		return startingProbe, nil
 	}
 
-	return m.restart(ctx, fmt.Sprintf("mfsmaster did not answer within %s of its start", waited.Round(time.Second)))
+	return m.abandon(ctx, fmt.Errorf("mfsmaster has been at work for %s since its start, and answers nothing: see `antlerctl logs mfsmaster`", m.Timing.LoadDeadline))
+}
+
+// abandon the start: this node can't serve, another may.
+func (m *master) abandon(ctx context.Context, err error) (time.Duration, error) {
+	m.fail(err)
+
+	return 0, errors.Join(m.kill(ctx), m.unwant(ctx))
 }
 
 // atWork looks now and then whether the master has done anything since it was
@@ -158,7 +169,7 @@ func (m *master) atWork(now time.Time) bool {
 		return true
 	}
 
-	return !m.activity.IdleSince(before)
+	return m.activity.WorkedSince(before)
 }
 
 // restart in place, as often as MaxRestarts.

@@ -208,13 +208,29 @@ func (m *master) waitForEnd(ctx context.Context) (time.Duration, error) {
 		m.endingSince = m.Now()
 
 		return killPoll, nil
-	case m.running.Busy || m.Now().Sub(m.endingSince) < m.Timing.StartDeadline:
+	}
+
+	waited := m.Now().Sub(m.endingSince)
+
+	switch {
+	case waited < m.Timing.StartDeadline:
 		return killPoll, nil
+	case m.running.Busy && waited < m.Timing.ContainerDeadline:
+		return startingProbe, nil
 	}
 
 	m.endingSince = time.Time{}
 
+	if m.running.Busy {
+		return m.abandon(ctx, m.unmade())
+	}
+
 	return m.restart(ctx, fmt.Sprintf("the last mfsmaster has not ended within %s", m.Timing.StartDeadline))
+}
+
+// unmade is why the start is abandoned where containerd answers nothing.
+func (m *master) unmade() error {
+	return fmt.Errorf("containerd has not made mfsmaster's container within %s: see `journalctl -u containerd`", m.Timing.ContainerDeadline)
 }
 
 // adopt takes over a master that ran before antlerd did.

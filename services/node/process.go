@@ -59,10 +59,16 @@ func (a Activity) StuckSince(before Activity) bool {
 	return float64(a.Ran-before.Ran) > spinning*float64(a.At.Sub(before.At))
 }
 
-// IdleSince reports whether the process has done nothing since before, and waits for
-// no disk and no processor either.
-func (a Activity) IdleSince(before Activity) bool {
-	return a.Turns == before.Turns && a.Ran == before.Ran && !a.waits()
+// working is the least share of the time that a process at work runs, or would if it
+// had a processor. One that polls takes less.
+const working = 0.2
+
+// WorkedSince reports whether the process was at work since before: it ran, waited for
+// a processor, or waits for a disk.
+func (a Activity) WorkedSince(before Activity) bool {
+	busy := a.Ran - before.Ran + a.Waited - before.Waited
+
+	return a.State == "D" || float64(busy) >= working*float64(a.At.Sub(before.At))
 }
 
 // waits says that it waits for a disk or a processor. One that is gone doesn't.

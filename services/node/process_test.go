@@ -21,29 +21,34 @@ func TestProcessCanAnswer(t *testing.T) {
 	require.False(t, node.ProcessCanAnswer(gone.Process.Pid))
 }
 
-func TestStuckSince(t *testing.T) {
+func TestStuckOrAtWorkSince(t *testing.T) {
 	at := time.Unix(100, 0)
-	before := node.Activity{At: at, Ran: time.Second, Turns: 50}
+	before := node.Activity{At: at, Ran: time.Second, Waited: time.Second, Turns: 50}
+
+	const ms = time.Millisecond
 
 	for _, test := range []struct {
-		name  string
-		state string
-		ran   time.Duration
-		turns uint64
-		stuck bool
-		idle  bool
+		name          string
+		state         string
+		ran, waited   time.Duration
+		turns         uint64
+		stuck, worked bool
 	}{
-		{"stopped", "T", 0, 0, true, true},
-		{"waits for a lock", "S", 0, 0, true, true},
-		{"waits for its disk", "D", 0, 0, false, false},
-		{"gets no processor", "R", 0, 0, false, false},
-		{"gone", "", 0, 0, true, true},
-		{"runs in circles", "R", 950 * time.Millisecond, 20, true, false},
-		{"works", "S", 300 * time.Millisecond, 90, false, false},
+		{"stopped", "T", 0, 0, 0, true, false},
+		{"waits for a lock", "S", 0, 0, 0, true, false},
+		{"waits for its disk", "D", 0, 0, 0, false, true},
+		{"gets no processor", "R", 0, 990 * ms, 0, false, true},
+		{"gone", "", 0, 0, 0, true, false},
+		{"runs in circles", "R", 950 * ms, 0, 20, true, true},
+		{"works", "S", 300 * ms, 0, 90, false, true},
+		{"polls", "S", 90 * ms, 20 * ms, 90, false, false},
 	} {
-		after := node.Activity{At: at.Add(time.Second), State: test.state, Ran: before.Ran + test.ran, Turns: before.Turns + test.turns}
+		after := node.Activity{
+			At: at.Add(time.Second), State: test.state,
+			Ran: before.Ran + test.ran, Waited: before.Waited + test.waited, Turns: before.Turns + test.turns,
+		}
 		assert.Equal(t, test.stuck, after.StuckSince(before), test.name)
-		assert.Equal(t, test.idle, after.IdleSince(before), test.name)
+		assert.Equal(t, test.worked, after.WorkedSince(before), test.name)
 	}
 }
 

@@ -89,7 +89,8 @@ func (k kernel) apply(e event) kernel {
 	case "helper":
 		// The handler itself is told by its own call. This one needs no answer. The one
 		// before, initial-split-brain, is also called for one that DRBD ends by itself
-		// then, since a person has decided; and that is after the event of the connection.
+		// then, since a person has decided; and that is after the event of the connection:
+		// 8.4 tells of a connection when its handshake begins.
 		if e.verb == "call" && e.fields["helper"] == "split-brain" {
 			k.splitBrain = true
 		}

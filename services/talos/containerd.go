@@ -197,9 +197,13 @@ func clearEnded(ctx context.Context, client *containerd.Client) (running contain
 			continue
 		}
 
-		alive := false
-		if err == nil {
-			alive, err = runs(ctx, container)
+		if err != nil {
+			return nil, fmt.Errorf("look for an earlier antlerd: %w", err)
+		}
+
+		alive, err := runs(ctx, container)
+		if err != nil {
+			return nil, fmt.Errorf("ask whether an earlier antlerd runs: %w", err)
 		}
 
 		if alive {
@@ -208,12 +212,9 @@ func clearEnded(ctx context.Context, client *containerd.Client) (running contain
 			continue
 		}
 
-		if err == nil {
-			err = remove(ctx, client, container)
-		}
-
+		err = remove(ctx, client, container)
 		if err != nil {
-			return nil, fmt.Errorf("look for an earlier antlerd, or remove it: %w", err)
+			return nil, fmt.Errorf("remove an earlier antlerd that has ended: %w", err)
 		}
 	}
 
@@ -237,7 +238,11 @@ func runs(ctx context.Context, container containerd.Container) (bool, error) {
 		return false, nil
 	}
 
-	return err == nil && status.Status != containerd.Created && status.Status != containerd.Stopped, err
+	if err != nil {
+		return false, err
+	}
+
+	return status.Status != containerd.Created && status.Status != containerd.Stopped, nil
 }
 
 // end the antlerd. It asks the quorum to wait for its next run when it is told to

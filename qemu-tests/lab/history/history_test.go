@@ -133,12 +133,19 @@ func TestGap(t *testing.T) {
 	gap, begin := history.LongestGap(ops)
 
 	require.Equal(t, time.Duration(8), gap)
-	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 6)))
-	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 1)))
-	require.Zero(t, history.GapAround(ops, time.Unix(0, 14)))
+	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 6), time.Unix(0, 20)))
+	require.Equal(t, time.Duration(8), history.GapAround(ops, time.Unix(0, 1), time.Unix(0, 20)))
+	require.Zero(t, history.GapAround(ops, time.Unix(0, 14), time.Unix(0, 20)))
 	require.Equal(t, time.Unix(0, 5), begin)
 	require.Equal(t, time.Unix(0, 13), history.FirstAcknowledged(ops, time.Unix(0, 4)))
 	require.True(t, history.FirstAcknowledged(ops, time.Unix(0, 14)).IsZero())
+	require.Equal(t, time.Duration(2), history.GapAround(ops, time.Unix(0, 1), time.Unix(0, 4)), "only what began before the end")
+	require.Len(t, history.Since(ops, time.Unix(0, 6)), 2)
+	require.False(t, history.Open(ops, time.Unix(0, 20)))
+
+	hangs := append(ops, history.Op{Kind: history.Create, Start: 5})
+	require.True(t, history.Open(hangs, time.Unix(0, 6)))
+	require.False(t, history.Open(hangs, time.Unix(0, 5)))
 	require.Equal(t, time.Unix(0, 13), history.AcknowledgedAfter(ops, time.Unix(0, 6)))
 	require.True(t, history.AcknowledgedAfter(ops, time.Unix(0, 14)).IsZero())
 }

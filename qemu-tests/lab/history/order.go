@@ -38,17 +38,24 @@ func FirstAcknowledged(ops []Op, t time.Time) time.Time {
 	return time.Unix(0, first)
 }
 
-// GapAround is LongestGap from the last acknowledgement before t on.
-func GapAround(ops []Op, t time.Time) time.Duration {
+// GapAround is LongestGap from the last acknowledgement before from to the first
+// after to.
+func GapAround(ops []Op, from, to time.Time) time.Duration {
 	ends := acknowledgedAt(ops)
-	after, _ := slices.BinarySearch(ends, t.UnixNano())
+	first, _ := slices.BinarySearch(ends, from.UnixNano())
 
 	var longest time.Duration
-	for i := max(after, 1); i < len(ends); i++ {
+
+	for i := max(first, 1); i < len(ends) && ends[i-1] <= to.UnixNano(); i++ {
 		longest = max(longest, time.Duration(ends[i]-ends[i-1]))
 	}
 
 	return longest
+}
+
+// Since are the operations that ended after t, or have not ended.
+func Since(ops []Op, t time.Time) []Op {
+	return slices.DeleteFunc(slices.Clone(ops), func(op Op) bool { return op.Done && op.End < t.UnixNano() })
 }
 
 // AcknowledgedAfter returns when the next acknowledgement after t was, of whatever
@@ -62,4 +69,9 @@ func AcknowledgedAfter(ops []Op, t time.Time) time.Time {
 	}
 
 	return time.Unix(0, ends[i])
+}
+
+// Open reports whether an operation that began before t has no answer yet.
+func Open(ops []Op, t time.Time) bool {
+	return slices.ContainsFunc(ops, func(op Op) bool { return !op.Done && op.Start < t.UnixNano() })
 }
