@@ -132,7 +132,7 @@ func BenchmarkTakeover(b *testing.B) {
 func (k takeover) measure(b *testing.B, files, rounds int) time.Duration {
 	b.Helper()
 
-	s := beginWhen(b, suite.cluster.AwaitSettled, k.promise+" loses nothing, round after round")
+	s := beginWhen(b, suite.cluster.AwaitSettled, k.promise+" loses nothing, and clients wait no longer than aimed at")
 
 	var gaps, longest []time.Duration
 
@@ -199,7 +199,7 @@ type measured struct {
 // round is one failover, after which the cluster is whole again and every operation
 // that was under way is answered.
 func (k takeover) round(s *scenario) measured {
-	ctx, cancel := context.WithTimeout(s.TB.Context(), roundTime)
+	ctx, cancel := context.WithTimeout(s.Context(), roundTime)
 	defer cancel()
 
 	s.ctx = ctx
