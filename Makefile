@@ -114,7 +114,7 @@ test-image: build image image-next ## The image: built twice to the same bytes, 
 
 .PHONY: test-failover
 test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
-	$(GO) test -tags vm -count=1 -v -timeout 40m ./qemu-tests/failover/...
+	$(GO) test -tags vm -count=1 -v -timeout 55m ./qemu-tests/failover/...
 
 .PHONY: test-faults
 test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
