@@ -13,8 +13,8 @@ func TestDefaultTimingIsValid(t *testing.T) {
 	require.NoError(t, authority.DefaultTiming().Validate())
 }
 
-// The promise: a power cut costs a client at most 8 s, of which taking over
-// needs about 2.5 s and the client's own retry up to 1.2 s: it sends a SYN that
+// The promise: a power cut costs a client at most 8 s, if taking over needs no more
+// than 2.5 s and the client's own retry up to 1.2 s: it sends a SYN that
 // nobody answers again after 1 s (address.Door).
 func TestDefaultTimingKeepsThePromise(t *testing.T) {
 	const takeOver, retry, commit = 2500 * time.Millisecond, 1200 * time.Millisecond, 100 * time.Millisecond
@@ -70,6 +70,14 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 		"reset by a restart of antlerd": {
 			func(tm *authority.Timing) { tm.GuardMin = tm.RestartHold },
 			"could reset nodes",
+		},
+		"starts that are ended while they get on": {
+			func(tm *authority.Timing) { tm.ContainerDeadline = tm.StartDeadline },
+			"a start that gets on would be ended",
+		},
+		"loads that get no longer than a container": {
+			func(tm *authority.Timing) { tm.LoadDeadline = tm.ContainerDeadline },
+			"a start that gets on would be ended",
 		},
 		"slow probes": {
 			func(tm *authority.Timing) { tm.ProbesFailed = 3 },

@@ -367,6 +367,15 @@ func (m *machine) askedFor(t *testing.T, generation uint64) {
 	})
 }
 
+// busy reports that containerd is at work for the container, or no longer, and waits
+// until that is seen.
+func (m *machine) busy(t *testing.T, busy bool) {
+	t.Helper()
+
+	require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, _ uint64) { s.Busy = busy }))
+	m.looksAgain(t)
+}
+
 // looksAgain waits until the controller has read everything anew: a pass may have
 // begun before.
 func (m *machine) looksAgain(t *testing.T) {
@@ -627,12 +636,7 @@ func TestAContainerThatIsBeingMadeIsWaitedFor(t *testing.T) {
 			m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 			stage(t, m)
 
-			busy := func(busy bool) {
-				require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, _ uint64) { s.Busy = busy }))
-			}
-
-			busy(true)
-			m.looksAgain(t)
+			m.busy(t, true)
 
 			killed := len(m.only("kill"))
 
@@ -640,12 +644,11 @@ func TestAContainerThatIsBeingMadeIsWaitedFor(t *testing.T) {
 			m.looksAgain(t)
 			require.Len(t, m.only("kill"), killed)
 
-			busy(false)
+			m.busy(t, false)
 			m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Contains(s.Error, name) })
 
 			// But not without end: another node may do better.
-			busy(true)
-			m.looksAgain(t)
+			m.busy(t, true)
 			m.set(func() { m.ahead += time.Hour })
 			m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
 				a.Equal(metadata.PhaseFailed, s.Phase)
@@ -661,8 +664,7 @@ func TestAContainerThatIsNeverMadeGivesUp(t *testing.T) {
 	start(t, m)
 	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 	m.askedFor(t, 1)
-	require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, _ uint64) { s.Busy = true }))
-	m.looksAgain(t)
+	m.busy(t, true)
 	m.set(func() { m.ahead += time.Hour })
 	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
 		a.Equal(metadata.PhaseFailed, s.Phase)
@@ -679,8 +681,7 @@ func TestMasterThatStartsLateHasItsWholeTime(t *testing.T) {
 	start(t, m)
 	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
 	m.askedFor(t, 1)
-	require.NoError(t, m.report(func(s *containers.ContainerStatusSpec, _ uint64) { s.Busy = true }))
-	m.looksAgain(t)
+	m.busy(t, true)
 	m.set(func() { m.ahead += 2 * time.Minute })
 	m.started(t, 1)
 	m.looksAgain(t)

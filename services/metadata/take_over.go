@@ -230,7 +230,7 @@ func (m *master) waitForEnd(ctx context.Context) (time.Duration, error) {
 
 // unmade is why the start is abandoned where containerd answers nothing.
 func (m *master) unmade() error {
-	return fmt.Errorf("containerd has not made mfsmaster's container within %s: see `journalctl -u containerd`", m.Timing.ContainerDeadline)
+	return fmt.Errorf("containerd has not made mfsmaster's container within %s: containerd's own log on this node says why", m.Timing.ContainerDeadline)
 }
 
 // adopt takes over a master that ran before antlerd did.

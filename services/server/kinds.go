@@ -48,6 +48,7 @@ func Kinds() []KindInfo {
 		{"metadata.unmounted", "the replica's file system is unmounted"},
 		{"metadata.master-started", "mfsmaster runs"},
 		{"metadata.master-answering", "mfsmaster answers its own protocol"},
+		{"metadata.master-loading", "mfsmaster takes long to load its metadata, and is at work"},
 		{"metadata.master-silent", "mfsmaster no longer answers its own protocol"},
 		{"metadata.saved", "mfsmaster saved its metadata before a switchover"},
 		{"metadata.master-stopped", "mfsmaster has ended"},
