@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 
 	antlerv1 "antler/api/antler/v1"
@@ -20,6 +21,7 @@ import (
 type peers struct {
 	tls     *tls.Config
 	dial    dial
+	timing  Timing
 	members map[string]string // address by name
 
 	mu    sync.Mutex
@@ -29,7 +31,10 @@ type peers struct {
 }
 
 func newPeers(c Config) *peers {
-	p := &peers{tls: c.ClientTLS, dial: c.Dial, members: map[string]string{}, conns: map[string]*grpc.ClientConn{}, moved: make(chan struct{})}
+	p := &peers{
+		tls: c.ClientTLS, dial: c.Dial, timing: c.Timing,
+		members: map[string]string{}, conns: map[string]*grpc.ClientConn{}, moved: make(chan struct{}),
+	}
 	for _, m := range c.Members {
 		p.members[m.Name] = m.Address
 	}
@@ -57,12 +62,12 @@ func (p *peers) client(name string) (antlerv1.PeerServiceClient, error) {
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return p.dial(ctx, "tcp", address)
+			return p.dial.within(ctx, p.timing.ConnectTimeout, address)
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			// A node that comes back is called again within a second.
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: 2 * time.Second,
+			MinConnectTimeout: p.timing.HandshakeTimeout,
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("call %s at %s: %w", name, address, err)
@@ -74,16 +79,20 @@ func (p *peers) client(name string) (antlerv1.PeerServiceClient, error) {
 }
 
 // drop gives up a connection on which a call was not answered. Without it TCP
-// would try for minutes to reach a machine whose power was cut.
+// would try for minutes to reach a machine whose power was cut. One that is still
+// being made goes on: with each new one a busy machine would be busier.
 func (p *peers) drop(name string) {
 	p.mu.Lock()
-	conn := p.conns[name]
-	delete(p.conns, name)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
 
-	if conn != nil {
-		_ = conn.Close() // already unusable
+	conn, known := p.conns[name]
+	if !known || conn.GetState() == connectivity.Connecting {
+		return
 	}
+
+	delete(p.conns, name)
+
+	_ = conn.Close() // already unusable
 }
 
 // untilLeaderMoves ends when there may be another leader to ask.

@@ -123,9 +123,10 @@ func (p quorumParts) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 
 // leave stops taking part. It returns when Raft and its connections have ended.
 func (q *quorum) leave() error {
-	err := q.raft.Shutdown().Error()
+	ended := q.raft.Shutdown()
+	q.stream.dialNoMore()
 
-	return errors.Join(err, q.stream.Close(), q.store.close())
+	return errors.Join(ended.Error(), q.stream.Close(), q.store.close())
 }
 
 // leader is the name of the leader that this voter knows, or "".

@@ -3,8 +3,10 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -51,12 +53,23 @@ func (r *readyConn) take() bool {
 }
 
 // retryReady is the pause after a voter could not be reached, or hung up.
-const retryReady = time.Second
+const retryReady = 500 * time.Millisecond
+
+// spare is where connections to a voter are made, one after the other.
+type spare struct {
+	ready chan *readyConn
+	// trouble is why the last attempt failed; nil if it didn't.
+	trouble atomic.Pointer[error]
+}
+
+func newSpare() *spare { return &spare{ready: make(chan *readyConn)} }
 
 // keepReady has a connection to the voter ready until ctx ends.
 func (s *stream) keepReady(ctx context.Context, address raft.ServerAddress) {
 	for ctx.Err() == nil {
-		conn, err := s.connect(ctx, address, handshakeTimeout)
+		conn, err := s.connect(ctx, address)
+		s.spare[address].tried(err)
+
 		if err == nil && s.offer(ctx, address, conn) {
 			continue
 		}
@@ -68,12 +81,29 @@ func (s *stream) keepReady(ctx context.Context, address raft.ServerAddress) {
 	}
 }
 
+func (p *spare) tried(err error) {
+	if err == nil {
+		p.trouble.Store(nil)
+	} else {
+		p.trouble.Store(&err)
+	}
+}
+
+// late is why there is no connection yet.
+func (p *spare) late() error {
+	if err := p.trouble.Load(); err != nil {
+		return *err
+	}
+
+	return os.ErrDeadlineExceeded
+}
+
 // offer the connection until it is taken; false if it ended before.
 func (s *stream) offer(ctx context.Context, address raft.ServerAddress, conn net.Conn) bool {
 	ready := newReadyConn(conn)
 
 	select {
-	case s.spare[address] <- ready:
+	case s.spare[address].ready <- ready:
 		return true
 	case <-ready.ended:
 	case <-ctx.Done():
@@ -84,15 +114,27 @@ func (s *stream) offer(ctx context.Context, address raft.ServerAddress, conn net
 	return false
 }
 
-// Dial implements raft.StreamLayer.
+// Dial implements raft.StreamLayer: it waits for what keepReady makes. To give up a
+// handshake that takes a busy machine long, and begin another, would keep it busy.
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	select {
-	case ready := <-s.spare[address]:
-		if ready.take() {
-			return ready.Conn, nil
-		}
-	default:
+	spare, known := s.spare[address]
+	if !known {
+		return nil, fmt.Errorf("dial Raft at %s: no other node of the configuration has this address", address)
 	}
 
-	return s.connect(context.Background(), address, timeout)
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+
+	for {
+		select {
+		case ready := <-spare.ready:
+			if ready.take() {
+				return ready.Conn, nil
+			}
+		case <-s.dialing.Done():
+			return nil, net.ErrClosed
+		case <-deadline.C:
+			return nil, fmt.Errorf("no connection within %s: %w", timeout, spare.late())
+		}
+	}
 }

@@ -77,6 +77,12 @@ type Timing struct {
 	RaftTakeover time.Duration
 	// RaftIO ends a read or write on a Raft connection.
 	RaftIO time.Duration
+	// ConnectTimeout ends an attempt to reach a node that doesn't answer at all, which
+	// may be off: to begin anew is quicker than TCP's own pauses once it is back.
+	ConnectTimeout time.Duration
+	// HandshakeTimeout ends a connection to a node that doesn't speak TLS. Two small
+	// machines that are busy take seconds for a handshake.
+	HandshakeTimeout time.Duration
 	// ApplyTimeout ends the wait for a proposed command.
 	ApplyTimeout time.Duration
 
@@ -151,6 +157,9 @@ func DefaultTiming() Timing {
 		RaftTakeover:    300 * ms,
 		RaftIO:          2 * time.Second,
 		ApplyTimeout:    2 * time.Second,
+
+		ConnectTimeout:   2 * time.Second,
+		HandshakeTimeout: 10 * time.Second,
 
 		TransferDelay:      5 * time.Second,
 		SwitchoverDeadline: 30 * time.Second,
@@ -281,6 +290,10 @@ func (t Timing) service() []rule {
 			"not StartDeadline < ContainerDeadline < LoadDeadline: a start that gets on would be ended",
 		},
 		{
+			t.ConnectTimeout < t.HandshakeTimeout && t.RenewTimeout < t.HandshakeTimeout,
+			"HandshakeTimeout <= ConnectTimeout or RenewTimeout: busy nodes would begin handshakes that none of them ends",
+		},
+		{
 			t.GiveUpBackOff <= t.GiveUpBackOffMax,
 			"GiveUpBackOff > GiveUpBackOffMax",
 		},
@@ -296,7 +309,7 @@ func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
 		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
 		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
-		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
+		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ConnectTimeout, t.HandshakeTimeout, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
 		t.RecoverDeadline, t.StartDeadline, t.ContainerDeadline, t.LoadDeadline, t.StopDeadline, t.SettleTime,

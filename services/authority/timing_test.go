@@ -51,6 +51,10 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.RenewTimeout = tm.LeaseTTL },
 			"one lost renewal would stop the master",
 		},
+		"handshakes begun anew": {
+			func(tm *authority.Timing) { tm.HandshakeTimeout = tm.ConnectTimeout },
+			"HandshakeTimeout <= ConnectTimeout",
+		},
 		"left out": {
 			func(tm *authority.Timing) { tm.VersionInterval = 0 },
 			"every time must be more than zero",

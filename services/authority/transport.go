@@ -13,9 +13,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// handshakeTimeout ends a connection whose other side doesn't speak TLS.
-const handshakeTimeout = 5 * time.Second
-
 // stream is Raft's connections: TLS in both directions, and the name in the
 // other side's certificate is the node's that was meant to be called.
 type stream struct {
@@ -25,10 +22,15 @@ type stream struct {
 	self   raft.ServerAddress // as the others know this node
 	client *tls.Config
 	names  map[raft.ServerAddress]string
+	timing Timing
 
 	ready chan net.Conn
-	// spare gives a connection that is ready to the voter, see keepReady.
-	spare map[raft.ServerAddress]chan *readyConn
+	// spare has a connection that is ready to each other voter, see keepReady.
+	spare map[raft.ServerAddress]*spare
+	// dialing ends before Raft does, which waits for what it has asked of others.
+	dialing    context.Context
+	dialNoMore context.CancelFunc
+
 	stop  context.CancelFunc
 	close func() error
 	done  <-chan struct{}
@@ -41,18 +43,28 @@ var _ raft.StreamLayer = (*stream)(nil)
 // dial makes a connection.
 type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+// within gives up where nobody answers at all.
+func (d dial) within(ctx context.Context, timeout time.Duration, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	return d(ctx, "tcp", address)
+}
+
 // newStream accepts connections on the listener until it is closed.
 func newStream(p quorumParts) *stream {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &stream{
 		Listener: p.listener, dial: p.dial, client: p.client,
-		self: raft.ServerAddress(p.self.RaftAddress), names: p.names(),
-		ready: make(chan net.Conn), spare: map[raft.ServerAddress]chan *readyConn{}, stop: stop, done: ctx.Done(),
+		self: raft.ServerAddress(p.self.RaftAddress), names: p.names(), timing: p.timing,
+		ready: make(chan net.Conn), spare: map[raft.ServerAddress]*spare{}, stop: stop, done: ctx.Done(),
 	}
+
+	s.dialing, s.dialNoMore = context.WithCancel(ctx)
 
 	for address := range s.names {
 		if address != s.self {
-			s.spare[address] = make(chan *readyConn)
+			s.spare[address] = newSpare()
 		}
 	}
 
@@ -61,7 +73,7 @@ func newStream(p quorumParts) *stream {
 	s.wg.Go(func() { s.accept(ctx, p.server) })
 
 	for address := range s.spare {
-		s.wg.Go(func() { s.keepReady(ctx, address) })
+		s.wg.Go(func() { s.keepReady(s.dialing, address) })
 	}
 
 	return s
@@ -95,7 +107,7 @@ func (s *stream) accept(ctx context.Context, config *tls.Config) {
 // handshake happens before Raft sees the connection: Raft would wait for the
 // first byte without a limit.
 func (s *stream) handshake(life context.Context, conn *tls.Conn) {
-	ctx, cancel := context.WithTimeout(life, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(life, s.timing.HandshakeTimeout)
 	defer cancel()
 
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -186,22 +198,18 @@ func (s *stream) Close() error {
 }
 
 // connect to the voter, and see that it is who it should be.
-func (s *stream) connect(ctx context.Context, address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	name, ok := s.names[address]
-	if !ok {
-		return nil, fmt.Errorf("dial Raft at %s: no node of the configuration has this address", address)
-	}
-
+func (s *stream) connect(ctx context.Context, address raft.ServerAddress) (net.Conn, error) {
+	name := s.names[address]
 	config := s.client.Clone()
 	config.ServerName = name
 
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
-	plain, err := s.dial(ctx, "tcp", string(address))
+	plain, err := s.dial.within(ctx, s.timing.ConnectTimeout, string(address))
 	if err != nil {
 		return nil, fmt.Errorf("dial Raft of %s at %s: %w", name, address, err)
 	}
+
+	ctx, cancel := context.WithTimeout(ctx, s.timing.HandshakeTimeout)
+	defer cancel()
 
 	conn := tls.Client(plain, config)
 	if err := conn.HandshakeContext(ctx); err != nil {

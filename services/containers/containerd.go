@@ -11,6 +11,8 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 )
 
 // Namespace is ours in containerd.
@@ -31,6 +33,8 @@ const (
 const (
 	// reconnectDelay bounds how long after containerd's return we notice it.
 	reconnectDelay = time.Second
+	// greetTimeout ends a connection that containerd has taken and says nothing on.
+	greetTimeout = 20 * time.Second
 	// killDeadline is for a process that got SIGKILL: only one that hangs in
 	// the kernel takes longer, and no call of ours can help it.
 	killDeadline = 5 * time.Second
@@ -50,13 +54,29 @@ type Containerd struct {
 // NewContainerd returns the runtime behind containerd's socket. It succeeds
 // while containerd is down; the calls fail until it is up.
 func NewContainerd(socket string, places Places) (*Containerd, error) {
-	client, err := containerd.New(socket,
-		containerd.WithDefaultNamespace(Namespace), containerd.WithTimeout(reconnectDelay))
+	client, err := Connect(socket, Namespace)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Containerd{client: client, places: places}, nil
+}
+
+// Connect to containerd's socket. A containerd that is down is tried again within a
+// second. One that has just begun takes a busy machine longer than that to greet.
+func Connect(socket, namespace string) (*containerd.Client, error) {
+	retry := grpcbackoff.DefaultConfig
+	retry.MaxDelay = reconnectDelay
+
+	client, err := containerd.New(socket, containerd.WithDefaultNamespace(namespace),
+		containerd.WithExtraDialOpts([]grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: greetTimeout}),
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", socket, err)
 	}
 
-	return &Containerd{client: client, places: places}, nil
+	return client, nil
 }
 
 // Close ends the connection; the containers go on.

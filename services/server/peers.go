@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -72,7 +74,11 @@ func (p *peers) to(node string) (*grpc.ClientConn, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			// Two small machines that are busy booting take seconds for a TLS handshake.
-			MinConnectTimeout: 5 * time.Second,
+			MinConnectTimeout: 10 * time.Second,
+		}),
+		// A machine that is off doesn't answer at all, and may be back at any time.
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", address)
 		}),
 	}, p.options...)
 

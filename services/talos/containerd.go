@@ -68,9 +68,9 @@ func (c *Containerd) Start(ctx context.Context) (Daemon, error) {
 		return nil, err
 	}
 
-	client, err := containerd.New(c.Socket, containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(time.Second))
+	client, err := containers.Connect(c.Socket, namespace)
 	if err != nil {
-		return nil, fmt.Errorf("connect to containerd at %s: %w", c.Socket, err)
+		return nil, err
 	}
 
 	started, err := c.start(ctx, client)
