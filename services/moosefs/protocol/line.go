@@ -14,11 +14,8 @@ type Line struct {
 	conn net.Conn
 }
 
-// Info asks the master about itself.
+// Info asks the master about itself, and waits for the answer until ctx ends.
 func (l *Line) Info(ctx context.Context) (Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-
 	kept := l.conn != nil
 
 	answer, err := l.ask(ctx, cmdInfo)
