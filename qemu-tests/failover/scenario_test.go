@@ -282,6 +282,7 @@ func (s *scenario) end() {
 	}
 
 	fmt.Printf("%s failed: seed %d\n", s.Name(), suite.seed)
+	s.printFailures()
 
 	if s.workload != nil {
 		if s.faultAt.IsZero() {
@@ -295,7 +296,11 @@ func (s *scenario) end() {
 	fmt.Print(s.cluster.Tails())
 	s.recover()
 
-	// Last, where whoever reads the end of a log finds it.
+	// Once more, where whoever reads the end of a log finds it.
+	s.printFailures()
+}
+
+func (s *scenario) printFailures() {
 	for _, failure := range s.result.Failures {
 		fmt.Printf("%s: %s\n", s.Name(), failure)
 	}
