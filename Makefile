@@ -39,7 +39,7 @@ packages: ## Install the Debian packages that builds and tests need (asks apt on
 	scripts/install-packages
 
 .PHONY: build
-build: ## Build antlerd and antlerctl for the nodes (arm64) and antlerctl and the lab for this machine
+build: ## Build antlerd, its fence handler and antlerctl for the nodes (arm64) and antlerctl and the lab for this machine
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/arm64/ ./cmd/...
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/lab/agent
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/ ./cmd/antlerctl ./qemu-tests/demo
@@ -59,7 +59,7 @@ image-lock: packages ## Pin the image's Debian packages anew: the versions that 
 # EXTENSION_FLAGS="-arch arm64 -modules .../lib/modules/RELEASE" adds DRBD for a kernel of your own.
 .PHONY: extension
 extension: build ## Build the Talos system extension (arm64 and amd64) and check it
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/amd64/ ./cmd/antlerd
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/bin/amd64/ ./cmd/antlerd ./cmd/antler-fence
 	$(GO) run ./extension -o $(BUILD)/extension -bin $(BUILD)/bin -cache $(BUILD)/cache -version $(VERSION) $(EXTENSION_FLAGS)
 
 .PHONY: test-extension

@@ -81,8 +81,8 @@ func part(path string) string {
 	inner := strings.TrimPrefix(path, serviceRoot+"/")
 	base := inner[strings.LastIndex(inner, "/")+1:]
 	switch {
-	case inner == "usr/bin/antlerd":
-		return "antlerd"
+	case strings.HasPrefix(inner, "usr/bin/antler"):
+		return "antler"
 	case strings.HasPrefix(path, "usr/lib/modules/"):
 		return "kernel modules"
 	case strings.HasPrefix(base, "mfs"):

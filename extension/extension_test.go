@@ -243,7 +243,7 @@ func TestUdevsRulesAreAccepted(t *testing.T) {
 }
 
 func TestPartAndTable(t *testing.T) {
-	require.Equal(t, "antlerd", part("rootfs/"+serviceRoot+"/usr/bin/antlerd"))
+	require.Equal(t, "antler", part("rootfs/"+serviceRoot+"/usr/bin/antlerd"))
 	require.Equal(t, "MooseFS", part("rootfs/"+serviceRoot+"/usr/sbin/mfsmaster"))
 	require.Equal(t, "libraries", part("rootfs/"+serviceRoot+"/usr/lib/libz.so.1.3"))
 	require.Equal(t, "licences", part("rootfs/"+serviceRoot+"/usr/share/doc/mfs/copyright"))

@@ -80,8 +80,10 @@ func (b build) check() error {
 		if arch != "arm64" && arch != "amd64" {
 			return fmt.Errorf("architecture %q: use arm64, amd64 or both", arch)
 		}
-		if _, err := os.Stat(b.antlerd(arch)); err != nil {
-			return fmt.Errorf("%w: run \"make extension\", which builds antlerd first", err)
+		for _, name := range ours {
+			if _, err := os.Stat(b.program(arch, name)); err != nil {
+				return fmt.Errorf("%w: run \"make extension\", which builds it first", err)
+			}
 		}
 	}
 	if b.modules != "" && len(b.archs) != 1 {
@@ -93,7 +95,10 @@ func (b build) check() error {
 	return nil
 }
 
-func (b build) antlerd(arch string) string { return filepath.Join(b.bin, arch, "antlerd") }
+// ours are Antler's own programs in the extension.
+var ours = []string{"antlerd", "antler-fence"}
+
+func (b build) program(arch, name string) string { return filepath.Join(b.bin, arch, name) }
 
 func (b build) run(ctx context.Context, out *os.File) error {
 	if err := b.check(); err != nil {
@@ -142,9 +147,14 @@ func (b build) fill(s stage, base string) error {
 	if err := errors.Join(s.programs(), s.files(), s.ours()); err != nil {
 		return err
 	}
-	antlerd, err := os.ReadFile(b.antlerd(s.arch))
-	if err != nil {
-		return err
+	for _, name := range ours {
+		program, err := os.ReadFile(b.program(s.arch, name))
+		if err != nil {
+			return err
+		}
+		if err := put(filepath.Join(s.service(), "usr/bin", name), program, 0o755); err != nil {
+			return err
+		}
 	}
 	packages, err := os.ReadFile(filepath.Join(base, "packages.txt"))
 	if err != nil {
@@ -160,7 +170,6 @@ func (b build) fill(s stage, base string) error {
 		}
 	}
 	return errors.Join(
-		put(filepath.Join(s.service(), "usr/bin/antlerd"), antlerd, 0o755),
 		put(filepath.Join(s.service(), "usr/share/antler/packages.txt"), packages, 0o644),
 		put(filepath.Join(s.to, "rootfs", serviceSpec), service, 0o644),
 		put(filepath.Join(s.to, "rootfs", udevRules), rules, 0o644),

@@ -26,7 +26,10 @@ func (b build) inputs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	files := []string{self, filepath.Join(b.bin, "antlerd"), filepath.Join(b.bin, "antlerctl")}
+	files := []string{self}
+	for _, name := range programs {
+		files = append(files, filepath.Join(b.bin, name))
+	}
 	sources, err := filepath.Glob("image/[ilsv]*/*.go")
 	if err != nil {
 		return "", err

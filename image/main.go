@@ -43,7 +43,7 @@ func main() {
 	var b build
 	flag.StringVar(&b.out, "o", "build/image", "directory that receives antler.img, vmlinuz, initrd.img and packages.lock")
 	flag.StringVar(&b.cache, "cache", "build/cache", "directory for what can be used again by the next build")
-	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 antlerd and antlerctl")
+	flag.StringVar(&b.bin, "bin", "build/bin/arm64", "directory with the arm64 programs")
 	flag.Int64Var(&b.stateMiB, "state-mib", 64, "size of the state partition in MiB; the first boot gives it the rest of the card")
 	flag.StringVar(&b.compress, "compress", "lz4", "squashfs compression: lz4 (quicker to build and unpack) or zstd (a third smaller)")
 	flag.StringVar(&b.version, "version", "dev", "version of the image")
@@ -166,9 +166,9 @@ func (b build) check() error {
 	if b.compress != "lz4" && b.compress != "zstd" {
 		return fmt.Errorf("unknown compression %q: use lz4 or zstd", b.compress)
 	}
-	for _, name := range []string{"antlerd", "antlerctl"} {
+	for _, name := range programs {
 		if _, err := os.Stat(filepath.Join(b.bin, name)); err != nil {
-			return fmt.Errorf("%w: build antlerd and antlerctl for arm64 first", err)
+			return fmt.Errorf("%w: build it for arm64 first", err)
 		}
 	}
 	return b.k3s.check()

@@ -93,10 +93,21 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 		makeSkeleton(filepath.Join(root, skeleton.Path)),
 		copyOverlay(root),
 		makeLinks(root),
-		install(filepath.Join(bin, "antlerd"), filepath.Join(root, "usr/bin/antlerd")),
-		install(filepath.Join(bin, "antlerctl"), filepath.Join(root, "usr/bin/antlerctl")),
+		installPrograms(bin, root),
 		os.Chmod(filepath.Join(root, "root"), 0o700),
 	)
+}
+
+// programs are ours in the image, built for it.
+var programs = []string{"antlerctl", "antlerd", "antler-fence"}
+
+func installPrograms(bin, root string) error {
+	for _, name := range programs {
+		if err := install(filepath.Join(bin, name), filepath.Join(root, "usr/bin", name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeSkeleton makes the root in which MooseFS processes run.

@@ -75,15 +75,16 @@ const (
 // and the Go modules that the programs themselves say they are made of.
 func (b build) writeSBOM(set lock) error {
 	doc := newSBOM(b.version, set)
-	programs := map[string]string{
-		"antlerd": filepath.Join(b.bin, "antlerd"), "antlerctl": filepath.Join(b.bin, "antlerctl"), "init": filepath.Join(b.out, "init"),
+	files := []string{filepath.Join(b.out, "init")}
+	for _, name := range programs {
+		files = append(files, filepath.Join(b.bin, name))
 	}
-	for _, name := range []string{"antlerctl", "antlerd", "init"} {
-		info, err := buildinfo.ReadFile(programs[name])
+	for _, file := range files {
+		info, err := buildinfo.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("read what %s is made of: %w", programs[name], err)
+			return fmt.Errorf("read what %s is made of: %w", file, err)
 		}
-		doc.addProgram(name, b.version, info)
+		doc.addProgram(filepath.Base(file), b.version, info)
 	}
 	doc.addK3s(b.k3s)
 	text, err := doc.encode()

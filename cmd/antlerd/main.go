@@ -1,7 +1,6 @@
 // Command antlerd supervises one node of an Antler cluster: `antlerd run` is
 // the daemon, `antlerd prepare` configures the appliance's network at boot, and
-// `antlerd trial` decides whether a new system stays. The
-// kernel runs the same binary as DRBD's handler (`antlerd fence-peer meta`).
+// `antlerd trial` decides whether a new system stays.
 package main
 
 import (
@@ -18,14 +17,9 @@ import (
 
 	"antler/services/node/config"
 	"antler/services/node/version"
-	"antler/services/replication"
 )
 
 func main() {
-	if len(os.Args) > 1 && replication.IsHandler(os.Args[1]) {
-		os.Exit(replication.HandlerMain(os.Args[1:], os.Getenv, config.HandlerSocket))
-	}
-
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 

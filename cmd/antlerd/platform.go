@@ -34,7 +34,7 @@ const sysModule = "/sys/module"
 func platformOf(name string) (platform, error) {
 	switch name {
 	case onAppliance:
-		return platform{helper: "/usr/bin/antlerd", places: containers.DefaultPlaces(config.RunDir), loader: node.Modprobe{}}, nil
+		return platform{helper: "/usr/bin/antler-fence", places: containers.DefaultPlaces(config.RunDir), loader: node.Modprobe{}}, nil
 	case onTalos:
 		builtin, err := modulesBuiltin()
 		if err != nil {

@@ -28,6 +28,7 @@ import (
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/replication"
+	"antler/services/replication/handler"
 	"antler/services/server"
 	"antler/services/volume"
 )
@@ -161,7 +162,7 @@ func assemble(ctx context.Context, cfg *config.Config, on platform) (*antlerd, e
 
 	peer, _ := cfg.Peer()
 	d.handler = &replication.HandlerServer{
-		Socket: config.HandlerSocket, Fencer: d.authority, Peer: memberAt(cfg.Cluster), OnlyPeer: peer.Name,
+		Socket: handler.Socket, Fencer: d.authority, Peer: memberAt(cfg.Cluster), OnlyPeer: peer.Name,
 		Events: d.events, Logger: d.logger,
 	}
 

@@ -54,7 +54,7 @@ type Loader interface {
 }
 
 // ModuleController loads the kernel modules that this node's roles need, and
-// sees to it that DRBD calls antlerd as its handler.
+// sees to it that DRBD calls our handler.
 type ModuleController struct {
 	Loader Loader
 	// SysModule is /sys/module but in tests; Helper is what the kernel

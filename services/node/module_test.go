@@ -29,9 +29,9 @@ func TestTheHelperOfDRBD(t *testing.T) {
 		helpless func() bool
 		want     string
 	}{
-		"8.4 calls antlerd, whoever loaded it":   {nil, "/usr/bin/antlerd"},
-		"9 calls nobody, and is to stay so":      {func() bool { return true }, "disabled\n"},
-		"what isn't known to be 9 calls antlerd": {func() bool { return false }, "/usr/bin/antlerd"},
+		"8.4 calls our handler, whoever loaded it":   {nil, "/usr/bin/antler-fence"},
+		"9 calls nobody, and is to stay so":          {func() bool { return true }, "disabled\n"},
+		"what isn't known to be 9 calls our handler": {func() bool { return false }, "/usr/bin/antler-fence"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := t.TempDir()
@@ -49,7 +49,7 @@ func TestTheHelperOfDRBD(t *testing.T) {
 			rt, err := runtime.NewRuntime(store, zaptest.NewLogger(t))
 			require.NoError(t, err)
 			require.NoError(t, rt.RegisterController(&node.ModuleController{
-				Loader: loaded{}, SysModule: sys, Helper: "/usr/bin/antlerd", Helpless: c.helpless,
+				Loader: loaded{}, SysModule: sys, Helper: "/usr/bin/antler-fence", Helpless: c.helpless,
 			}))
 
 			done := make(chan error, 1)

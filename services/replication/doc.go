@@ -6,8 +6,8 @@
 // and drbdsetup, and watched through `drbdsetup events2`. Its protocol C
 // acknowledges a write when both replicas have it. With `fencing resource-and-stonith` it freezes I/O when
 // the peer is lost and runs the handler that the module parameter
-// usermode_helper names: antlerd itself (HandlerMain), which asks the antlerd
-// that serves (HandlerServer), which asks the quorum. Only when the quorum has
+// usermode_helper names (package handler), which asks antlerd (HandlerServer), which
+// asks the quorum. Only when the quorum has
 // recorded that the peer is outdated does I/O go on. No quorum, no write.
 //
 // # What may never happen

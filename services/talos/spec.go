@@ -11,9 +11,9 @@ import (
 const (
 	// Root of the extension on the node: Talos has it there by the service's name.
 	Root = "/usr/local/lib/containers/antler"
-	// Helper is antlerd as the node's kernel finds it: the immutable root is where
-	// the kernel looks for what it executes, and it is not mounted noexec.
-	Helper = Root + "/usr/bin/antlerd"
+	// Helper is DRBD's handler as the node's kernel finds it: the immutable root is
+	// where the kernel looks for what it executes, and it is not mounted noexec.
+	Helper = Root + "/usr/bin/antler-fence"
 	// configDir is where antlerd's container finds its configuration.
 	configDir = config.RunDir + "/etc"
 )

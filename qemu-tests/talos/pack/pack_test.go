@@ -32,6 +32,7 @@ func TestTalosPacksTheExtension(t *testing.T) {
 			list := string(run(t, "unsquashfs", "-ll", image))
 			const root = "squashfs-root/usr/local/"
 			require.Regexp(t, `(?m)^-rwxr-xr-x root/root .* `+root+`lib/containers/antler/usr/bin/antlerd$`, list)
+			require.Regexp(t, `(?m)^-rwxr-xr-x root/root .* `+root+`lib/containers/antler/usr/bin/antler-fence$`, list)
 			require.Regexp(t, `(?m)^-rwxr-xr-x root/root .* `+root+`lib/containers/antler/usr/sbin/mfsmaster$`, list)
 			require.Regexp(t, `(?m)^-rw-r--r-- root/root .* `+root+`etc/containers/antler.yaml$`, list)
 			require.Regexp(t, `(?m)^drwxr-xr-x root/root .* `+root+`lib/containers/antler$`, list)

@@ -265,9 +265,8 @@ const (
 	MetadataParent = StateDir + "/meta"
 	// WatchdogDevice resets a node on which antlerd is gone.
 	WatchdogDevice = "/dev/watchdog"
-	// APISocket is root-only; HandlerSocket is where DRBD's handlers call.
-	APISocket     = RunDir + "/antlerd.sock"
-	HandlerSocket = RunDir + "/drbd.sock"
+	// APISocket is root-only.
+	APISocket = RunDir + "/antlerd.sock"
 	// ContainerdSocket is the host's containerd.
 	ContainerdSocket = "/run/containerd/containerd.sock"
 )

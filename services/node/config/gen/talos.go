@@ -26,8 +26,8 @@ const (
 // talosService is the extension's name, and that of its document.
 const talosService = "antler"
 
-// talosHelper is antlerd as the node's kernel finds it.
-const talosHelper = "/usr/local/lib/containers/" + talosService + "/usr/bin/antlerd"
+// talosHelper is DRBD's handler as the node's kernel finds it.
+const talosHelper = "/usr/local/lib/containers/" + talosService + "/usr/bin/antler-fence"
 
 // talosModule and the types below are the part of Talos's configuration that is
 // written here; Talos's own types come with all of its dependencies, and are

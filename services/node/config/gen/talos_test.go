@@ -149,7 +149,7 @@ func TestTalosLoadsDRBDOnMetadataNodesOnly(t *testing.T) {
 		"drbd": {"usermode_helper=disabled"}, "drbd_transport_tcp": nil,
 	}, modules(0, gen.TalosDRBD9))
 	require.Equal(t, map[string][]string{
-		"drbd": {"usermode_helper=/usr/local/lib/containers/antler/usr/bin/antlerd", "minor_count=4"},
+		"drbd": {"usermode_helper=/usr/local/lib/containers/antler/usr/bin/antler-fence", "minor_count=4"},
 	}, modules(1, gen.TalosDRBD84))
 	require.Empty(t, modules(2, gen.TalosDRBD9), "a witness has no replica")
 }

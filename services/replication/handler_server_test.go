@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
+
+	"antler/services/replication/handler"
 )
 
 func getenv(name string) string {
@@ -51,11 +53,11 @@ func TestTheHandlerAnswersWhatTheQuorumSays(t *testing.T) {
 
 	f.answers <- nil
 
-	assert.Equal(t, exitOutdated, HandlerMain([]string{"fence-peer", "meta"}, getenv, server.Socket))
+	assert.Equal(t, handler.Outdated, handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket))
 
 	f.answers <- errors.New("epoch 3 is over")
 
-	assert.Equal(t, exitRefused, HandlerMain([]string{"fence-peer", "meta"}, getenv, server.Socket))
+	assert.Equal(t, handler.Refused, handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket))
 }
 
 func TestTheHandlerKnowsItsPeers(t *testing.T) {
@@ -67,8 +69,8 @@ func TestTheHandlerKnowsItsPeers(t *testing.T) {
 	f.answers <- nil
 
 	stranger := func(string) string { return "10.0.0.9" }
-	assert.Equal(t, exitRefused, HandlerMain([]string{"fence-peer", "meta"}, stranger, server.Socket))
-	assert.Equal(t, exitRefused, HandlerMain([]string{"fence-peer", "other"}, getenv, server.Socket))
+	assert.Equal(t, handler.Refused, handler.Main([]string{"fence-peer", "meta"}, stranger, server.Socket))
+	assert.Equal(t, handler.Refused, handler.Main([]string{"fence-peer", "other"}, getenv, server.Socket))
 	assert.Len(t, f.answers, 1, "the quorum was not asked")
 }
 
@@ -79,7 +81,7 @@ func TestTheHandlerOutlivesAntlerd(t *testing.T) {
 	stop := serve(t, server)
 	code := make(chan int, 1)
 
-	go func() { code <- HandlerMain([]string{"fence-peer", "meta"}, getenv, server.Socket) }()
+	go func() { code <- handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket) }()
 
 	require.Eventually(t, server.Fencing, 10*time.Second, time.Millisecond)
 	stop()
@@ -89,39 +91,7 @@ func TestTheHandlerOutlivesAntlerd(t *testing.T) {
 
 	f.answers <- nil
 
-	assert.Equal(t, exitOutdated, <-code)
-}
-
-func TestTheHandlerGivesUpRefusing(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-
-	assert.Equal(t, exitRefused, askAntlerd(ctx, filepath.Join(t.TempDir(), "none"), "fence-peer meta ipv4 10.0.0.2\n"))
-}
-
-func TestOtherHandlersOnlyTell(t *testing.T) {
-	for _, name := range []string{"split-brain", "before-resync-target", "pri-on-incon-degr"} {
-		assert.True(t, IsHandler(name))
-		assert.Zero(t, HandlerMain([]string{name, "minor-0"}, getenv, "/nowhere"))
-	}
-
-	for _, name := range []string{"", "serve", "--config"} {
-		assert.False(t, IsHandler(name))
-	}
-}
-
-// Whatever comes over the socket, only 4 lets writes go on.
-func FuzzParseAnswer(f *testing.F) {
-	for _, line := range []string{"4\n", "1 not the holder\n", "7\n", "5\n", "44\n", "", "4x"} {
-		f.Add(line)
-	}
-
-	f.Fuzz(func(t *testing.T, line string) {
-		code, err := parseAnswer(line)
-		if err == nil && code != exitOutdated && code != exitRefused {
-			t.Errorf("%q gave %d", line, code)
-		}
-	})
+	assert.Equal(t, handler.Outdated, <-code)
 }
 
 func TestTheSocketIsRootsOnly(t *testing.T) {

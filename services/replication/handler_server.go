@@ -16,20 +16,12 @@ import (
 	"sync/atomic"
 
 	"go.uber.org/zap"
-)
 
-// Exit codes of the fence-peer handler, from drbd_nl.c of DRBD 8.4.
-const (
-	// exitOutdated: the peer is outdated, I/O goes on.
-	exitOutdated = 4
-	// exitRefused is none that DRBD knows ("fence-peer helper broken"): I/O stays
-	// frozen. 5 (unreachable) would not do: DRBD then takes the peer for outdated
-	// if its own disk is UpToDate.
-	exitRefused = 1
+	"antler/services/replication/handler"
 )
 
 // HandlerServer answers DRBD's fence-peer handler, which the kernel runs as a
-// process of its own (HandlerMain), over a unix socket: one line in, one line
+// process of its own (package handler), over a unix socket: one line in, one line
 // out.
 //
 //	fence-peer meta ipv4 10.0.0.2
@@ -38,7 +30,7 @@ const (
 // A connection that ends without an answer means that antlerd goes away: the
 // handler comes back to the next one.
 type HandlerServer struct {
-	// Socket is config.HandlerSocket but in tests.
+	// Socket is handler.Socket but in tests.
 	Socket string
 	Fencer Fencer
 	// Peer gives the name of the node with an address.
@@ -139,12 +131,12 @@ func (s *HandlerServer) serve(ctx context.Context, conn net.Conn) {
 
 	if err != nil {
 		s.Logger.Warn("peer is not outdated, I/O stays frozen", zap.Error(err))
-		fmt.Fprintf(conn, "%d %s\n", exitRefused, strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintf(conn, "%d %s\n", handler.Refused, strings.Join(strings.Fields(err.Error()), " "))
 
 		return
 	}
 
-	fmt.Fprintf(conn, "%d\n", exitOutdated)
+	fmt.Fprintf(conn, "%d\n", handler.Outdated)
 }
 
 // answer returns nil only when the quorum has recorded that the peer is outdated.
@@ -163,7 +155,7 @@ func (s *HandlerServer) answer(ctx context.Context, line string) error {
 // (promoting with the peer gone) DRBD names none: there is only the one.
 func (s *HandlerServer) asked(line string) (string, error) {
 	words := strings.Fields(line)
-	if len(words) < 2 || words[0] != handlerFencePeer || words[1] != resourceName {
+	if len(words) < 2 || words[0] != handler.FencePeer || words[1] != resourceName {
 		return "", fmt.Errorf("%q is no question we know", strings.TrimSpace(line))
 	}
 
