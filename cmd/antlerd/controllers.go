@@ -136,7 +136,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
-			Disk: metadata.HostDisk{}, Prober: &metadata.Patient{Prober: &localMaster{}}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
+			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
 			Door: door, Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
 			Activity: node.ProcessActivity,
 		},

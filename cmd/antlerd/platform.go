@@ -15,7 +15,7 @@ import (
 
 // platform is what differs between the systems that antlerd runs on.
 type platform struct {
-	// helper is antlerd as the kernel executes it, in place of DRBD's handler.
+	// helper is what the kernel executes as DRBD's handler.
 	helper string
 	places containers.Places
 	loader node.Loader

@@ -172,17 +172,17 @@ func (a *Authority) hello(ctx context.Context, m Member) (*antlerv1.HelloRespons
 	ctx, cancel := context.WithTimeout(ctx, a.config.Timing.RaftIO)
 	defer cancel()
 
-	client, err := a.peers.client(m.Name)
+	voter, err := a.peers.call(m.Name)
 	if err != nil {
 		return nil, err
 	}
 
-	answer, err := client.Hello(ctx, &antlerv1.HelloRequest{
+	answer, err := voter.Hello(ctx, &antlerv1.HelloRequest{
 		ClusterId:   a.config.ClusterID,
 		Incarnation: a.identity.Incarnation,
 	})
 	if err != nil {
-		a.peers.drop(m.Name)
+		voter.failed(err)
 
 		return nil, fmt.Errorf("ask whether it knows this node: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -47,19 +49,55 @@ func TestCallsWaitForTheHandshakeUnderWay(t *testing.T) {
 	})
 
 	for range 3 {
-		client, err := p.client("n2")
+		n2, err := p.call("n2")
 		require.NoError(t, err)
 
 		ctx, cancel := context.WithTimeout(t.Context(), briefly)
-		_, err = client.Hello(ctx, &antlerv1.HelloRequest{})
+		_, err = n2.Hello(ctx, &antlerv1.HelloRequest{})
 
 		cancel()
 		require.Error(t, err)
-		p.drop("n2")
+		n2.failed(err)
 	}
 
 	require.EqualValues(t, 1, n2.dialed.Load())
 	require.NoError(t, p.conns["n2"].Close())
+}
+
+// A machine whose power was cut answers nothing, and nothing says that it is gone.
+func TestAConnectionOnWhichNobodyAnswersIsGivenUp(t *testing.T) {
+	late, refused := status.Error(codes.DeadlineExceeded, "no answer"), status.Error(codes.Unavailable, "this node doesn't lead")
+
+	for name, tc := range map[string]struct {
+		ready bool
+		err   error
+		kept  bool
+	}{
+		"nobody answers":                    {true, late, false},
+		"it was still being made":           {false, late, true},
+		"the answer was no":                 {true, refused, true},
+		"somebody else was to be asked now": {true, status.Error(codes.Canceled, ""), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeers(Config{ClientTLS: &tls.Config{MinVersion: tls.VersionTLS13}, Members: []Member{{Name: "n2", Address: "127.0.0.1:1"}}})
+
+			c, err := p.call("n2")
+			require.NoError(t, err)
+
+			c.ready = tc.ready
+			c.failed(tc.err)
+			require.Equal(t, tc.kept, p.conns["n2"] == c.conn)
+
+			// Nor does a late word about the one before end the next.
+			next, err := p.call("n2")
+			require.NoError(t, err)
+
+			c.ready = c.conn != next.conn
+			c.failed(late)
+			require.Same(t, next.conn, p.conns["n2"])
+			require.NoError(t, next.conn.Close())
+		})
+	}
 }
 
 func TestRaftWaitsForTheHandshakeUnderWay(t *testing.T) {
@@ -79,6 +117,12 @@ func TestRaftWaitsForTheHandshakeUnderWay(t *testing.T) {
 		require.ErrorContains(t, err, "no connection within")
 	}
 
-	require.LessOrEqual(t, n2.dialed.Load(), int32(1))
+	require.EqualValues(t, 1, n2.dialed.Load())
+
+	// Nor does the end wait for a voter that doesn't answer.
+	s.dialNoMore()
+
+	_, err = s.Dial(raft.ServerAddress(n2.address), time.Hour)
+	require.ErrorIs(t, err, net.ErrClosed)
 	require.NoError(t, s.Close())
 }

@@ -11,8 +11,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -42,15 +44,38 @@ func newPeers(c Config) *peers {
 	return p
 }
 
-// client returns a client for the node. It connects on the first call.
-func (p *peers) client(name string) (antlerv1.PeerServiceClient, error) {
+// call is a call's connection, as it was when the call began.
+type call struct {
+	antlerv1.PeerServiceClient
+
+	peers *peers
+	name  string
+	conn  *grpc.ClientConn
+	// ready: the connection was made.
+	ready bool
+}
+
+// call the node. It connects on the first call.
+func (p *peers) call(name string) (*call, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if conn, ok := p.conns[name]; ok {
-		return antlerv1.NewPeerServiceClient(conn), nil
+	conn, known := p.conns[name]
+	if !known {
+		var err error
+
+		conn, err = p.connection(name)
+		if err != nil {
+			return nil, err
+		}
+
+		p.conns[name] = conn
 	}
 
+	return &call{antlerv1.NewPeerServiceClient(conn), p, name, conn, conn.GetState() == connectivity.Ready}, nil
+}
+
+func (p *peers) connection(name string) (*grpc.ClientConn, error) {
 	address, ok := p.members[name]
 	if !ok {
 		return nil, fmt.Errorf("call %s: it isn't a member in this node's configuration", name)
@@ -73,26 +98,28 @@ func (p *peers) client(name string) (antlerv1.PeerServiceClient, error) {
 		return nil, fmt.Errorf("call %s at %s: %w", name, address, err)
 	}
 
-	p.conns[name] = conn
-
-	return antlerv1.NewPeerServiceClient(conn), nil
+	return conn, nil
 }
 
-// drop gives up a connection on which a call was not answered. Without it TCP
-// would try for minutes to reach a machine whose power was cut. One that is still
+// failed gives up a connection on which the call was not answered. Without it TCP
+// would try for minutes to reach a machine whose power was cut. One that was still
 // being made goes on: with each new one a busy machine would be busier.
-func (p *peers) drop(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	conn, known := p.conns[name]
-	if !known || conn.GetState() == connectivity.Connecting {
+func (c *call) failed(err error) {
+	if !c.ready || status.Code(err) != codes.DeadlineExceeded {
 		return
 	}
 
-	delete(p.conns, name)
+	c.peers.mu.Lock()
 
-	_ = conn.Close() // already unusable
+	current := c.peers.conns[c.name] == c.conn
+	if current {
+		delete(c.peers.conns, c.name)
+	}
+	c.peers.mu.Unlock()
+
+	if current {
+		_ = c.conn.Close() // already unusable
+	}
 }
 
 // untilLeaderMoves ends when there may be another leader to ask.

@@ -77,7 +77,7 @@ func (a *Authority) callPropose(ctx context.Context, to string, raw []byte) (*an
 		return a.answerPropose(ctx, to, request)
 	}
 
-	client, err := a.peers.client(to)
+	client, err := a.peers.call(to)
 	if err != nil {
 		return nil, err
 	}

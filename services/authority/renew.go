@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -106,17 +104,14 @@ func (a *Authority) callRenew(ctx context.Context, to string, request *antlerv1.
 		return a.answerRenew(ctx, to, request)
 	}
 
-	client, err := a.peers.client(to)
+	leader, err := a.peers.call(to)
 	if err != nil {
 		return nil, err
 	}
 
-	answer, err := client.Renew(ctx, request)
+	answer, err := leader.Renew(ctx, request)
 	if err != nil {
-		// Not if the call was given up because somebody else leads now.
-		if status.Code(err) != codes.Canceled {
-			a.peers.drop(to)
-		}
+		leader.failed(err)
 
 		return nil, fmt.Errorf("renew at %s: %w", to, err)
 	}

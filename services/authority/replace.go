@@ -123,14 +123,14 @@ func (a *Authority) callReplace(ctx context.Context, to string, request *antlerv
 		return a.answerReplace(ctx, request)
 	}
 
-	client, err := a.peers.client(to)
+	leader, err := a.peers.call(to)
 	if err != nil {
 		return nil, err
 	}
 
-	answer, err := client.ReplaceStore(ctx, request)
+	answer, err := leader.ReplaceStore(ctx, request)
 	if err != nil {
-		a.peers.drop(to)
+		leader.failed(err)
 		a.forgetLeader(to)
 
 		return nil, fmt.Errorf("ask the leader %s: %w", to, err)
@@ -288,7 +288,7 @@ func (a *Authority) acceptAt(ctx context.Context, at string, found Replacement) 
 		return a.accept(found.Node, found.New)
 	}
 
-	client, err := a.peers.client(at)
+	client, err := a.peers.call(at)
 	if err != nil {
 		return err
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
@@ -71,6 +73,13 @@ func Connect(socket, namespace string) (*containerd.Client, error) {
 	client, err := containerd.New(socket, containerd.WithDefaultNamespace(namespace),
 		containerd.WithExtraDialOpts([]grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: greetTimeout}),
+			// It waits for a socket that isn't there.
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeout(ctx, reconnectDelay)
+				defer cancel()
+
+				return dialer.ContextDialer(ctx, address)
+			}),
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", socket, err)

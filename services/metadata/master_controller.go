@@ -35,7 +35,7 @@ type Info struct {
 
 // Prober speaks to the master on this node over its own protocol.
 type Prober interface {
-	// Probe asks it something.
+	// Probe asks it something, and returns soon after ctx has ended.
 	Probe(ctx context.Context) (Info, error)
 	// Save has it save all metadata, while it goes on serving.
 	Save(ctx context.Context) error
@@ -133,6 +133,7 @@ func (c *MasterController) Run(ctx context.Context, r controller.Runtime, logger
 	timer := time.NewTimer(time.Hour)
 
 	defer timer.Stop()
+	defer m.patient.forget()
 
 	for {
 		select {
@@ -163,7 +164,8 @@ type master struct {
 	logger  *zap.Logger
 	config  *config.Config
 
-	status MasterStatusSpec
+	status  MasterStatusSpec
+	patient patient
 	// wanted is set while a ContainerSpec of generation stands.
 	wanted     bool
 	generation uint64

@@ -5,13 +5,14 @@ import (
 	"fmt"
 )
 
-// Patient goes on waiting for an answer that is late, where a new question would stand
+// patient goes on waiting for an answer that is late, where a new question would stand
 // behind all that clients have asked meanwhile: a master whose disk is slow would never
-// be heard. It is used by one goroutine.
-type Patient struct {
-	Prober
-
+// be heard.
+type patient struct {
+	// pid is the process that was asked: what it says is not the next one's word.
+	pid     int
 	pending <-chan answer
+	cancel  context.CancelFunc
 }
 
 type answer struct {
@@ -19,15 +20,21 @@ type answer struct {
 	err  error
 }
 
-// Probe implements Prober: the end of ctx ends the wait, and not the question.
-func (p *Patient) Probe(ctx context.Context) (Info, error) {
+// probe asks the process, or waits on: the end of ctx ends the wait, and not the
+// question.
+func (p *patient) probe(ctx context.Context, prober Prober, pid int) (Info, error) {
+	if p.pid != pid {
+		p.forget()
+		p.pid = pid
+	}
+
 	if p.pending == nil {
-		p.pending = p.ask(ctx)
+		p.ask(ctx, prober)
 	}
 
 	select {
 	case a := <-p.pending:
-		p.pending = nil
+		p.forget()
 
 		return a.info, a.err
 	case <-ctx.Done():
@@ -35,16 +42,29 @@ func (p *Patient) Probe(ctx context.Context) (Info, error) {
 	}
 }
 
-func (p *Patient) ask(ctx context.Context) <-chan answer {
+func (p *patient) ask(ctx context.Context, prober Prober) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowPatience)
 	pending := make(chan answer, 1)
+	p.pending, p.cancel = pending, cancel
 
 	go func() {
-		defer cancel()
+		defer close(pending)
 
-		info, err := p.Prober.Probe(ctx)
+		info, err := prober.Probe(ctx)
 		pending <- answer{info, err}
 	}()
+}
 
-	return pending
+// forget what was asked. When it returns nobody uses the prober.
+func (p *patient) forget() {
+	if p.pending == nil {
+		return
+	}
+
+	p.cancel()
+
+	for range p.pending {
+	}
+
+	p.pending = nil
 }

@@ -61,7 +61,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	probe, cancel := context.WithTimeout(ctx, m.Timing.ProbeTimeout)
 	defer cancel()
 
-	info, err := m.Prober.Probe(probe)
+	info, err := m.patient.probe(probe, m.Prober, m.running.PID)
 	if err != nil {
 		return m.unanswered(ctx, err)
 	}
