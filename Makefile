@@ -114,7 +114,11 @@ test-image: build image image-next ## The image: built twice to the same bytes, 
 
 .PHONY: test-failover
 test-failover: build image ## Every promise about failover, in VMs that boot the image (long)
-	$(GO) test -tags vm -count=1 -v -timeout 55m ./qemu-tests/failover/...
+	$(GO) test -tags vm -count=1 -v -timeout 55m -skip '^TestPlanned' ./qemu-tests/failover/...
+
+.PHONY: test-planned
+test-planned: build image ## A restart of antlerd, an orderly shutdown of the serving node and of all nodes, in VMs
+	REPORT=planned $(GO) test -tags vm -count=1 -v -timeout 40m -run '^TestPlanned' ./qemu-tests/failover/...
 
 .PHONY: test-faults
 test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)
@@ -150,7 +154,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
+test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
 
 
 

@@ -160,7 +160,7 @@ func (d *demo) write(ctx context.Context) error {
 
 	c.Say("created the volume demo (1 GiB); n3 writes files to it with fsync, without pause; the power is cut after 200 operations, in about a minute")
 
-	d.workload, err = c.Machine("n3").Work(ctx, dir+"/files", d.seed, 2)
+	d.workload, err = c.Machine("n3").Work(ctx, dir+"/files", d.seed, lab.AtEase())
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func measure(t *testing.T, durability config.Durability) outcome {
 	volume, err := c.CreateVolume(ctx, serving, "lab", 1<<30)
 	require.NoError(t, err)
 
-	workload, err := c.Machine("n3").Work(ctx, volume+"/files", seed, workers)
+	workload, err := c.Machine("n3").Work(ctx, volume+"/files", seed, lab.Load{Workers: workers})
 	require.NoError(t, err)
 	require.NoError(t, workload.AwaitAcknowledged(ctx, time.Time{}, 20))
 

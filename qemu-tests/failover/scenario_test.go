@@ -94,7 +94,7 @@ func (s *scenario) Errorf(format string, args ...any) {
 func (s *scenario) start(on *lab.Machine) {
 	dir := fmt.Sprintf("%s/%s-%d", suite.volume, s.Name(), time.Now().UnixNano())
 
-	workload, err := on.Work(s.ctx, dir, suite.seed, 2)
+	workload, err := on.Work(s.ctx, dir, suite.seed, lab.AtEase())
 	s.must(err)
 
 	s.workload, s.on, s.stopped = workload, on, false

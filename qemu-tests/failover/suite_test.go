@@ -5,6 +5,7 @@
 package failover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -53,7 +54,7 @@ func runSuite(ctx context.Context, m *testing.M) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	suite.report.Name = "failover"
+	suite.report.Name = cmp.Or(os.Getenv("REPORT"), "failover")
 	suite.seed = uint64(time.Now().UnixNano())
 
 	if given, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {

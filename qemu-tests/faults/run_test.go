@@ -173,7 +173,7 @@ func (r *run) work(ctx context.Context, m *lab.Machine) {
 
 	dir := fmt.Sprintf("%s/%s-%d", r.cluster.Volume, m.Name, r.rounds)
 
-	w, err := m.Work(ctx, dir, r.seed+uint64(r.rounds), 1)
+	w, err := m.Work(ctx, dir, r.seed+uint64(r.rounds), lab.Load{Workers: 1})
 	if err != nil {
 		r.Fatalf("%v", err)
 	}

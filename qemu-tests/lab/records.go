@@ -116,8 +116,21 @@ const ProgramDir = "/run/lab"
 
 const agent = ProgramDir + "/agent"
 
+// Load is how hard a workload works.
+type Load struct {
+	// Workers do one operation after another, each for itself.
+	Workers int
+	// Think is the most that a worker pauses after an operation: it pauses as long as
+	// that took. With 0 the workers take all that the machines have to give, and
+	// three emulated ones have nothing left then to keep a lease of 2.8 s with.
+	Think time.Duration
+}
+
+// AtEase leaves the machines about half of their time.
+func AtEase() Load { return Load{Workers: 2, Think: time.Second} }
+
 // Work starts workers in dir of the machine.
-func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int) (*Workload, error) {
+func (m *Machine) Work(ctx context.Context, dir string, seed uint64, load Load) (*Workload, error) {
 	offset, err := m.ClockOffset(ctx)
 	if err != nil {
 		return nil, err
@@ -125,7 +138,7 @@ func (m *Machine) Work(ctx context.Context, dir string, seed uint64, workers int
 
 	w := &Workload{machine: m, dir: dir, first: m.records.count(), offset: offset}
 
-	_, err = m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, workers))
+	_, err = m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d %s >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, load.Workers, load.Think))
 	if err != nil {
 		return nil, fmt.Errorf("start the workload on %s: %w", m.Name, err)
 	}

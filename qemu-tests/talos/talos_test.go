@@ -57,7 +57,7 @@ func TestANodeServes(t *testing.T) {
 }
 
 // TestTheFenceHandlerRunsOnTheImmutableRoot: with the other replica gone, DRBD
-// completes no write until the kernel has executed antlerd and it has said that the
+// completes no write until the kernel has executed the handler and it has said that the
 // quorum knows. So a volume that is made is the proof; the kernel names the program.
 func TestTheFenceHandlerRunsOnTheImmutableRoot(t *testing.T) {
 	ctx, c, _ := begin(t, "the kernel executes the fence handler on the immutable root, and writes go on")

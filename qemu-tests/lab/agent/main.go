@@ -3,7 +3,7 @@
 // they happen, so that the record survives the guest.
 //
 //	agent clock               tell the guest's time
-//	agent work DIR SEED N     N workers, until SIGTERM
+//	agent work DIR SEED N T   N workers, until SIGTERM, that pause up to T after each operation
 //	agent walk DIR            tell everything that is there
 package main
 
@@ -42,13 +42,13 @@ func run(args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "clock":
 		return host.tell(history.Message{Clock: time.Now().UnixNano()})
-	case len(args) == 4 && args[0] == "work":
-		return work(host, args[1], args[2], args[3])
+	case len(args) == 5 && args[0] == "work":
+		return work(host, args[1], args[2], args[3], args[4])
 	case len(args) == 2 && args[0] == "walk":
 		return walk(host, args[1])
 	}
 
-	return errors.New("usage: agent clock | work DIR SEED WORKERS | walk DIR")
+	return errors.New("usage: agent clock | work DIR SEED WORKERS THINK | walk DIR")
 }
 
 // host is the way out of the guest.
@@ -95,7 +95,7 @@ func (h *host) tell(message history.Message) error {
 	return err
 }
 
-func work(h *host, dir, seed, workers string) error {
+func work(h *host, dir, seed, workers, think string) error {
 	base, err := strconv.ParseUint(seed, 10, 64)
 	if err != nil {
 		return fmt.Errorf("seed %q: %w", seed, err)
@@ -104,6 +104,11 @@ func work(h *host, dir, seed, workers string) error {
 	count, err := strconv.Atoi(workers)
 	if err != nil {
 		return fmt.Errorf("number of workers %q: %w", workers, err)
+	}
+
+	pause, err := time.ParseDuration(think)
+	if err != nil {
+		return fmt.Errorf("time to think %q: %w", think, err)
 	}
 
 	stop := make(chan os.Signal, 1)
@@ -122,7 +127,7 @@ func work(h *host, dir, seed, workers string) error {
 	)
 
 	for n := range count {
-		group.Go(func() { newWorker(h, dir, base, n, &ids).run(stopped) })
+		group.Go(func() { newWorker(h, dir, base, n, &ids).run(stopped, pause) })
 	}
 
 	group.Wait()

@@ -47,15 +47,19 @@ func newWorker(h *host, root string, seed uint64, number int, ids *counter) *wor
 	}
 }
 
-func (w *worker) run(stopped <-chan struct{}) {
+// run works until it is stopped. After each operation it thinks as long as that took,
+// but no longer than think.
+func (w *worker) run(stopped <-chan struct{}, think time.Duration) {
 	w.mkdir()
 
 	for {
+		begin := time.Now()
+		w.step()
+
 		select {
 		case <-stopped:
 			return
-		default:
-			w.step()
+		case <-time.After(min(time.Since(begin), think)):
 		}
 	}
 }
