@@ -78,7 +78,7 @@ func (d *demo) show(ctx context.Context) error {
 	}{
 		{5 * time.Minute, d.boot},
 		{5 * time.Minute, d.write},
-		{2 * time.Minute, d.cut},
+		{5 * time.Minute, d.cut},
 		{5 * time.Minute, d.recover},
 		{5 * time.Minute, d.check},
 	} {
@@ -158,7 +158,7 @@ func (d *demo) write(ctx context.Context) error {
 		return err
 	}
 
-	c.Say("created the volume demo (1 GiB); n3 writes files to it with fsync, without pause; the power is cut after 200 operations, in about a minute")
+	c.Say("created the volume demo (1 GiB); n3 writes files to it with fsync; the power is cut after 100 operations")
 
 	d.workload, err = c.Machine("n3").Work(ctx, dir+"/files", d.seed, lab.AtEase())
 	if err != nil {
@@ -167,7 +167,7 @@ func (d *demo) write(ctx context.Context) error {
 
 	defer d.waits(func() string { return fmt.Sprintf("%d operations acknowledged so far", acknowledged(d.workload.Ops())) })()
 
-	return d.workload.AwaitAcknowledged(ctx, time.Time{}, 200)
+	return d.workload.AwaitAcknowledged(ctx, time.Time{}, 100)
 }
 
 func (d *demo) cut(ctx context.Context) error {
@@ -187,7 +187,7 @@ func (d *demo) cut(ctx context.Context) error {
 		return err
 	}
 
-	err = d.workload.AwaitAcknowledged(ctx, time.Now(), 100)
+	err = d.workload.AwaitAcknowledged(ctx, time.Now(), 50)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,16 @@ func TestMasterKilled(t *testing.T) {
 	s.nothingLost()
 }
 
+func TestAntlerdKilled(t *testing.T) {
+	s := begin(t, "antlerd is killed on the serving node, and nothing is lost")
+
+	killed := s.harm(s.serving, "systemctl kill --signal=KILL antlerd")
+	s.goesOn(killed, gapPowerCut)
+
+	s.healthy()
+	s.nothingLost()
+}
+
 func TestMasterThatDoesNotAnswer(t *testing.T) {
 	s := begin(t, "an mfsmaster that runs but doesn't answer is a failed master")
 

@@ -63,13 +63,17 @@ func beginWhen(t testing.TB, ready func(context.Context) error, promise string) 
 
 	s.must(ready(ctx))
 
+	s.marks = s.cluster.Marks()
+	s.start(s.cluster.Machine("n3"))
+
+	// Only now: what the fault is for is the node that serves when it comes.
+	s.must(ready(ctx))
+
 	serving, err := s.cluster.AwaitServing(ctx, "")
 	s.must(err)
 
 	s.serving = serving
-	s.marks = s.cluster.Marks()
 	s.cluster.Say("--- %s: %s (%s serves)", t.Name(), promise, serving.Name)
-	s.start(s.cluster.Machine("n3"))
 
 	return s
 }
@@ -324,7 +328,12 @@ func (s *scenario) recover() {
 		}
 	}
 
-	if err := s.cluster.AwaitHealthy(ctx); err != nil {
+	err := s.cluster.AwaitHealthy(ctx)
+	if err == nil && s.workload != nil {
+		err = s.workload.AwaitGone(ctx)
+	}
+
+	if err != nil {
 		suite.broken = s.Name()
 		s.cluster.Say("%v", err)
 	}

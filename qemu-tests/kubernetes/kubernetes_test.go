@@ -204,7 +204,7 @@ func (k *trial) run(format string, args ...any) string {
 func (k *trial) work(dir string) *lab.Workload {
 	k.Helper()
 
-	workload, err := k.pods.Work(k.ctx, dir+"/files", k.cluster.Seed, lab.Load{Workers: 2})
+	workload, err := k.pods.Work(k.ctx, dir+"/files", k.cluster.Seed, lab.AtEase())
 	k.must(err)
 	k.Cleanup(func() {
 		if k.Failed() {

@@ -163,7 +163,7 @@ func (k *trial) writer(name, claim string, pv *corev1.PersistentVolume) *lab.Wor
 	// The port to the host is one of the machine's devices.
 	privileged := true
 
-	k.makePod(name, k.pods.Name, claim, fmt.Sprintf("mkdir -p /data/files && exec /agent work /data/files %d 2 0s", k.cluster.Seed),
+	k.makePod(name, k.pods.Name, claim, fmt.Sprintf("mkdir -p /data/files && exec /agent work /data/files %d 2 1s", k.cluster.Seed),
 		&corev1.SecurityContext{Privileged: &privileged})
 	k.running(name)
 	k.must(workload.AwaitAcknowledged(k.ctx, time.Time{}, 50))

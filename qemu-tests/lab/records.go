@@ -126,7 +126,7 @@ type Load struct {
 	Think time.Duration
 }
 
-// AtEase leaves the machines about half of their time.
+// AtEase leaves the machines up to half of their time.
 func AtEase() Load { return Load{Workers: 2, Think: time.Second} }
 
 // Work starts workers in dir of the machine.
@@ -258,6 +258,14 @@ func (w *Workload) Abandon() {
 	defer cancel()
 
 	_, _ = w.machine.console.Run(ctx, "kill -KILL $(cat /run/workload.pid); true")
+}
+
+// AwaitGone waits until no worker is left: one that waits for its mount outlives even
+// SIGKILL, and the next workload needs its way to the host.
+func (w *Workload) AwaitGone(ctx context.Context) error {
+	_, err := w.machine.console.Run(ctx, "while kill -0 $(cat /run/workload.pid) 2>/dev/null; do sleep 1; done")
+
+	return err
 }
 
 // Check reads everything back on the machine on, and holds it against what was

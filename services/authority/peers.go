@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	antlerv1 "antler/api/antler/v1"
@@ -93,7 +94,10 @@ func (p *peers) connection(name string) (*grpc.ClientConn, error) {
 			// A node that comes back is called again within a second.
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: p.timing.HandshakeTimeout,
-		}))
+		}),
+		// A machine whose power was cut is noticed also where no call says so: one that
+		// is called again only when it leads must not be called over what is left.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}))
 	if err != nil {
 		return nil, fmt.Errorf("call %s at %s: %w", name, address, err)
 	}

@@ -77,12 +77,12 @@ func (a *Authority) callPropose(ctx context.Context, to string, raw []byte) (*an
 		return a.answerPropose(ctx, to, request)
 	}
 
-	client, err := a.peers.call(to)
+	leader, err := a.peers.call(to)
 	if err != nil {
 		return nil, err
 	}
 
-	answer, err := client.Propose(ctx, request)
+	answer, err := leader.Propose(ctx, request)
 	if err != nil {
 		return nil, fmt.Errorf("propose to %s: %w", to, err)
 	}

@@ -130,7 +130,6 @@ func (a *Authority) callReplace(ctx context.Context, to string, request *antlerv
 
 	answer, err := leader.ReplaceStore(ctx, request)
 	if err != nil {
-		leader.failed(err)
 		a.forgetLeader(to)
 
 		return nil, fmt.Errorf("ask the leader %s: %w", to, err)
@@ -288,12 +287,12 @@ func (a *Authority) acceptAt(ctx context.Context, at string, found Replacement) 
 		return a.accept(found.Node, found.New)
 	}
 
-	client, err := a.peers.call(at)
+	voter, err := a.peers.call(at)
 	if err != nil {
 		return err
 	}
 
-	_, err = client.AcceptStore(ctx, &antlerv1.AcceptStoreRequest{Node: found.Node, Incarnation: found.New})
+	_, err = voter.AcceptStore(ctx, &antlerv1.AcceptStoreRequest{Node: found.Node, Incarnation: found.New})
 
 	return err
 }

@@ -79,8 +79,9 @@ const DefaultOpenFiles = 131072
 
 // DefaultTimerSlack lets the kernel wake a process for several of its short
 // sleeps at once. MooseFS's daemons poll every millisecond or ten from several
-// threads, some 1,500 times a second on a node where nothing happens.
-const DefaultTimerSlack = 10 * time.Millisecond
+// threads, some 1,500 times a second on a node where nothing happens. What comes over
+// a connection wakes them at once, whatever the slack.
+const DefaultTimerSlack = 50 * time.Millisecond
 
 // File is a file below the container's /etc.
 type File struct {

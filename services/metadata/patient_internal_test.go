@@ -62,7 +62,7 @@ func TestALateAnswerIsWaitedFor(t *testing.T) {
 }
 
 // The last master's word would speak for data that the next one doesn't have.
-func TestALateAnswerIsNotTheNextProcesss(t *testing.T) {
+func TestALateAnswerIsNotTheNextOnes(t *testing.T) {
 	l := &late{answers: make(chan error, 1)}
 
 	var p patient

@@ -42,8 +42,9 @@ func masterSpec(cfg *config.Config, generation uint64) containers.ContainerSpecS
 		StopTimeout:     stopSeconds,
 		Spare:           true,
 		// Every client waits for it, and it is one thread.
-		Nice:        masterNice,
-		TimerSlack:  time.Millisecond,
+		Nice: masterNice,
+		// It looks after chunks 50 times a second, and polls for 10 ms.
+		TimerSlack:  10 * time.Millisecond,
 		OOMScoreAdj: -800,
 	}
 }

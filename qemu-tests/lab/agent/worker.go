@@ -52,15 +52,29 @@ func newWorker(h *host, root string, seed uint64, number int, ids *counter) *wor
 func (w *worker) run(stopped <-chan struct{}, think time.Duration) {
 	w.mkdir()
 
-	for {
+	for pause := time.Duration(0); !over(stopped, pause); {
 		begin := time.Now()
 		w.step()
+		pause = min(time.Since(begin), think)
+	}
+}
 
+// over reports whether the workers were stopped, within the pause.
+func over(stopped <-chan struct{}, pause time.Duration) bool {
+	if pause == 0 {
 		select {
 		case <-stopped:
-			return
-		case <-time.After(min(time.Since(begin), think)):
+			return true
+		default:
+			return false
 		}
+	}
+
+	select {
+	case <-stopped:
+		return true
+	case <-time.After(pause):
+		return false
 	}
 }
 

@@ -223,8 +223,8 @@ func matches(hash string, allowed []string) bool {
 	return false
 }
 
-// LongestGap returns the longest time between two acknowledgements, in which
-// no client was told anything, and when it began.
+// LongestGap returns the longest time between two acknowledgements in which a client
+// waited and none was told anything, and when it began.
 func LongestGap(ops []Op) (time.Duration, time.Time) {
 	var (
 		last, begin int64
@@ -232,14 +232,30 @@ func LongestGap(ops []Op) (time.Duration, time.Time) {
 	)
 
 	for _, end := range acknowledgedAt(ops) {
-		if gap := time.Duration(end - last); last != 0 && gap > longest {
-			longest, begin = gap, last
+		if last != 0 {
+			if from := waitedFrom(ops, last, end); time.Duration(end-from) > longest {
+				longest, begin = time.Duration(end-from), from
+			}
 		}
 
 		last = end
 	}
 
 	return longest, time.Unix(0, begin)
+}
+
+// waitedFrom is when somebody first waited for an answer, of the time from one
+// acknowledgement to the next: before that all clients were thinking.
+func waitedFrom(ops []Op, from, to int64) int64 {
+	first := to
+
+	for _, op := range ops {
+		if op.Start < first && (!op.Done || op.End > from) {
+			first = op.Start
+		}
+	}
+
+	return max(from, first)
 }
 
 // LongestOp returns how long the slowest acknowledged operation took.

@@ -149,3 +149,25 @@ func TestGap(t *testing.T) {
 	require.Equal(t, time.Unix(0, 13), history.AcknowledgedAfter(ops, time.Unix(0, 6)))
 	require.True(t, history.AcknowledgedAfter(ops, time.Unix(0, 14)).IsZero())
 }
+
+// Nobody was kept from anything while all clients were thinking.
+func TestAGapBeginsWhenSomebodyWaits(t *testing.T) {
+	thinks := []history.Op{
+		{Kind: history.Create, Start: 1, Done: true, End: 10},
+		{Kind: history.Create, Start: 16, Done: true, End: 18},
+	}
+
+	gap, begin := history.LongestGap(thinks)
+	require.Equal(t, time.Duration(2), gap)
+	require.Equal(t, time.Unix(0, 16), begin)
+	require.Equal(t, time.Duration(2), history.GapAround(thinks, time.Unix(0, 9), time.Unix(0, 20)))
+
+	for name, waits := range map[string]history.Op{
+		"hangs":              {Kind: history.Create, Start: 12},
+		"is told of failure": {Kind: history.Create, Start: 12, Done: true, End: 17, Err: "EIO"},
+	} {
+		gap, begin = history.LongestGap(append(thinks[:2:2], waits))
+		require.Equal(t, time.Duration(6), gap, name)
+		require.Equal(t, time.Unix(0, 12), begin, name)
+	}
+}

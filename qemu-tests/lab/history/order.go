@@ -47,7 +47,7 @@ func GapAround(ops []Op, from, to time.Time) time.Duration {
 	var longest time.Duration
 
 	for i := max(first, 1); i < len(ends) && ends[i-1] <= to.UnixNano(); i++ {
-		longest = max(longest, time.Duration(ends[i]-ends[i-1]))
+		longest = max(longest, time.Duration(ends[i]-waitedFrom(ops, ends[i-1], ends[i])))
 	}
 
 	return longest
