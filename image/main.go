@@ -168,7 +168,7 @@ func (b build) check() error {
 	}
 	for _, name := range programs {
 		if _, err := os.Stat(filepath.Join(b.bin, name)); err != nil {
-			return fmt.Errorf("%w: build it for arm64 first", err)
+			return fmt.Errorf("%w: run \"make build\" first", err)
 		}
 	}
 	return b.k3s.check()

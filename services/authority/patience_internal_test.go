@@ -20,6 +20,8 @@ import (
 type busy struct {
 	address string
 	dialed  atomic.Int32
+	// called has an entry once somebody has.
+	called chan struct{}
 }
 
 func newBusy(t *testing.T) *busy {
@@ -29,11 +31,12 @@ func newBusy(t *testing.T) *busy {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 
-	return &busy{address: listener.Addr().String()}
+	return &busy{address: listener.Addr().String(), called: make(chan struct{}, 10)}
 }
 
 func (b *busy) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	b.dialed.Add(1)
+	b.called <- struct{}{}
 
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
@@ -60,6 +63,7 @@ func TestCallsWaitForTheHandshakeUnderWay(t *testing.T) {
 		n2.failed(err)
 	}
 
+	<-n2.called
 	require.EqualValues(t, 1, n2.dialed.Load())
 	require.NoError(t, p.conns["n2"].Close())
 }
@@ -117,6 +121,7 @@ func TestRaftWaitsForTheHandshakeUnderWay(t *testing.T) {
 		require.ErrorContains(t, err, "no connection within")
 	}
 
+	<-n2.called
 	require.EqualValues(t, 1, n2.dialed.Load())
 
 	// Nor does the end wait for a voter that doesn't answer.

@@ -3,6 +3,8 @@ package handler
 import (
 	"context"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +43,10 @@ func FuzzParseAnswer(f *testing.F) {
 		code, err := parseAnswer(line)
 		if err == nil && code != Outdated && code != Refused {
 			t.Errorf("%q gave %d", line, code)
+		}
+
+		if number, _ := strconv.Atoi(strings.Fields(line + " none")[0]); err == nil && code == Outdated && number != Outdated {
+			t.Errorf("%q let writes go on", line)
 		}
 	})
 }
