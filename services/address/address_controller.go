@@ -29,6 +29,9 @@ type Network interface {
 	// Join gets ready to announce addr on a link. From then on claimed is called
 	// from another goroutine with whoever else says that addr is theirs.
 	Join(link string, addr netip.Addr, claimed func(net.HardwareAddr)) (Segment, error)
+	// Watch returns a channel that is sent to when addresses or interfaces have
+	// changed, until ctx ends.
+	Watch(ctx context.Context) <-chan struct{}
 }
 
 // Segment is the network segment on which one address is announced.
@@ -48,11 +51,13 @@ type Events interface {
 // Times of the address controller. None of them is part of the safety argument.
 type Times struct {
 	// Announce are the times of the first announcements, counted from when the
-	// address was added; after the last one they go on every Repeat.
+	// address was added; after the last one they go on every Repeat. With each it is
+	// made sure that the address is still there, as it is when the kernel tells of a
+	// change.
 	Announce []time.Duration
 	Repeat   time.Duration
-	// Check is how often it is made sure that the address is still there.
-	Check time.Duration
+	// Again is after how long that which failed is tried again.
+	Again time.Duration
 	// Leftover is how long an address of a former antlerd may stay while this
 	// one finds out whether the node still serves.
 	Leftover time.Duration
@@ -67,7 +72,7 @@ func DefaultTimes() Times {
 	return Times{
 		Announce: []time.Duration{0, 100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second},
 		Repeat:   10 * time.Second,
-		Check:    2 * time.Second,
+		Again:    2 * time.Second,
 		Leftover: 5 * time.Second,
 		Claim:    30 * time.Second,
 		Defend:   time.Second,
@@ -100,6 +105,8 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 	h := newHolding(c, logger)
 	defer h.leave()
 
+	changed := c.Network.Watch(ctx)
+
 	started := time.Now()
 
 	timer := time.NewTimer(c.Times.Leftover)
@@ -112,6 +119,7 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 		case <-r.EventCh():
 		case claim := <-h.claims:
 			h.hear(claim)
+		case <-changed:
 		case <-timer.C:
 		}
 
@@ -120,18 +128,22 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 			return err
 		}
 
+		wait := c.Times.Leftover - time.Since(started)
+
 		switch {
 		case known && spec.Hold:
 			h.hold(spec)
-		case known || time.Since(started) >= c.Times.Leftover:
+			wait = h.next()
+		case known || wait <= 0:
 			h.release(spec)
+			wait = h.next()
 		}
 
 		if err := c.report(ctx, r, h); err != nil {
 			return err
 		}
 
-		timer.Reset(h.next())
+		timer.Reset(wait)
 		r.ResetRestartBackoff()
 	}
 }

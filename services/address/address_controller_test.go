@@ -27,7 +27,10 @@ type fakeNetwork struct {
 	// announced are the times of announcements.
 	announced []time.Time
 	joined    int
+	changed   chan struct{}
 }
+
+func (n *fakeNetwork) Watch(context.Context) <-chan struct{} { return n.changed }
 
 func (n *fakeNetwork) Add(addr netip.Addr) (string, error) {
 	n.mu.Lock()
@@ -137,7 +140,7 @@ type bench struct {
 func newBench(t *testing.T, leftovers ...netip.Addr) *bench {
 	t.Helper()
 
-	b := &bench{network: &fakeNetwork{addresses: leftovers}, journal: &journal{}}
+	b := &bench{network: &fakeNetwork{addresses: leftovers, changed: make(chan struct{}, 1)}, journal: &journal{}}
 	b.ctx, b.state = engine(t, &Controller{Network: b.network, Events: b.journal, Times: DefaultTimes()})
 
 	return b
@@ -194,14 +197,27 @@ func TestAddressIsAddedAnnouncedAndRemoved(t *testing.T) {
 	})
 }
 
-func TestLostAddressIsPutBack(t *testing.T) {
+func TestLostAddressIsPutBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		b.decide(t, true, 1)
 		synctest.Wait()
 
 		b.network.set(func() { b.network.addresses = nil })
-		time.Sleep(DefaultTimes().Check)
+		b.network.changed <- struct{}{}
+		synctest.Wait()
+		require.Equal(t, []netip.Addr{floating4}, b.network.have())
+	})
+}
+
+func TestLostAddressIsPutBackThoughTheKernelToldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.decide(t, true, 1)
+		synctest.Wait()
+
+		b.network.set(func() { b.network.addresses = nil })
+		time.Sleep(DefaultTimes().Repeat)
 		synctest.Wait()
 		require.Equal(t, []netip.Addr{floating4}, b.network.have())
 	})
@@ -262,7 +278,7 @@ func TestConflictIsReportedAnsweredAndForgotten(t *testing.T) {
 		require.Len(t, b.network.since(start), 5, "but not each one")
 		require.Contains(t, b.journal.have(), "address.conflict@1")
 
-		time.Sleep(DefaultTimes().Claim + DefaultTimes().Check)
+		time.Sleep(DefaultTimes().Claim + DefaultTimes().Repeat)
 		synctest.Wait()
 		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.Empty(s.Error) })
 	})
@@ -280,7 +296,7 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 		})
 
 		b.network.set(func() { b.network.broken = nil })
-		time.Sleep(DefaultTimes().Check)
+		time.Sleep(DefaultTimes().Again)
 		synctest.Wait()
 		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.True(s.Announced); a.Empty(s.Error) })
 
@@ -290,7 +306,7 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.Contains(s.Error, "busy") })
 
 		b.network.set(func() { b.network.broken = nil })
-		time.Sleep(DefaultTimes().Check)
+		time.Sleep(DefaultTimes().Again)
 		synctest.Wait()
 		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.Empty(s.Held); a.Empty(s.Error) })
 	})

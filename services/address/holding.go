@@ -258,10 +258,13 @@ func (h *holding) leave() {
 
 // next is the time until something is due.
 func (h *holding) next() time.Duration {
-	wait := h.times.Check
+	wait := h.times.Repeat
+	if len(h.errors) > 0 {
+		wait = h.times.Again
+	}
 
 	for _, a := range h.held {
-		// What failed is tried again at the next check.
+		// What failed has its own time.
 		if a.segment != nil && a.problem == nil {
 			wait = min(wait, h.due(a)-time.Since(a.added))
 		}

@@ -1,17 +1,21 @@
 package address
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/mdlayher/packet"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,6 +76,57 @@ func TestKernelLeavesTheNodesOwnSourceAddress(t *testing.T) {
 		from := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 		require.Equal(t, want, from.String(), "source of what goes to %s", to)
 		conn.Close()
+	}
+}
+
+func TestKernelTellsOfChanges(t *testing.T) {
+	for name, change := range map[string]func(try int){
+		"address": func(try int) {
+			if _, err := (Kernel{}).Add(floating4); try%2 == 1 || err != nil {
+				_ = Kernel{}.Remove(floating4)
+			}
+		},
+		"interface": func(try int) {
+			link, err := netlink.LinkByName("node0")
+			if err == nil {
+				_ = netlink.LinkSetAlias(link, fmt.Sprint("change ", try))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			changed, done := make(chan struct{}, 1), make(chan struct{})
+
+			go func() {
+				defer close(done)
+
+				// Never unlocked: the thread ends with the goroutine.
+				runtime.LockOSThread()
+
+				if netns.Set(w.node) == nil {
+					watchOnce(ctx, changed)
+				}
+			}()
+
+			// It isn't known when it begins to listen, so it is changed until it hears.
+			try := 0
+
+			await(t, "word of a change", func() bool {
+				change(try)
+				try++
+
+				select {
+				case <-changed:
+					return true
+				default:
+					return false
+				}
+			})
+
+			cancel()
+			<-done
+		})
 	}
 }
 

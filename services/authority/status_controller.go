@@ -19,6 +19,10 @@ type StatusController struct {
 	Events Events
 
 	told AuthorityStatusSpec
+	// written is what the resources say. Most of what comes changes nothing, and the
+	// runtime would copy and compare all of it each time.
+	written        AuthorityStatusSpec
+	writtenReports map[string]NodeReportSpec
 }
 
 // Name implements controller.Controller.
@@ -39,6 +43,8 @@ func (c *StatusController) Outputs() []controller.Output {
 func (c *StatusController) Run(ctx context.Context, r controller.Runtime, _ *zap.Logger) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+
+	c.written, c.writtenReports = AuthorityStatusSpec{}, map[string]NodeReportSpec{}
 
 	for {
 		changed := c.Authority.Changed()
@@ -68,29 +74,41 @@ func (c *StatusController) write(ctx context.Context, r controller.Runtime) (tim
 	status, until := c.Authority.Status()
 	c.tell(status)
 
-	err := safe.WriterModify(ctx, r, NewAuthorityStatus(), func(res *AuthorityStatus) error {
-		if worthWriting(*res.TypedSpec(), status) {
+	if worthWriting(c.written, status) {
+		err := safe.WriterModify(ctx, r, NewAuthorityStatus(), func(res *AuthorityStatus) error {
 			*res.TypedSpec() = status
+
+			return nil
+		})
+		if err != nil {
+			return until, fmt.Errorf("write the authority's status: %w", err)
 		}
 
-		return nil
-	})
-	if err != nil {
-		return until, fmt.Errorf("write the authority's status: %w", err)
+		c.written = status
 	}
 
+	return until, c.writeReports(ctx, r)
+}
+
+func (c *StatusController) writeReports(ctx context.Context, r controller.Runtime) error {
 	for name, report := range c.Authority.Reports() {
+		if was, there := c.writtenReports[name]; there && reflect.DeepEqual(was, report) {
+			continue
+		}
+
 		err := safe.WriterModify(ctx, r, NewNodeReport(name), func(res *NodeReport) error {
 			*res.TypedSpec() = report
 
 			return nil
 		})
 		if err != nil {
-			return until, fmt.Errorf("write the report of %s: %w", name, err)
+			return fmt.Errorf("write the report of %s: %w", name, err)
 		}
+
+		c.writtenReports[name] = report
 	}
 
-	return until, nil
+	return nil
 }
 
 // tell writes down what happened since the last time. What was so when antlerd
@@ -115,7 +133,6 @@ func worthWriting(was, is AuthorityStatusSpec) bool {
 }
 
 func withoutTimes(s AuthorityStatusSpec) AuthorityStatusSpec {
-	s = s.DeepCopy()
 	s.LeaseUntil = time.Time{}
 
 	return s
