@@ -219,9 +219,11 @@ func (d *antlerd) mayChange() error {
 type localMaster struct {
 	line protocol.Line
 	// chunkservers that were connected when last counted, at countedAt: that is
-	// a second question, and asked less often.
+	// a second question, asked less often, and not of a master that answers for the
+	// first time. It has none, and clients wait for it.
 	chunkservers int
 	countedAt    time.Time
+	answered     bool
 }
 
 // countInterval is how old the number of chunkservers may be.
@@ -233,12 +235,18 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 
 	info, err := m.line.Info(ctx)
 	if err != nil {
+		m.answered, m.chunkservers = false, 0
+
 		return metadata.Info{}, err
 	}
 
-	if err := m.count(ctx, time.Now()); err != nil {
-		return metadata.Info{}, err
+	if m.answered {
+		if err := m.count(ctx, time.Now()); err != nil {
+			return metadata.Info{}, err
+		}
 	}
+
+	m.answered = true
 
 	return metadata.Info{
 		Version: info.Version.String(), MetaVersion: info.MetaVersion, MetadataID: info.MetadataID,

@@ -17,7 +17,12 @@ import (
 func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
 	m.status.Answering, m.status.Formatted = false, false
 
-	if m.running.Running || m.wanted {
+	runs, err := m.runs()
+	if err != nil {
+		return 0, err
+	}
+
+	if runs || m.wanted {
 		return m.stop(ctx, spec.Stop)
 	}
 
@@ -38,7 +43,7 @@ func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duratio
 	unmount, cancel := context.WithTimeout(ctx, m.Timing.MountDeadline)
 	defer cancel()
 
-	err := m.Disk.Unmount(unmount)
+	err = m.Disk.Unmount(unmount)
 	if err != nil {
 		return 0, fmt.Errorf("give up: %w", err)
 	}
@@ -101,13 +106,37 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 		}
 	}
 
-	if m.running.Running {
-		return time.Second, nil
+	runs, err := m.runs()
+	if err != nil {
+		return 0, err
 	}
 
-	m.emit("master-stopped", "mfsmaster has ended")
+	switch {
+	case !runs:
+		m.emit("master-stopped", "mfsmaster has ended")
 
-	return time.Millisecond, nil
+		return time.Millisecond, nil
+	case m.killed == m.running.PID:
+		return killPoll, nil
+	}
+
+	// The container's status wakes us.
+	return time.Second, nil
+}
+
+// runs reports whether mfsmaster runs. Of one that was sent SIGKILL the kernel knows
+// the end before the container's status does, and clients wait for what comes next.
+func (m *master) runs() (bool, error) {
+	if !m.running.Running || m.running.PID != m.killed {
+		return m.running.Running, nil
+	}
+
+	alive, err := m.Killer.Alive(Container)
+	if err != nil {
+		return true, fmt.Errorf("look whether mfsmaster is gone: %w", err)
+	}
+
+	return alive, nil
 }
 
 // The address is gone a moment after this node said that it stops.

@@ -84,6 +84,10 @@ const slowPatience = 10 * time.Second
 // startingProbe is how often a master that starts is asked.
 const startingProbe = 50 * time.Millisecond
 
+// startingWait is for how long the answer of a master that starts is waited for at a
+// time: then it is looked whether it still runs and is still wanted.
+const startingWait = 200 * time.Millisecond
+
 // loadingLook is how often a master that loads is looked at.
 const loadingLook = time.Second
 

@@ -41,6 +41,8 @@ type machine struct {
 	noCopy bool
 	// alive: a process of mfsmaster is there.
 	alive bool
+	// unheard: containerd tells of no end.
+	unheard bool
 	// hurried: a minute passes whenever the controller looks.
 	hurried bool
 	// slow: it is at work though it is silent.
@@ -238,6 +240,14 @@ func (m *machine) activity(int) node.Activity {
 
 func (m *machine) Kill(context.Context, string, syscall.Signal) error {
 	m.did("kill")
+
+	m.mu.Lock()
+	unheard := m.unheard
+	m.mu.Unlock()
+
+	if unheard {
+		return nil
+	}
 
 	return m.running(false)
 }
@@ -804,6 +814,28 @@ func TestLeaseLostKillsAndUnmounts(t *testing.T) {
 	rtestutils.AssertResource(m.ctx, t, m.state, replication.DeviceUseID, func(r *replication.DeviceUse, a *assert.Assertions) {
 		a.False(r.TypedSpec().Mounted)
 		a.False(r.TypedSpec().Alive)
+	})
+}
+
+// Clients wait for the next holder, and the kernel knows of the end first.
+func TestContainerdsWordForAnEndIsNotWaitedFor(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.alive, m.unheard = true, true })
+	m.want(t, metadata.MasterSpecSpec{Epoch: 2, Stop: metadata.StopKill})
+	require.Eventually(t, func() bool { return m.was("kill") }, 5*time.Second, time.Millisecond)
+	m.looksAgain(t)
+	require.False(t, m.was("unmount"), "it may still write")
+
+	m.set(func() { m.alive = false })
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseStopped, s.Phase)
+		a.False(s.Mounted)
+	})
+	require.Len(t, m.only("kill"), 1)
+	rtestutils.AssertResource(m.ctx, t, m.state, metadata.Container, func(r *containers.ContainerSpec, a *assert.Assertions) {
+		a.True(r.TypedSpec().Stopped)
 	})
 }
 

@@ -2,7 +2,10 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
+	"time"
 )
 
 // patient goes on waiting for an answer that is late, where a new question would stand
@@ -53,6 +56,31 @@ func (p *patient) ask(ctx context.Context, prober Prober) {
 		info, err := prober.Probe(ctx)
 		pending <- answer{info, err}
 	}()
+}
+
+// whenListening asks a master that isn't listening yet until it is.
+type whenListening struct{ Prober }
+
+// listeningPoll is how often it is tried.
+const listeningPoll = 20 * time.Millisecond
+
+// Probe implements Prober.
+func (w whenListening) Probe(ctx context.Context) (Info, error) {
+	ticker := time.NewTicker(listeningPoll)
+	defer ticker.Stop()
+
+	for {
+		info, err := w.Prober.Probe(ctx)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return info, err
+		}
+
+		select {
+		case <-ctx.Done():
+			return Info{}, err
+		case <-ticker.C:
+		}
+	}
 }
 
 // forget what was asked. When it returns nobody uses the prober.

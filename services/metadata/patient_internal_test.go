@@ -3,7 +3,11 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -85,4 +89,40 @@ func TestALateAnswerIsNotTheNextOnes(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 7, info.Chunks)
 	require.Equal(t, 2, l.asked)
+}
+
+// deaf is a master that listens after so many tries.
+type deaf struct {
+	Prober
+
+	tries int
+	then  error
+}
+
+func (d *deaf) Probe(context.Context) (Info, error) {
+	if d.tries > 0 {
+		d.tries--
+
+		return Info{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	}
+
+	return Info{Chunks: 7}, d.then
+}
+
+func TestAMasterThatStartsIsAskedUntilItListens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+
+		info, err := whenListening{&deaf{tries: 10}}.Probe(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 7, info.Chunks)
+		require.Equal(t, 10*listeningPoll, time.Since(begun))
+
+		// What it says then is what counts.
+		_, err = whenListening{&deaf{tries: 1, then: errors.New("version unknown")}}.Probe(t.Context())
+		require.ErrorContains(t, err, "version unknown")
+
+		_, err = whenListening{&deaf{tries: 1}}.Probe(soon(t))
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	})
 }

@@ -51,17 +51,14 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 
 	// A restart in place stays one until the master answers: the address stays
 	// here meanwhile.
-	if m.status.Phase != PhaseServing && m.status.Phase != PhaseStarting && m.status.Phase != PhaseRestarting {
+	if m.status.Phase != PhaseServing && !m.begins() {
 		err := m.enter(ctx, PhaseStarting)
 		if err != nil {
 			return 0, err
 		}
 	}
 
-	probe, cancel := context.WithTimeout(ctx, m.Timing.ProbeTimeout)
-	defer cancel()
-
-	info, err := m.patient.probe(probe, m.Prober, m.running.PID)
+	info, err := m.probe(ctx)
 	if err != nil {
 		return m.unanswered(ctx, err)
 	}
@@ -87,6 +84,25 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	return m.Timing.ProbeInterval, nil
 }
 
+// probe asks a master that starts in a way that costs it little, and hears of its first
+// answer at once: clients wait for that.
+func (m *master) probe(ctx context.Context) (Info, error) {
+	prober, wait := m.Prober, m.Timing.ProbeTimeout
+	if m.begins() {
+		prober, wait = whenListening{m.Prober}, startingWait
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+
+	return m.patient.probe(ctx, prober, m.running.PID)
+}
+
+// begins reports whether the master runs and has yet to answer for the first time.
+func (m *master) begins() bool {
+	return m.status.Phase == PhaseStarting || m.status.Phase == PhaseRestarting
+}
+
 // unanswered counts: a master that has answered before has ProbesFailed tries.
 func (m *master) unanswered(ctx context.Context, err error) (time.Duration, error) {
 	if m.frozen {
@@ -95,7 +111,7 @@ func (m *master) unanswered(ctx context.Context, err error) (time.Duration, erro
 		return startingProbe, nil
 	}
 
-	if m.status.Phase == PhaseStarting || m.status.Phase == PhaseRestarting {
+	if m.begins() {
 		return m.starting(ctx)
 	}
 

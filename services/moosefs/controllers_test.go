@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -202,6 +203,10 @@ func TestHostMountsSeesNoMount(t *testing.T) {
 }
 
 func TestStatusOnTheServingNode(t *testing.T) {
+	synctest.Test(t, statusOnTheServingNode)
+}
+
+func statusOnTheServingNode(t *testing.T) {
 	run := &fakeRunner{answers: map[string]string{
 		"mfsgetsclass /m":         "/m: 2CP\n",
 		"mfsgettrashretention /m": "/m: 24 (1d)\n",
@@ -218,6 +223,11 @@ func TestStatusOnTheServingNode(t *testing.T) {
 	master := metadata.NewMasterStatus()
 	master.TypedSpec().Answering, master.TypedSpec().Epoch = true, 4
 	require.NoError(t, st.Create(ctx, master))
+
+	time.Sleep(afterTakeover / 2)
+	synctest.Wait()
+	rtestutils.AssertNoResource[*Status](ctx, t, st, StatusID)
+	assert.Empty(t, events.text(), "clients come first")
 
 	rtestutils.AssertResource(ctx, t, st, StatusID, func(s *Status, assert *assert.Assertions) {
 		spec := s.TypedSpec()

@@ -19,9 +19,13 @@ import (
 	"antler/services/resources"
 )
 
-// statusInterval is how often the master is asked; four questions cost it less
+// statusInterval is how often the master is asked; five questions cost it less
 // than one client's second.
 const statusInterval = 5 * time.Second
+
+// afterTakeover is what clients and chunkservers get, who all come back at once, before
+// a new master is asked anything.
+const afterTakeover = 2 * time.Second
 
 // defaultsTimeout is for MooseFS's tools, which wait as long as the mount does.
 const defaultsTimeout = 20 * time.Second
@@ -54,21 +58,18 @@ func (*StatusController) Outputs() []controller.Output {
 
 // Run implements controller.Controller.
 func (c *StatusController) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
-	ticker := time.NewTicker(statusInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(statusInterval)
+	defer timer.Stop()
 
-	// defaultsIn is the epoch in which the defaults were seen to be right.
-	var defaultsIn uint64
+	var now served
 
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.EventCh():
-		case <-ticker.C:
+		case <-timer.C:
 		}
-
-		r.StartTrackingOutputs()
 
 		cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, r, node.ConfigID)
 		if err != nil {
@@ -80,24 +81,66 @@ func (c *StatusController) Run(ctx context.Context, r controller.Runtime, logger
 			return err
 		}
 
-		if epoch != 0 {
-			if defaultsIn != epoch && c.setDefaults(ctx, r, cfg.TypedSpec().Cluster.Storage, epoch, logger) {
-				defaultsIn = epoch
-			}
-
-			err = c.report(ctx, r, cfg.TypedSpec().Cluster, defaultsIn == epoch)
-			if err != nil {
-				return err
-			}
+		if epoch != now.epoch {
+			now = served{epoch: epoch, next: time.Now().Add(afterTakeover)}
 		}
 
-		err = safe.CleanupOutputs[*Status](ctx, r)
+		if epoch == 0 {
+			err = takeBack(ctx, r)
+			now.next = time.Now().Add(statusInterval)
+		} else {
+			err = c.look(ctx, r, cfg.TypedSpec().Cluster, &now, logger)
+		}
+
 		if err != nil {
-			return fmt.Errorf("take back what is no longer so: %w", err)
+			return err
 		}
 
+		timer.Reset(max(time.Until(now.next), time.Millisecond))
 		r.ResetRestartBackoff()
 	}
+}
+
+// served is the epoch in which this node's master answers.
+type served struct {
+	// epoch is 0 where none does.
+	epoch uint64
+	// next is when it is asked again, asked that it has been.
+	next  time.Time
+	asked bool
+	// defaults were seen to be right.
+	defaults bool
+}
+
+// look asks the master when that is due; and sets the defaults as soon as that can be
+// done.
+func (c *StatusController) look(ctx context.Context, r controller.ReaderWriter, cluster config.Cluster, now *served, logger *zap.Logger) error {
+	due := !time.Now().Before(now.next)
+
+	if !now.defaults && (due || now.asked) {
+		now.defaults = c.setDefaults(ctx, r, cluster.Storage, now.epoch, logger)
+		due = due || now.defaults
+	}
+
+	if !due {
+		return nil
+	}
+
+	now.next, now.asked = time.Now().Add(statusInterval), true
+
+	return c.report(ctx, r, cluster, now.defaults)
+}
+
+// takeBack what another node's master knows now.
+func takeBack(ctx context.Context, r controller.Runtime) error {
+	r.StartTrackingOutputs()
+
+	err := safe.CleanupOutputs[*Status](ctx, r)
+	if err != nil {
+		return fmt.Errorf("take back what is no longer so: %w", err)
+	}
+
+	return nil
 }
 
 // serving returns the epoch in which this node's master answers, or 0. One that saves
