@@ -95,6 +95,10 @@ func (s *scenario) Errorf(format string, args ...any) {
 	s.TB.Errorf(format, args...)
 }
 
+// someOps show that clients are served; and of what was acknowledged before a fault, that
+// there is something to lose.
+const someOps = 20
+
 func (s *scenario) start(on *lab.Machine) {
 	dir := fmt.Sprintf("%s/%s-%d", suite.volume, s.Name(), time.Now().UnixNano())
 
@@ -102,7 +106,7 @@ func (s *scenario) start(on *lab.Machine) {
 	s.must(err)
 
 	s.workload, s.on, s.stopped = workload, on, false
-	s.must(workload.AwaitAcknowledged(s.ctx, s.began, 50))
+	s.must(workload.AwaitAcknowledged(s.ctx, s.began, someOps))
 }
 
 // stop the workload, if it hasn't been.
@@ -156,7 +160,7 @@ func (s *scenario) goesOn(fault time.Time, promised time.Duration) {
 		since = now
 	}
 
-	s.must(s.workload.AwaitAcknowledged(s.ctx, since, 20))
+	s.must(s.workload.AwaitAcknowledged(s.ctx, since, someOps))
 
 	ops := s.workload.Ops()
 	gap, _ := history.LongestGap(ops)
@@ -224,7 +228,7 @@ func (s *scenario) nobodyServes(duration time.Duration) {
 }
 
 func (s *scenario) comesBack(since time.Time) {
-	s.must(s.workload.AwaitAcknowledged(s.ctx, since, 20))
+	s.must(s.workload.AwaitAcknowledged(s.ctx, since, someOps))
 	s.timeline(s.workload.Ops())
 }
 

@@ -112,9 +112,11 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 	}
 
 	switch {
-	case !runs:
+	case !m.running.Running:
 		m.emit("master-stopped", "mfsmaster has ended")
 
+		return time.Millisecond, nil
+	case !runs:
 		return time.Millisecond, nil
 	case m.killed == m.running.PID:
 		return killPoll, nil
