@@ -150,7 +150,8 @@ bench-durability: build image ## What the safe setting for metadata costs, and w
 	$(GO) test -tags vm -count=1 -v -timeout 25m ./qemu-tests/durability/...
 
 .PHONY: bench-idle
-bench-idle: build image ## Measure antlerd's binary, memory and processor use in an idle cluster
+bench-idle: build image ## Measure antlerd's binary, memory and processor use in an idle cluster; and the quorum's on this machine
+	$(GO) test -count=1 -run '^$$' -bench IdleQuorum -benchtime 1x ./services/authority
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all

@@ -42,9 +42,14 @@ func (d *antlerd) leave(ctx context.Context) {
 	}
 }
 
+// partTime is for how long a replica waits for its peer to become primary, to part from
+// it then.
+const partTime = 5 * time.Second
+
 // handOver gives up what this node serves, in order, and tells the quorum. With
 // or without somebody to take over: the machine goes down in any case, and a
 // file system that is still mounted on a frozen replica would keep it from that.
+// Then the replica parts from its peer, which would otherwise wait for it.
 func (d *antlerd) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, d.timing.SwitchoverDeadline)
 	defer cancel()
@@ -56,10 +61,10 @@ func (d *antlerd) handOver(ctx context.Context) {
 
 	// The quorum may be gone as well: once nothing is served here it gets only
 	// as long as it needs to answer.
-	told := time.Time{}
+	var told, parted time.Time
 
 	for {
-		serves, err := d.serves(ctx)
+		serves, connected, err := d.serves(ctx)
 		if err != nil {
 			d.logger.Warn("this machine goes down without handing over", zap.Error(err))
 
@@ -68,10 +73,13 @@ func (d *antlerd) handOver(ctx context.Context) {
 
 		if !serves && told.IsZero() {
 			told = time.Now().Add(d.timing.ApplyTimeout)
+			parted = time.Now().Add(partTime)
 		}
 
 		status, _ := d.authority.Status()
-		if !serves && (!status.IsHolder || time.Now().After(told)) {
+		given := !serves && (!status.IsHolder || time.Now().After(told))
+
+		if given && (!connected || time.Now().After(parted)) {
 			return
 		}
 
@@ -85,19 +93,24 @@ func (d *antlerd) handOver(ctx context.Context) {
 	}
 }
 
-// serves reports whether anything of the serving role is on this node.
-func (d *antlerd) serves(ctx context.Context) (bool, error) {
+// serves reports whether anything of the serving role is on this node, and whether its
+// replica is connected to its peer.
+func (d *antlerd) serves(ctx context.Context) (serves, connected bool, err error) {
 	master, err := resources.Spec[*metadata.MasterStatus](ctx, d.state, metadata.MasterStatusID)
-	if err != nil || master != nil && master.Mounted {
-		return true, err
+	if err != nil {
+		return true, true, err
 	}
 
 	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, d.state, replication.ReplicaStatusID)
 	if err != nil {
-		return true, err
+		return true, true, err
 	}
 
-	return replica != nil && replica.Role == replication.RolePrimary, nil
+	if replica != nil {
+		serves, connected = replica.Role == replication.RolePrimary, replica.Connected()
+	}
+
+	return serves || master != nil && master.Mounted, connected, nil
 }
 
 // stopTime is what each process gets to end in order when the machine goes down.
@@ -130,7 +143,7 @@ func (d *antlerd) standDown(ctx context.Context) {
 }
 
 func (d *antlerd) disarm(ctx context.Context) {
-	serves, err := d.serves(ctx)
+	serves, _, err := d.serves(ctx)
 	if err == nil && !serves && d.watchdog != nil {
 		err = d.watchdog.Disarm()
 	}

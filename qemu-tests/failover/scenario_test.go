@@ -147,6 +147,17 @@ func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
 	s.Errorf("%s went down without handing over", m.Name)
 }
 
+// neverFroze checks that the machine's replica has not waited for its peer.
+func (s *scenario) neverFroze(m *lab.Machine) {
+	s.Helper()
+
+	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
+		if event.Node == m.Name && event.Kind == "replication.suspended" {
+			s.Errorf("%s froze its I/O: %s", m.Name, event.Message)
+		}
+	}
+}
+
 // goesOn waits until the workload is served again after the fault, and prints where
 // the time went and the client's longest gap.
 func (s *scenario) goesOn(fault time.Time, promised time.Duration) {

@@ -30,7 +30,7 @@ const patience = 30 * time.Second
 // cluster is three nodes in this process: n1 and n2 with replicas, n3 a witness,
 // with real Raft, gRPC and mTLS over loopback.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	pki     *pki
 	members []authority.Member
 	nodes   map[string]*node
@@ -64,10 +64,10 @@ func testTiming() authority.Timing {
 }
 
 // newCluster makes three nodes; start starts them.
-func newCluster(t *testing.T) *cluster { return newClusterOf(t, "n1", "n2", "n3") }
+func newCluster(t testing.TB) *cluster { return newClusterOf(t, "n1", "n2", "n3") }
 
 // newClusterOf makes the named nodes: n1 and n2 have replicas, n4 doesn't vote.
-func newClusterOf(t *testing.T, names ...string) *cluster {
+func newClusterOf(t testing.TB, names ...string) *cluster {
 	t.Helper()
 
 	c := &cluster{t: t, pki: newPKI(t), nodes: map[string]*node{}}
@@ -94,7 +94,7 @@ func newClusterOf(t *testing.T, names ...string) *cluster {
 
 // freeAddress is one that nobody listens on, on a loopback address of its own:
 // connections come from 127.0.0.1, and no other test gets the same.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
@@ -133,7 +133,7 @@ func (c *cluster) start(report authority.Report, names ...string) {
 }
 
 // run runs the node until stop, or the end of the test.
-func (n *node) run(t *testing.T, api net.Listener) {
+func (n *node) run(t testing.TB, api net.Listener) {
 	t.Helper()
 
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(n.config.ServerTLS)))

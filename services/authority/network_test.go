@@ -93,7 +93,7 @@ type pki struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newPKI(t *testing.T) *pki {
+func newPKI(t testing.TB) *pki {
 	t.Helper()
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -113,7 +113,7 @@ func newPKI(t *testing.T) *pki {
 }
 
 // node returns the two TLS configurations of a node.
-func (p *pki) node(t *testing.T, name string) (server, client *tls.Config) {
+func (p *pki) node(t testing.TB, name string) (server, client *tls.Config) {
 	t.Helper()
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
