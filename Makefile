@@ -170,6 +170,11 @@ generate: ## Generate the Go code of the API from its .proto files
 check-api: ## Lint the API, look for breaking changes, compare the generated code
 	scripts/check-api
 
+.PHONY: api-published
+api-published: ## Keep the API as it is now as what is published: later changes must not break its users
+	scripts/api-tools
+	cd api && ../build/tools/buf build --exclude-source-info -o published.binpb
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Run the linters
 	$(TOOLS)/golangci-lint run --timeout 10m ./...

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -219,34 +220,50 @@ func (d *antlerd) mayChange() error {
 type localMaster struct {
 	line protocol.Line
 	// chunkservers that were connected when last counted, at countedAt: that is
-	// a second question, asked less often, and not of a master that answers for the
-	// first time. It has none, and clients wait for it.
+	// a second question, and asked less often once they have had the time to connect.
 	chunkservers int
 	countedAt    time.Time
-	answered     bool
+	// connected to the master for the time that made counts, at begun.
+	made  int
+	begun time.Time
+	// starts: it did not listen when last asked.
+	starts bool
 }
 
-// countInterval is how old the number of chunkservers may be.
-const countInterval = 2 * time.Second
+// countInterval is how old the number of chunkservers may be once settling has passed
+// with one master.
+const (
+	countInterval = 2 * time.Second
+	settling      = 15 * time.Second
+)
 
 // Probe implements metadata.Prober.
 func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 	m.line.Address = localPort(config.MasterClientPort)
 
 	info, err := m.line.Info(ctx)
-	if err != nil {
-		m.answered, m.chunkservers = false, 0
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		m.starts, m.chunkservers = true, 0
+	}
 
+	if err != nil {
 		return metadata.Info{}, err
 	}
 
-	if m.answered {
-		if err := m.count(ctx, time.Now()); err != nil {
+	now := time.Now()
+	if m.made != m.line.Made {
+		m.made, m.begun = m.line.Made, now
+	}
+
+	// One that answers for the first time has none, and clients wait for the answer.
+	if !m.starts {
+		err = m.count(ctx, now)
+		if err != nil {
 			return metadata.Info{}, err
 		}
 	}
 
-	m.answered = true
+	m.starts = false
 
 	return metadata.Info{
 		Version: info.Version.String(), MetaVersion: info.MetaVersion, MetadataID: info.MetadataID,
@@ -258,7 +275,7 @@ func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
 // count counts the chunkservers, unless it was done just now. Without an answer the last
 // number stays: none is not what was counted.
 func (m *localMaster) count(ctx context.Context, now time.Time) error {
-	if now.Sub(m.countedAt) <= countInterval {
+	if now.Sub(m.countedAt) <= countInterval && now.Sub(m.begun) > settling {
 		return nil
 	}
 
@@ -291,7 +308,8 @@ func connected(ctx context.Context, client protocol.Client) (int, error) {
 	n := 0
 
 	for _, c := range list {
-		if c.Connected {
+		// One that is about to say what it has room for gets no chunks yet.
+		if c.Connected && c.Total > 0 {
 			n++
 		}
 	}

@@ -42,14 +42,9 @@ func (d *antlerd) leave(ctx context.Context) {
 	}
 }
 
-// partTime is for how long a replica waits for its peer to become primary, to part from
-// it then.
-const partTime = 5 * time.Second
-
 // handOver gives up what this node serves, in order, and tells the quorum. With
 // or without somebody to take over: the machine goes down in any case, and a
 // file system that is still mounted on a frozen replica would keep it from that.
-// Then the replica parts from its peer, which would otherwise wait for it.
 func (d *antlerd) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, d.timing.SwitchoverDeadline)
 	defer cancel()
@@ -61,10 +56,10 @@ func (d *antlerd) handOver(ctx context.Context) {
 
 	// The quorum may be gone as well: once nothing is served here it gets only
 	// as long as it needs to answer.
-	var told, parted time.Time
+	told := time.Time{}
 
 	for {
-		serves, connected, err := d.serves(ctx)
+		serves, err := d.serves(ctx)
 		if err != nil {
 			d.logger.Warn("this machine goes down without handing over", zap.Error(err))
 
@@ -73,13 +68,10 @@ func (d *antlerd) handOver(ctx context.Context) {
 
 		if !serves && told.IsZero() {
 			told = time.Now().Add(d.timing.ApplyTimeout)
-			parted = time.Now().Add(partTime)
 		}
 
 		status, _ := d.authority.Status()
-		given := !serves && (!status.IsHolder || time.Now().After(told))
-
-		if given && (!connected || time.Now().After(parted)) {
+		if !serves && (!status.IsHolder || time.Now().After(told)) {
 			return
 		}
 
@@ -93,24 +85,19 @@ func (d *antlerd) handOver(ctx context.Context) {
 	}
 }
 
-// serves reports whether anything of the serving role is on this node, and whether its
-// replica is connected to its peer.
-func (d *antlerd) serves(ctx context.Context) (serves, connected bool, err error) {
+// serves reports whether anything of the serving role is on this node.
+func (d *antlerd) serves(ctx context.Context) (bool, error) {
 	master, err := resources.Spec[*metadata.MasterStatus](ctx, d.state, metadata.MasterStatusID)
-	if err != nil {
-		return true, true, err
+	if err != nil || master != nil && master.Mounted {
+		return true, err
 	}
 
 	replica, err := resources.Spec[*replication.ReplicaStatus](ctx, d.state, replication.ReplicaStatusID)
 	if err != nil {
-		return true, true, err
+		return true, err
 	}
 
-	if replica != nil {
-		serves, connected = replica.Role == replication.RolePrimary, replica.Connected()
-	}
-
-	return serves || master != nil && master.Mounted, connected, nil
+	return replica != nil && replica.Role == replication.RolePrimary, nil
 }
 
 // stopTime is what each process gets to end in order when the machine goes down.
@@ -143,7 +130,7 @@ func (d *antlerd) standDown(ctx context.Context) {
 }
 
 func (d *antlerd) disarm(ctx context.Context) {
-	serves, _, err := d.serves(ctx)
+	serves, err := d.serves(ctx)
 	if err == nil && !serves && d.watchdog != nil {
 		err = d.watchdog.Disarm()
 	}

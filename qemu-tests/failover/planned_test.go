@@ -31,24 +31,8 @@ func TestPlannedShutdownOfTheServingNode(t *testing.T) {
 	s.servedBy(s.otherReplica())
 	s.goesOn(asked, gapShutDown)
 	s.handedOver(s.serving, off)
-	s.neverFroze(s.otherReplica())
 
 	s.powerOn(s.serving)
-	s.healthy()
-	s.nothingLost()
-}
-
-func TestPlannedShutdownOfTheStandby(t *testing.T) {
-	s := begin(t, "a standby that is shut down in order is not waited for")
-	standby := s.otherReplica()
-
-	asked, _ := s.shutDown(standby)
-	s.goesOn(asked, gapSwitchover)
-	s.servedBy(s.serving)
-	s.neverFroze(s.serving)
-	s.outdated(standby)
-
-	s.powerOn(standby)
 	s.healthy()
 	s.nothingLost()
 }

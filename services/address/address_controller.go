@@ -105,7 +105,11 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 	h := newHolding(c, logger)
 	defer h.leave()
 
-	changed := c.Network.Watch(ctx)
+	// The runtime's own ends with the runtime only.
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	changed := c.Network.Watch(watching)
 
 	started := time.Now()
 

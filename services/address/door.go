@@ -23,6 +23,7 @@ const (
 	tcpSequence = 4
 	tcpFlags    = 13
 	tcpReset    = 0x04
+	tcpPush     = 0x08
 )
 
 // Door is what clients of the floating addresses meet on the master's ports when
@@ -41,14 +42,19 @@ type Door struct {
 }
 
 // Open lets requests in.
-func (d Door) Open() error { return d.set(false) }
+func (d Door) Open() error { return d.set(nil) }
+
+// Hold lets connections be made, and keeps the requests on them out: TCP sends them
+// again, after 0.2 s and then after twice as long each time.
+func (d Door) Hold() error { return d.set(pushed) }
 
 // Close keeps new requests out while answers still leave: what clients send is
 // lost on the way in, so that TCP sends it again, to whoever has the address
 // then. None of it is carried out and not answered.
-func (d Door) Close() error { return d.set(true) }
+func (d Door) Close() error { return d.set(incoming) }
 
-func (d Door) set(closed bool) error {
+// set drops what comes in for Requests and is what dropped says, if anything is.
+func (d Door) set(dropped func(to netip.Addr, at uint16) []expr.Any) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("hold the door: %w", err)
@@ -72,8 +78,8 @@ func (d Door) set(closed bool) error {
 
 		conn.AddRule(&nftables.Rule{Table: ours, Chain: output, Exprs: refusal(addr, d.First, d.Last)})
 
-		if closed {
-			conn.AddRule(&nftables.Rule{Table: ours, Chain: input, Exprs: incoming(addr, d.Requests)})
+		if dropped != nil {
+			conn.AddRule(&nftables.Rule{Table: ours, Chain: input, Exprs: append(dropped(addr, d.Requests), &expr.Verdict{Kind: expr.VerdictDrop})})
 		}
 	}
 
@@ -118,22 +124,33 @@ func tcpOf(addr netip.Addr, offset uint32) []expr.Any {
 
 // refusal drops a RST that answers a SYN.
 func refusal(from netip.Addr, first, last uint16) []expr.Any {
-	return append(tcpOf(from, ipSource),
+	out := append(tcpOf(from, ipSource),
 		field(expr.PayloadBaseTransportHeader, tcpSource, 2),
 		compare(expr.CmpOpGte, port(first)),
 		compare(expr.CmpOpLte, port(last)),
 		field(expr.PayloadBaseTransportHeader, tcpSequence, 4),
-		compare(expr.CmpOpEq, binaryutil.BigEndian.PutUint32(0)),
-		field(expr.PayloadBaseTransportHeader, tcpFlags, 1),
-		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 1, Mask: []byte{tcpReset}, Xor: []byte{0}},
-		compare(expr.CmpOpNeq, []byte{0}),
-		&expr.Verdict{Kind: expr.VerdictDrop})
+		compare(expr.CmpOpEq, binaryutil.BigEndian.PutUint32(0)))
+
+	return append(append(out, flagged(tcpReset)...), &expr.Verdict{Kind: expr.VerdictDrop})
 }
 
-// incoming drops whatever comes in for the port.
+// flagged matches TCP with the flag set.
+func flagged(flag byte) []expr.Any {
+	return []expr.Any{
+		field(expr.PayloadBaseTransportHeader, tcpFlags, 1),
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 1, Mask: []byte{flag}, Xor: []byte{0}},
+		compare(expr.CmpOpNeq, []byte{0}),
+	}
+}
+
+// incoming matches whatever comes in for the port.
 func incoming(to netip.Addr, at uint16) []expr.Any {
 	return append(tcpOf(to, ipDest),
 		field(expr.PayloadBaseTransportHeader, tcpDest, 2),
-		compare(expr.CmpOpEq, port(at)),
-		&expr.Verdict{Kind: expr.VerdictDrop})
+		compare(expr.CmpOpEq, port(at)))
+}
+
+// pushed matches the end of what was sent to the port: a request.
+func pushed(to netip.Addr, at uint16) []expr.Any {
+	return append(incoming(to, at), flagged(tcpPush)...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -80,17 +79,16 @@ func TestKernelLeavesTheNodesOwnSourceAddress(t *testing.T) {
 }
 
 func TestKernelTellsOfChanges(t *testing.T) {
-	for name, change := range map[string]func(try int){
-		"address": func(try int) {
-			if _, err := (Kernel{}).Add(floating4); try%2 == 1 || err != nil {
-				_ = Kernel{}.Remove(floating4)
-			}
+	for name, change := range map[string]func() error{
+		"address": func() error {
+			_, err := Kernel{}.Add(floating4)
+
+			return err
 		},
-		"interface": func(try int) {
+		"interface": func() error {
 			link, err := netlink.LinkByName("node0")
-			if err == nil {
-				_ = netlink.LinkSetAlias(link, fmt.Sprint("change ", try))
-			}
+
+			return errors.Join(err, netlink.LinkSetAlias(link, "another"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,20 +107,19 @@ func TestKernelTellsOfChanges(t *testing.T) {
 				}
 			}()
 
-			// It isn't known when it begins to listen, so it is changed until it hears.
-			try := 0
-
-			await(t, "word of a change", func() bool {
-				change(try)
-				try++
-
+			told := func(what string) {
 				select {
 				case <-changed:
-					return true
-				default:
-					return false
+				case <-done:
+					t.Fatalf("nothing is watched any more: waited for %s", what)
+				case <-time.After(5 * time.Second):
+					t.Fatalf("waited 5 s for %s", what)
 				}
-			})
+			}
+
+			told("what may have changed before")
+			require.NoError(t, change())
+			told("the change")
 
 			cancel()
 			<-done
@@ -348,6 +345,30 @@ func TestDoor(t *testing.T) {
 
 	server, err := listener.Accept()
 	require.NoError(t, err)
+	// Held, a connection can be made, and requests don't come in.
+	require.NoError(t, door.Hold())
+
+	early, err := net.DialTimeout("tcp", "10.77.0.100:9421", time.Second)
+	require.NoError(t, err)
+
+	defer early.Close()
+
+	held, err := listener.Accept()
+	require.NoError(t, err)
+
+	defer held.Close()
+
+	_, err = early.Write([]byte{3})
+	require.NoError(t, err)
+	require.NoError(t, held.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err = held.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+	require.NoError(t, door.Open())
+	require.NoError(t, held.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = held.Read(make([]byte, 1))
+	require.NoError(t, err, "TCP has not forgotten it")
+
 	// Closed, answers leave and requests don't come in; open again, they do: TCP
 	// has not forgotten them.
 	require.NoError(t, door.Close())

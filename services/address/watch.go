@@ -20,7 +20,6 @@ func (Kernel) Watch(ctx context.Context) <-chan struct{} {
 	go func() {
 		for ctx.Err() == nil {
 			watchOnce(ctx, changed)
-			tell(changed)
 
 			select {
 			case <-ctx.Done():
@@ -43,6 +42,9 @@ func watchOnce(ctx context.Context, changed chan<- struct{}) {
 	defer cancel()
 
 	context.AfterFunc(ctx, socket.Close)
+
+	// Nobody has told of what has changed until now.
+	tell(changed)
 
 	for {
 		if _, _, err := socket.Receive(); err != nil {

@@ -124,6 +124,9 @@ type Timing struct {
 	// StopDeadline is for a clean stop; after it comes SIGKILL.
 	StopDeadline time.Duration
 
+	// ChunkserverWait is for how long clients' requests are kept from a master that has
+	// just started, for want of chunkservers to put copies on.
+	ChunkserverWait time.Duration
 	// VersionInterval is how often the holder has the meta version that it
 	// serves recorded. Metadata that is older than the last record is never
 	// started, so this bounds how old it can be.
@@ -186,6 +189,7 @@ func DefaultTiming() Timing {
 		ContainerDeadline: 4 * time.Minute,
 		LoadDeadline:      15 * time.Minute,
 
+		ChunkserverWait: 10 * time.Second,
 		VersionInterval: 15 * time.Second,
 	}
 }
@@ -313,7 +317,7 @@ func (t Timing) positive() bool {
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
 		t.RecoverDeadline, t.StartDeadline, t.ContainerDeadline, t.LoadDeadline, t.StopDeadline, t.SettleTime,
-		t.DrainTime, t.VersionInterval,
+		t.DrainTime, t.ChunkserverWait, t.VersionInterval,
 	} {
 		if d <= 0 {
 			return false

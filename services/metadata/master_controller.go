@@ -45,6 +45,8 @@ type Prober interface {
 type Door interface {
 	// Open lets requests in.
 	Open() error
+	// Hold lets clients connect, and no request in.
+	Hold() error
 	// Close keeps them out, while answers still leave.
 	Close() error
 }
@@ -81,12 +83,15 @@ const MaxRestarts = 5
 // the wait. An SD card that erases a block takes a second or two.
 const slowPatience = 10 * time.Second
 
-// startingProbe is how often a master that starts is asked.
+// startingProbe is the pause before something is looked at again that clients wait for.
 const startingProbe = 50 * time.Millisecond
 
 // startingWait is for how long the answer of a master that starts is waited for at a
 // time: then it is looked whether it still runs and is still wanted.
 const startingWait = 200 * time.Millisecond
+
+// holdingProbe is how often the chunkservers are counted for which clients wait.
+const holdingProbe = 100 * time.Millisecond
 
 // loadingLook is how often a master that loads is looked at.
 const loadingLook = time.Second
@@ -196,6 +201,10 @@ type master struct {
 	stoppingSince time.Time
 	// announced is the process whose start was told.
 	announced int
+	// holding: clients' requests are kept out since the master was started, which
+	// answered for the first time at answeredAt. See admit.
+	holding    bool
+	answeredAt time.Time
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits
 	// for its disk can't answer, and killing it would change nothing.
 	frozen bool

@@ -40,7 +40,8 @@ type machine struct {
 	// noCopy: a restore has staged nothing here.
 	noCopy bool
 	// alive: a process of mfsmaster is there.
-	alive bool
+	alive        bool
+	chunkservers int
 	// unheard: containerd tells of no end.
 	unheard bool
 	// hurried: a minute passes whenever the controller looks.
@@ -185,7 +186,7 @@ func (m *machine) Probe(context.Context) (metadata.Info, error) {
 		return metadata.Info{}, errors.New("no answer")
 	}
 
-	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7}, nil
+	return metadata.Info{Version: "4.57.5", MetaVersion: m.version, MetadataID: 7, Chunkservers: m.chunkservers}, nil
 }
 
 func (m *machine) Save(context.Context) error {
@@ -196,6 +197,12 @@ func (m *machine) Save(context.Context) error {
 
 func (m *machine) Open() error {
 	m.did("open")
+
+	return nil
+}
+
+func (m *machine) Hold() error {
+	m.did("hold")
 
 	return nil
 }
@@ -815,6 +822,33 @@ func TestLeaseLostKillsAndUnmounts(t *testing.T) {
 		a.False(r.TypedSpec().Mounted)
 		a.False(r.TypedSpec().Alive)
 	})
+}
+
+// What is written while one chunkserver is there has one copy, and is acknowledged.
+func TestClientsAreLetInWhenThereIsRoomForCopies(t *testing.T) {
+	m := aged()
+	m.chunkservers = 1
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0", Chunkservers: 2})
+	m.looksAgain(t)
+	require.Equal(t, []string{"prepare", "hold"}, m.only("prepare", "hold", "open"))
+
+	m.set(func() { m.chunkservers = 2 })
+	require.Eventually(t, func() bool { return m.was("open") }, 5*time.Second, time.Millisecond)
+
+	// One that goes later is MooseFS's business.
+	m.set(func() { m.chunkservers = 0 })
+	m.looksAgain(t)
+	require.Equal(t, []string{"hold", "open"}, m.only("hold", "open"))
+}
+
+func TestClientsDoNotWaitWithoutEndForChunkservers(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0", Chunkservers: 2})
+	m.looksAgain(t)
+	require.False(t, m.was("open"))
+
+	m.set(func() { m.ahead += authority.DefaultTiming().ChunkserverWait })
+	require.Eventually(t, func() bool { return m.was("open") }, 5*time.Second, time.Millisecond)
 }
 
 // Clients wait for the next holder, and the kernel knows of the end first.

@@ -62,6 +62,9 @@ type MasterSpecSpec struct {
 	// nothing else is started. Zero and empty while nothing was served.
 	MinMetaVersion uint64 `yaml:"minMetaVersion"`
 	MetadataID     uint64 `yaml:"metadataID"`
+	// Chunkservers that should be connected before clients' requests are let in: as
+	// many as there are to be copies, or fewer nodes are there to have them.
+	Chunkservers int `yaml:"chunkservers"`
 	// Stop is how to stop when Run is false.
 	Stop StopMode `yaml:"stop,omitempty"`
 }

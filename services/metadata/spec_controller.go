@@ -3,12 +3,15 @@ package metadata
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"go.uber.org/zap"
 
 	"antler/services/authority"
+	"antler/services/node"
+	"antler/services/node/config"
 	"antler/services/replication"
 	"antler/services/resources"
 )
@@ -24,6 +27,7 @@ func (*SpecController) Inputs() []controller.Input {
 	return []controller.Input{
 		safe.Input[*authority.AuthorityStatus](controller.InputWeak),
 		safe.Input[*replication.ReplicaStatus](controller.InputWeak),
+		resources.Input(node.ConfigType, node.ConfigID),
 	}
 }
 
@@ -51,7 +55,12 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 			return err
 		}
 
-		if who == nil || replica == nil {
+		cfg, err := resources.Spec[*node.NodeConfig](ctx, r, node.ConfigID)
+		if err != nil {
+			return err
+		}
+
+		if who == nil || replica == nil || cfg == nil {
 			continue
 		}
 
@@ -65,6 +74,8 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 			continue
 		}
 
+		wanted.Chunkservers = expectedChunkservers(who, cfg.Cluster.Storage.Copies)
+
 		err = safe.WriterModify(ctx, r, NewMasterSpec(), func(spec *MasterSpec) error {
 			*spec.TypedSpec() = wanted
 
@@ -76,6 +87,20 @@ func (*SpecController) Run(ctx context.Context, r controller.Runtime, _ *zap.Log
 
 		r.ResetRestartBackoff()
 	}
+}
+
+// expectedChunkservers is how many of the cluster's chunkservers there should be before
+// anybody writes.
+func expectedChunkservers(who *authority.AuthorityStatusSpec, copies int) int {
+	alive := 0
+
+	for _, m := range who.Members {
+		if m.Alive && slices.Contains(m.Roles, string(config.RoleChunkserver)) {
+			alive++
+		}
+	}
+
+	return min(alive, copies)
 }
 
 // wantedMaster is the whole decision. A switchover stops the master cleanly;

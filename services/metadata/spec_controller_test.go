@@ -9,6 +9,22 @@ import (
 	"antler/services/replication"
 )
 
+func TestExpectedChunkservers(t *testing.T) {
+	who := authority.AuthorityStatusSpec{Members: []authority.MemberStatus{
+		{Name: "n1", Alive: true, Roles: []string{"metadata", "chunkserver"}},
+		{Name: "n2", Alive: true, Roles: []string{"metadata", "chunkserver"}},
+		{Name: "n3", Alive: true, Roles: []string{"witness"}},
+		{Name: "n4", Roles: []string{"chunkserver"}},
+	}}
+
+	assert.Equal(t, 1, expectedChunkservers(&who, 1))
+	assert.Equal(t, 2, expectedChunkservers(&who, 2))
+	assert.Equal(t, 2, expectedChunkservers(&who, 3), "the third copy has nowhere to go")
+
+	who.Members[0].Alive = false
+	assert.Equal(t, 1, expectedChunkservers(&who, 2), "who is dead is not waited for")
+}
+
 func TestWantedMaster(t *testing.T) {
 	const epoch = 7
 

@@ -68,6 +68,7 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	}
 
 	if m.status.Phase != PhaseServing {
+		m.answeredAt = m.Now()
 		m.emit("master-answering", "mfsmaster %s answers, metadata version %d", info.Version, info.MetaVersion)
 	}
 
@@ -81,7 +82,33 @@ func (m *master) ask(ctx context.Context, spec *MasterSpecSpec) (time.Duration, 
 	m.status.TotalSpace, m.status.FreeSpace, m.status.Chunks = info.TotalSpace, info.FreeSpace, info.Chunks
 	m.status.Chunkservers = info.Chunkservers
 
+	if m.holding {
+		return m.admit(spec), nil
+	}
+
 	return m.Timing.ProbeInterval, nil
+}
+
+// admit lets clients' requests in once enough chunkservers are connected. Before that
+// MooseFS would make a new chunk with one copy, acknowledge what is written to it, and
+// think of the second copy a minute later.
+func (m *master) admit(spec *MasterSpecSpec) time.Duration {
+	have, want := m.status.Chunkservers, spec.Chunkservers
+	if have < want && m.Now().Sub(m.answeredAt) < m.Timing.ChunkserverWait {
+		return holdingProbe
+	}
+
+	err := m.Door.Open()
+	if err != nil {
+		m.logger.Warn("clients are kept out", zap.Error(err))
+
+		return holdingProbe
+	}
+
+	m.holding = false
+	m.emit("clients-admitted", "%d chunkservers are connected, %d were waited for: clients' requests are let in", have, want)
+
+	return m.Timing.ProbeInterval
 }
 
 // probe asks a master that starts in a way that costs it little, and hears of its first

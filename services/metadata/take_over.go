@@ -176,6 +176,15 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 		}
 	}
 
+	// The door may still be closed from a switchover, so that it is opened later in any
+	// case.
+	m.holding = true
+
+	err = m.Door.Hold()
+	if err != nil {
+		m.logger.Warn("for a moment clients may write to one chunkserver only, or none", zap.Error(err))
+	}
+
 	return startingProbe, m.want(ctx)
 }
 
@@ -235,7 +244,12 @@ func (m *master) unmade() error {
 
 // adopt takes over a master that ran before antlerd did.
 func (m *master) adopt(ctx context.Context) (time.Duration, error) {
-	m.generation = m.running.Generation
+	m.generation, m.holding = m.running.Generation, false
+
+	err := m.Door.Open()
+	if err != nil {
+		m.logger.Warn("clients may wait longer than they must", zap.Error(err))
+	}
 
 	return startingProbe, m.want(ctx)
 }
@@ -248,11 +262,6 @@ func (m *master) want(ctx context.Context) error {
 	}
 
 	m.wanted, m.started, m.failures = true, m.Now(), 0
-
-	err = m.Door.Open()
-	if err != nil {
-		m.logger.Warn("clients may wait longer than they must", zap.Error(err))
-	}
 
 	return nil
 }

@@ -57,7 +57,8 @@
 // chunk_prepare_to_modify in chunks.c): in the first 5 s after its start, and
 // while a chunkserver registers, it lets nobody change an existing chunk of
 // which fewer copies are there than wanted; clients ask again every 0.5 s. New
-// chunks are made at once on the chunkservers that are there. So a file that
+// chunks are made at once on the chunkservers that are there, which is why clients'
+// requests are kept out until there are enough (services/metadata). So a file that
 // was being written on the chunkserver of the node that lost its power
 // goes on 5 to 6 s after the new master was started, and new files before that.
 package moosefs

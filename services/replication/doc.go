@@ -21,10 +21,6 @@
 //     neither believes an old word of the other.
 //   - No epoch begins while a peer that the quorum trusts is connected and not
 //     written to.
-//   - A replica that goes down in order parts from its peer first, which is primary and
-//     has all data: DRBD then writes "outdated" to the disk of the one that goes, and the
-//     other never waits. The quorum is told right after. Should the primary die before
-//     that, the one that went can't be promoted either, and service waits for the primary.
 //   - A split brain is never resolved without a person's word, which the quorum
 //     has recorded: DRBD stays StandAlone, and the status says so. With it the
 //     side that is given up is saved first.

@@ -22,7 +22,6 @@ const (
 	stepPromote step = "promote"
 	stepFence   step = "have the peer outdated"
 	stepConnect step = "connect to the peer again"
-	stepPart    step = "part from the peer"
 	stepDiscard step = "save and discard what only this replica has"
 	stepMeasure step = "measure the resync"
 )
@@ -71,23 +70,16 @@ func next(s situation) step {
 		return s.ascend()
 	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.kernel.connection != connected:
 		return stepFence
-	case unmirrored(s.spec, s.kernel), parted(s.spec, s.kernel):
+	case unmirrored(s.spec, s.kernel):
 		return stepFence
 	}
 
 	return s.tend()
 }
 
-// parted: the peer is outdated by its own word, as it went in order, and the quorum,
-// which may grant the next epoch to it, doesn't know that yet. DRBD doesn't call its
-// handler then.
-func parted(spec *ReplicaSpecSpec, k kernel) bool {
-	return spec.Role == RolePrimary && spec.PeerTrusted && k.role == RolePrimary &&
-		k.connection != connected && k.peerDisk == diskOutdated && k.suspended == ""
-}
-
 // unmirrored: the peer is connected and doesn't write what is written here, and
-// the quorum doesn't know that yet. DRBD calls its handler only for a peer that is lost.
+// the quorum, which may grant the next epoch to it, doesn't know that yet. DRBD
+// calls its handler only for a peer that is lost.
 func unmirrored(spec *ReplicaSpecSpec, k kernel) bool {
 	if spec.Role != RolePrimary || !spec.PeerTrusted || k.role != RolePrimary || k.connection != connected {
 		return false
@@ -153,10 +145,6 @@ func (s situation) tend() step {
 	switch {
 	case s.spec.Discard && s.kernel.splitBrain && s.kernel.alone() && s.kernel.role == RoleSecondary && !s.broken:
 		return stepDiscard
-	case s.spec.Part && !s.kernel.alone():
-		return stepPart
-	case s.spec.Part:
-		return stepNone
 	// Without its disk it must not: see recycle.
 	case s.spec.Peer != "" && s.kernel.alone() && !apart && !s.broken:
 		return stepConnect

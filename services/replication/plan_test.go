@@ -55,10 +55,6 @@ func TestNext(t *testing.T) {
 	winner := serve
 	winner.PeerDiscards = true
 
-	part := rest
-	part.Part = true
-	left := with(primary, func(k *kernel) { k.connection, k.peerDisk = "Connecting", diskOutdated })
-
 	for _, c := range []struct {
 		name string
 		s    situation
@@ -75,14 +71,6 @@ func TestNext(t *testing.T) {
 		{"as it should be", situation{spec: &serve, kernel: primary}, stepNone},
 		{"adopted: what is primary stays so", situation{spec: &keep, kernel: primary}, stepNone},
 		{"adopted: what is secondary stays so", situation{spec: &keep, kernel: up}, stepNone},
-
-		{"goes down before its peer, which is primary", situation{spec: &part, kernel: up}, stepPart},
-		{"has parted", situation{spec: &part, kernel: with(up, func(k *kernel) { k.connection = standAlone })}, stepNone},
-		{"the peer has parted: the quorum must know", situation{spec: &trusting, kernel: left}, stepFence},
-		{"the peer has parted, and the quorum knows", situation{spec: &serve, kernel: left}, stepNone},
-		{"the peer is lost: DRBD asks by itself", situation{spec: &trusting, fencing: true, kernel: with(left, func(k *kernel) {
-			k.suspended = suspendedFencing
-		})}, stepNone},
 
 		{"promote", situation{spec: &serve, kernel: up}, stepPromote},
 		{"out of it by force: not promoted again", situation{spec: &force, kernel: up}, stepNone},

@@ -317,7 +317,7 @@ func (k *keeping) finish(out outcome) {
 	case stepMeasure:
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))
-	case stepConnect, stepPart, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
+	case stepConnect, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
 		// The kernel's word for it is on its way. Until it is here the same step
 		// would be chosen again.
 		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))

@@ -78,9 +78,6 @@ type ReplicaSpecSpec struct {
 	// metadata is saved; PeerDiscards says that the peer's is.
 	Discard      bool `yaml:"discard,omitempty"`
 	PeerDiscards bool `yaml:"peerDiscards,omitempty"`
-	// Part from the peer in order: this machine goes down, and the peer, which is
-	// primary, would freeze its I/O until it knows that this replica is gone.
-	Part bool `yaml:"part,omitempty"`
 }
 
 // DeepCopy implements typed.DeepCopyable.
@@ -160,9 +157,6 @@ type ReplicaStatusSpec struct {
 
 // DeepCopy implements typed.DeepCopyable.
 func (s ReplicaStatusSpec) DeepCopy() ReplicaStatusSpec { return s }
-
-// Connected reports whether the replica and its peer speak with each other.
-func (s ReplicaStatusSpec) Connected() bool { return s.Connection == connected }
 
 // ReadyFor reports whether the replica can be served from in the epoch. It may
 // have an Error all the same: one about its peer.

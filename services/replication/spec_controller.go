@@ -149,20 +149,9 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 	default:
 		out.Role, out.Epoch = RoleSecondary, f.record.Epoch
 		out.Force = !mine && f.primary() && f.replica.Suspended != "" && !f.use.Alive
-		out.Part = f.parts()
 	}
 
 	return out
-}
-
-// parts reports whether the peer goes on without this replica. It must have all data
-// itself. Once parted its role is no longer known.
-func (f facts) parts() bool {
-	if !f.record.Leaving || f.replica == nil || f.replica.Role != RoleSecondary {
-		return false
-	}
-
-	return f.before != nil && f.before.Part || f.replica.PeerRole == RolePrimary && f.replica.PeerDisk == diskUpToDate
 }
 
 // yields reports whether the peer served last and gave up in order.

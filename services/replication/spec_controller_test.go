@@ -47,12 +47,7 @@ func TestDecide(t *testing.T) {
 	bothLost := record(func(r *authority.AuthorityStatusSpec) { r.UpToDate, r.LeaseValid = []string{"n1", "n2"}, false })
 	leaving := record(func(r *authority.AuthorityStatusSpec) { r.Leaving = true })
 
-	goes := record(func(r *authority.AuthorityStatusSpec) { r.IsHolder, r.LeaseValid, r.Leaving = false, false, true })
-
 	primary := &ReplicaStatusSpec{Role: RolePrimary}
-	behind := &ReplicaStatusSpec{Role: RoleSecondary, PeerRole: RolePrimary, PeerDisk: diskUpToDate}
-	needed := &ReplicaStatusSpec{Role: RoleSecondary, PeerRole: RolePrimary, PeerDisk: diskInconsistent}
-	parting := &ReplicaSpecSpec{Role: RoleSecondary, Epoch: epoch, Part: true}
 	frozen := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing}
 	secondary := &ReplicaStatusSpec{Role: RoleSecondary}
 	before := &ReplicaSpecSpec{Role: RolePrimary, Epoch: epoch}
@@ -65,7 +60,6 @@ func TestDecide(t *testing.T) {
 		role                          Role
 		epoch                         uint64
 		first, force, yields, trusted bool
-		part                          bool
 	}
 
 	for _, c := range []struct {
@@ -94,17 +88,12 @@ func TestDecide(t *testing.T) {
 		{"switchover: primary while it stops", facts{record: handover, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"going down: primary while it stops", facts{record: leaving, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"going down: then secondary", facts{record: leaving, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
-		{"going down: not before the peer is primary", facts{record: goes, replica: secondary, use: unused}, want{role: RoleSecondary, epoch: epoch}},
-		{"going down: parts from a peer that is primary", facts{record: goes, replica: behind, use: unused}, want{role: RoleSecondary, epoch: epoch, part: true}},
-		{"going down: has parted", facts{record: goes, replica: secondary, use: unused, before: parting}, want{role: RoleSecondary, epoch: epoch, part: true}},
-		{"going down: the peer reads from it", facts{record: goes, replica: needed, use: unused}, want{role: RoleSecondary, epoch: epoch}},
-		{"the peer is primary, and nobody goes", facts{record: others, replica: behind, use: unused, before: parting}, want{role: RoleSecondary, epoch: epoch + 1}},
 		{"switchover: then secondary", facts{record: handover, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := decide(cfg, c.facts)
 
-			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force, got.PeerYields, got.PeerTrusted, got.Part})
+			assert.Equal(t, c.want, want{got.Role, got.Epoch, got.First, got.Force, got.PeerYields, got.PeerTrusted})
 			assert.Equal(t, "n2", got.Peer)
 			assert.Equal(t, "10.0.0.2", got.PeerAddress)
 			assert.Equal(t, "10.0.0.1", got.SelfAddress)

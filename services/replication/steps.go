@@ -87,8 +87,6 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 		out.err = a.fence(ctx, spec, look)
 	case stepConnect:
 		out.err = a.drbd.Connect(ctx)
-	case stepPart:
-		out.err = a.drbd.Leave(ctx)
 	case stepDiscard:
 		out.err = a.discard(ctx)
 	case stepMeasure:

@@ -66,7 +66,7 @@ the ExtensionServiceConfig, each time it is made anew:
   talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-machine.yaml
   talosctl -n 192.168.1.11 patch mc --patch @home/n1.talos-service.yaml
 
-Antler doesn't serve on Talos yet: docs/talos says what is missing.`
+What it has been seen to do on Talos, and what not, is in docs/talos.`
 
 func (a *app) genConfigCommand() *cobra.Command {
 	var (

@@ -11,6 +11,10 @@ import (
 type Line struct {
 	Client
 
+	// Made is how many connections were made: with another one the master may be
+	// another, too.
+	Made int
+
 	conn net.Conn
 }
 
@@ -39,6 +43,7 @@ func (l *Line) ask(ctx context.Context, command uint32) ([]byte, error) {
 		}
 
 		l.conn = conn
+		l.Made++
 	}
 
 	answer, err := askOver(ctx, l.conn, command, nil)
