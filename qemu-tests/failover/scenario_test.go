@@ -248,7 +248,10 @@ func (s *scenario) nothingLost() {
 
 	died := s.cluster.MasterDeaths(s.marks)
 
-	result, err := s.workload.Check(s.ctx, s.reader(), append(died, s.faults...)...)
+	reader := s.reader()
+	s.must(reader.ReadyAgent(s.ctx))
+
+	result, err := s.workload.Check(s.ctx, reader, append(died, s.faults...)...)
 	s.must(err)
 
 	s.result.Figures["masters_died"] = len(died)

@@ -202,9 +202,10 @@ type master struct {
 	// announced is the process whose start was told.
 	announced int
 	// holding: clients' requests are kept out since the master was started, which
-	// answered for the first time at answeredAt. See admit.
-	holding    bool
-	answeredAt time.Time
+	// answered for the first time at answeredAt. See admit. stuck: the door can't be
+	// opened, and the log says so.
+	holding, stuck bool
+	answeredAt     time.Time
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits
 	// for its disk can't answer, and killing it would change nothing.
 	frozen bool

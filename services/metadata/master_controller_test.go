@@ -42,6 +42,8 @@ type machine struct {
 	// alive: a process of mfsmaster is there.
 	alive        bool
 	chunkservers int
+	// jammed is why the door can't be opened.
+	jammed error
 	// unheard: containerd tells of no end.
 	unheard bool
 	// hurried: a minute passes whenever the controller looks.
@@ -198,7 +200,10 @@ func (m *machine) Save(context.Context) error {
 func (m *machine) Open() error {
 	m.did("open")
 
-	return nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.jammed
 }
 
 func (m *machine) Hold() error {
@@ -839,6 +844,17 @@ func TestClientsAreLetInWhenThereIsRoomForCopies(t *testing.T) {
 	m.set(func() { m.chunkservers = 0 })
 	m.looksAgain(t)
 	require.Equal(t, []string{"hold", "open"}, m.only("hold", "open"))
+}
+
+func TestADoorThatIsStuckIsTriedAgain(t *testing.T) {
+	m := aged()
+	m.jammed = errors.New("no nftables")
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+	require.Eventually(t, func() bool { return len(m.only("open")) > 2 }, 5*time.Second, time.Millisecond)
+	require.False(t, m.was("metadata.clients-admitted"))
+
+	m.set(func() { m.jammed = nil })
+	require.Eventually(t, func() bool { return m.was("metadata.clients-admitted") }, 5*time.Second, time.Millisecond)
 }
 
 func TestClientsDoNotWaitWithoutEndForChunkservers(t *testing.T) {

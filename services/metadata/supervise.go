@@ -100,9 +100,13 @@ func (m *master) admit(spec *MasterSpecSpec) time.Duration {
 
 	err := m.Door.Open()
 	if err != nil {
-		m.logger.Warn("clients are kept out", zap.Error(err))
+		if !m.stuck {
+			m.logger.Warn("clients may be kept out", zap.Error(err))
+		}
 
-		return holdingProbe
+		m.stuck = true
+
+		return m.Timing.ProbeInterval
 	}
 
 	m.holding = false

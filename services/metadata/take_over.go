@@ -178,7 +178,7 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 
 	// The door may still be closed from a switchover, so that it is opened later in any
 	// case.
-	m.holding = true
+	m.holding, m.stuck = true, false
 
 	err = m.Door.Hold()
 	if err != nil {

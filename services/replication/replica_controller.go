@@ -311,9 +311,11 @@ func (k *keeping) finish(out outcome) {
 		k.broken = false
 		k.config = k.configOnDisk()
 		// The kernel's word is on its way: it may tell of the resource before it
-		// tells of the connection.
+		// tells of the connection, and before either of an end that was meant.
 		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))
-		k.notBefore[stepConnect] = time.Now().Add(stepConnect.pause(0))
+		for _, step := range []step{stepUp, stepInspect, stepConnect} {
+			k.notBefore[step] = time.Now().Add(stepUp.pause(0))
+		}
 	case stepMeasure:
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))

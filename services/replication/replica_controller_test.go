@@ -71,6 +71,9 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 		content, err := drbd.renderConfig(wanted(func(*ReplicaSpecSpec) {}), timing)
 		require.NoError(t, err)
 		require.NoError(t, writeConfig(config, content))
+		// While the kernel has nothing to tell of it, it is recognised as ours.
+		require.NoError(t, b.marker.write(marker{ConsentID: "consent", Device: "/dev/vdb", Created: true}))
+		b.drbd.wipefs = drbdSignature
 	}
 
 	rt, err := runtime.NewRuntime(b.state, zaptest.NewLogger(t))
