@@ -298,6 +298,7 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 		b.network.set(func() { b.network.broken = nil })
 		time.Sleep(DefaultTimes().Again)
 		synctest.Wait()
+		require.Equal(t, []netip.Addr{floating4}, b.network.have(), "it is not put off any longer")
 		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.True(s.Announced); a.Empty(s.Error) })
 
 		b.network.set(func() { b.network.broken = errors.New("busy") })

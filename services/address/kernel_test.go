@@ -81,18 +81,30 @@ func TestKernelLeavesTheNodesOwnSourceAddress(t *testing.T) {
 func TestKernelTellsOfChanges(t *testing.T) {
 	for name, change := range map[string]func() error{
 		"address": func() error {
-			_, err := Kernel{}.Add(floating4)
+			link, err := netlink.LinkByName("lo")
 
-			return err
+			return errors.Join(err, netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(floating4.AsSlice())}))
 		},
 		"interface": func() error {
-			link, err := netlink.LinkByName("node0")
+			link, err := netlink.LinkByName("lo")
 
 			return errors.Join(err, netlink.LinkSetAlias(link, "another"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWire(t)
+			newWire(t)
+
+			// A machine of which there is nothing else to tell.
+			quiet, err := netns.New()
+			require.NoError(t, err)
+
+			defer quiet.Close()
+
+			// Nothing is told of an interface that is down and stays so.
+			lo, err := netlink.LinkByName("lo")
+			require.NoError(t, err)
+			require.NoError(t, netlink.LinkSetUp(lo))
+
 			ctx, cancel := context.WithCancel(t.Context())
 			changed, done := make(chan struct{}, 1), make(chan struct{})
 
@@ -102,7 +114,7 @@ func TestKernelTellsOfChanges(t *testing.T) {
 				// Never unlocked: the thread ends with the goroutine.
 				runtime.LockOSThread()
 
-				if netns.Set(w.node) == nil {
+				if netns.Set(quiet) == nil {
 					watchOnce(ctx, changed)
 				}
 			}()

@@ -839,6 +839,8 @@ func TestClientsAreLetInWhenThereIsRoomForCopies(t *testing.T) {
 
 	m.set(func() { m.chunkservers = 2 })
 	require.Eventually(t, func() bool { return m.was("open") }, 5*time.Second, time.Millisecond)
+	m.looksAgain(t)
+	require.Equal(t, []string{"hold", "open"}, m.only("hold", "open"), "once is enough")
 
 	// One that goes later is MooseFS's business.
 	m.set(func() { m.chunkservers = 0 })
