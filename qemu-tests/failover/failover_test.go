@@ -134,3 +134,19 @@ func TestTwoNodesGone(t *testing.T) {
 	s.healthy()
 	s.nothingLost()
 }
+
+// The serving node is alone then, and lives: it has to stop by itself. All are where they
+// were when the network is back, and none may have to be helped.
+func TestNetworkGone(t *testing.T) {
+	s := begin(t, "with the network between all nodes gone service stops, nothing is lost, and it comes back by itself")
+
+	s.cut(s.serving, s.otherReplica(), s.cluster.Machine("n3"))
+	s.cut(s.otherReplica(), s.cluster.Machine("n3"))
+	s.nobodyServes(20 * time.Second)
+
+	back := time.Now()
+	s.cluster.Switch.HealAll()
+	s.comesBack(back)
+	s.healthy()
+	s.nothingLost()
+}

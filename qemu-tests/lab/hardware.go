@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"antler/services/node/config/gen"
 )
 
@@ -30,6 +32,19 @@ func (c *Cluster) ReplaceDisk(m *Machine, serial string, size int64) error {
 	c.Say("%s: a blank disk is put in the place of %s", m.Name, serial)
 
 	return blank(filepath.Join(m.Dir, serial+".img"), size)
+}
+
+// Swap puts another disk, the image file at path, in the place of the one with the
+// serial, in a machine that is off; path holds the old one afterwards.
+func (c *Cluster) Swap(m *Machine, serial, path string) error {
+	i := slices.IndexFunc(m.disks, func(d disk) bool { return d.serial == serial })
+	if i < 0 {
+		return fmt.Errorf("swap a disk of %s: it has none called %s", m.Name, serial)
+	}
+
+	c.Say("%s: %s is swapped for another disk", m.Name, serial)
+
+	return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, m.disks[i].file, unix.RENAME_EXCHANGE)
 }
 
 // Reform writes all machines, which are off, anew: a cluster of the same identity

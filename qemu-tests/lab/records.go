@@ -272,8 +272,13 @@ func (w *Workload) AwaitGone(ctx context.Context) error {
 // acknowledged.
 func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Window) (history.Result, error) {
 	first := on.records.count()
+	walk := agent + " walk " + w.dir
 
-	_, err := on.console.Run(ctx, fmt.Sprintf("%s walk %s", agent, w.dir))
+	for path, size := range history.Heads(w.Ops()) {
+		walk += fmt.Sprintf(" %s=%d", path, size)
+	}
+
+	_, err := on.console.Run(ctx, walk)
 	if err != nil {
 		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
 	}

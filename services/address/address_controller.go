@@ -18,6 +18,8 @@ import (
 
 // Network is the node's network, as far as the floating address needs it.
 type Network interface {
+	// Home returns the interface that has addr, or whose network contains it.
+	Home(addr netip.Addr) (link string, err error)
 	// Add puts addr on the interface whose network contains it and returns the
 	// interface's name. An address that is there already is not an error.
 	Add(addr netip.Addr) (link string, err error)
@@ -140,6 +142,11 @@ func (c *Controller) Run(ctx context.Context, r controller.Runtime, logger *zap.
 			wait = h.next()
 		case known || wait <= 0:
 			h.release(spec)
+
+			if spec.Candidate {
+				h.standBy(spec)
+			}
+
 			wait = h.next()
 		}
 

@@ -23,6 +23,7 @@ type fakeNetwork struct {
 	mu        sync.Mutex
 	addresses []netip.Addr
 	broken    error
+	homeless  error
 	claimed   func(net.HardwareAddr)
 	// announced are the times of announcements.
 	announced []time.Time
@@ -41,6 +42,13 @@ func (n *fakeNetwork) Add(addr netip.Addr) (string, error) {
 	}
 
 	return "eth0", n.broken
+}
+
+func (n *fakeNetwork) Home(netip.Addr) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	return "eth0", n.homeless
 }
 
 func (n *fakeNetwork) Remove(addr netip.Addr) error {
@@ -150,7 +158,7 @@ func (b *bench) decide(t *testing.T, hold bool, epoch uint64) {
 	t.Helper()
 
 	spec := NewAddressSpec()
-	spec.TypedSpec().Hold, spec.TypedSpec().Epoch, spec.TypedSpec().Addresses = hold, epoch, []string{"10.77.0.100/24"}
+	*spec.TypedSpec() = AddressSpecSpec{Hold: hold, Epoch: epoch, Addresses: []string{"10.77.0.100/24"}, Candidate: true}
 
 	err := b.state.Create(b.ctx, spec)
 	if state.IsConflictError(err) {
@@ -167,6 +175,22 @@ func (b *bench) expect(t *testing.T, assertion func(*AddressStatusSpec, *assert.
 
 	rtestutils.AssertResource(b.ctx, t, b.state, AddressStatusID, func(r *AddressStatus, a *assert.Assertions) {
 		assertion(r.TypedSpec(), a)
+	})
+}
+
+// A standby says so before it is needed, and no longer than it is so.
+func TestAStandbyWithoutTheNetworkSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.network.set(func() { b.network.homeless = errors.New("outside every local network") })
+
+		b.decide(t, false, 4)
+		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.Equal("outside every local network", s.Error) })
+
+		b.network.set(func() { b.network.homeless = nil })
+		b.network.changed <- struct{}{}
+		synctest.Wait()
+		b.expect(t, func(s *AddressStatusSpec, a *assert.Assertions) { a.Empty(s.Error) })
 	})
 }
 

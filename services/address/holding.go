@@ -26,6 +26,8 @@ type holding struct {
 	epoch  uint64
 	held   map[netip.Addr]*assignment
 	errors []error
+	// homeless says why this node could not hold what it may come to hold.
+	homeless []error
 	// swept says that leftovers were removed since this node last held.
 	swept bool
 }
@@ -64,7 +66,7 @@ func newHolding(c *Controller, logger *zap.Logger) *holding {
 
 // hold adds what is missing and announces what is due.
 func (h *holding) hold(spec AddressSpecSpec) {
-	h.errors, h.swept = nil, false
+	h.errors, h.homeless, h.swept = nil, nil, false
 
 	if h.epoch != spec.Epoch {
 		h.epoch = spec.Epoch
@@ -186,6 +188,20 @@ func (h *holding) hear(c claim) {
 	}
 }
 
+// standBy finds out whether this node could hold the addresses, before it has to.
+func (h *holding) standBy(spec AddressSpecSpec) {
+	h.homeless = nil
+
+	// What is wrong with those that can't be read, release says.
+	addrs, _ := parse(spec.Addresses)
+
+	for _, addr := range addrs {
+		if _, err := h.network.Home(addr); err != nil {
+			h.homeless = append(h.homeless, err)
+		}
+	}
+}
+
 // release takes all addresses off this node: those it holds, those of the spec,
 // and once also those of a former antlerd.
 func (h *holding) release(spec AddressSpecSpec) {
@@ -281,7 +297,7 @@ func (h *holding) addresses() []netip.Addr {
 // status returns what is the case now.
 func (h *holding) status() AddressStatusSpec {
 	status := AddressStatusSpec{Epoch: h.epoch, Announced: len(h.held) > 0}
-	problems := slices.Clone(h.errors)
+	problems := slices.Concat(h.errors, h.homeless)
 
 	var links []string
 

@@ -49,31 +49,49 @@ type assigned struct {
 	origin byte
 }
 
+// Home implements Network.
+func (Kernel) Home(addr netip.Addr) (string, error) {
+	_, name, err := home(addr)
+
+	return name, err
+}
+
 // Add implements Network.
 func (Kernel) Add(addr netip.Addr) (string, error) {
+	at, name, err := home(addr)
+	if err != nil || at.prefix.Addr() == addr {
+		return name, err
+	}
+
+	return name, addAddress(at.link, name, netip.PrefixFrom(addr, at.prefix.Bits()))
+}
+
+// home returns addr as an interface has it, or else an address of the network that
+// addr belongs to; and the interface's name.
+func home(addr netip.Addr) (assigned, string, error) {
 	all, err := assignedAddresses()
 	if err != nil {
-		return "", err
+		return assigned{}, "", err
 	}
 
 	links, err := usableLinks()
 	if err != nil {
-		return "", err
+		return assigned{}, "", err
 	}
 
 	for _, a := range all {
 		if name, ok := links[a.link]; ok && a.prefix.Addr() == addr {
-			return name, nil
+			return a, name, nil
 		}
 	}
 
 	for _, a := range all {
 		if name, ok := links[a.link]; ok && a.origin != origin && a.prefix.Contains(addr) {
-			return name, addAddress(a.link, name, netip.PrefixFrom(addr, a.prefix.Bits()))
+			return a, name, nil
 		}
 	}
 
-	return "", fmt.Errorf("add floating address %s: it is outside every local network of this node (%s): correct cluster.floating, or give the node an address in that network",
+	return assigned{}, "", fmt.Errorf("floating address %s is outside every local network of this node (%s): correct cluster.floating, or give the node an address in that network",
 		addr, describe(all, links))
 }
 

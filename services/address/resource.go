@@ -35,6 +35,8 @@ func (AddressSpecExtension) ResourceDefinition() meta.ResourceDefinitionSpec {
 type AddressSpecSpec struct {
 	// Addresses with prefix length, as netip.Prefix strings.
 	Addresses []string `yaml:"addresses"`
+	// Candidate: this node may come to hold them.
+	Candidate bool `yaml:"candidate,omitempty"`
 	// Hold is true on the serving node.
 	Hold bool `yaml:"hold"`
 	// Epoch in which the address may be held.

@@ -11,6 +11,7 @@ import (
 	"antler/services/authority"
 	"antler/services/metadata"
 	"antler/services/node"
+	"antler/services/node/config"
 	"antler/services/resources"
 )
 
@@ -80,6 +81,7 @@ func (c *SpecController) reconcile(ctx context.Context, r controller.Runtime) er
 	err = safe.WriterModify(ctx, r, NewAddressSpec(), func(spec *AddressSpec) error {
 		spec.TypedSpec().Hold = verdict == hold
 		spec.TypedSpec().Epoch = record.Epoch
+		spec.TypedSpec().Candidate = cfg.TypedSpec().Self().Has(config.RoleMetadata)
 		spec.TypedSpec().Addresses = nil
 
 		for _, prefix := range cfg.TypedSpec().Cluster.Floating {

@@ -119,6 +119,7 @@ func TestSpecControllerFollowsLeaseAndMaster(t *testing.T) {
 
 	cfg := &config.Config{}
 	cfg.Cluster.Floating = []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24")}
+	cfg.Cluster.Nodes, cfg.Node.Name = []config.Member{{Name: "n1", Roles: []config.Role{config.RoleMetadata}}}, "n1"
 
 	record := authority.NewAuthorityStatus()
 	record.TypedSpec().Starting = true
@@ -142,6 +143,7 @@ func TestSpecControllerFollowsLeaseAndMaster(t *testing.T) {
 	update(ctx, t, st, record, func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = false })
 	rtestutils.AssertResource(ctx, t, st, AddressSpecID, func(r *AddressSpec, a *assert.Assertions) {
 		a.False(r.TypedSpec().Hold)
+		a.True(r.TypedSpec().Candidate)
 		a.Equal([]string{"10.77.0.100/24"}, r.TypedSpec().Addresses, "so that it is known what to take off")
 	})
 }

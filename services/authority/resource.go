@@ -175,6 +175,8 @@ type Report struct {
 	Services map[string]string `yaml:"services,omitempty"`
 	// Addresses are the floating addresses that the node holds.
 	Addresses []string `yaml:"addresses,omitempty"`
+	// AddressError is what is wrong with them here, or would be if the node held them.
+	AddressError string `yaml:"addressError,omitempty"`
 	// Leaving: antlerd or the node is going down; don't grant it anything.
 	Leaving bool `yaml:"leaving,omitempty"`
 	// Guard that the node offers. The authority fills it in itself.

@@ -1,7 +1,11 @@
 package authority
 
 import (
+	"bytes"
+	"crypto/tls"
 	"encoding/binary"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -51,4 +55,71 @@ func freeList(raw []byte, page int) uint64 {
 	}
 
 	return binary.NativeEndian.Uint64(newer[list:])
+}
+
+// TestDamagedSnapshotDoesNotVote: one that can't be read whole is not gone on without.
+func TestDamagedSnapshotDoesNotVote(t *testing.T) {
+	for name, damage := range map[string]func(raw []byte) []byte{
+		"a flipped bit": func(raw []byte) []byte {
+			raw[len(raw)/2] ^= 1
+
+			return raw
+		},
+		"cut short": func(raw []byte) []byte { return raw[:len(raw)/2] },
+		"emptied":   func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, takePart(t, dir, func(q *quorum) { require.NoError(t, q.raft.Snapshot().Error()) }))
+
+			states, err := filepath.Glob(filepath.Join(dir, "snapshots", "*", "state.bin"))
+			require.NoError(t, err)
+			require.Len(t, states, 1)
+
+			raw, err := os.ReadFile(states[0])
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(states[0], damage(bytes.Clone(raw)), 0o600))
+
+			err = takePart(t, dir, func(*quorum) {})
+			require.ErrorContains(t, err, "snapshots")
+			require.ErrorContains(t, err, replaceAdvice)
+
+			// It was that, and nothing else.
+			require.NoError(t, os.WriteFile(states[0], raw, 0o600))
+			require.NoError(t, takePart(t, dir, func(*quorum) {}))
+		})
+	}
+}
+
+// takePart is the only voter with the store in dir, until it leads and do has returned.
+func takePart(t *testing.T, dir string, do func(*quorum)) error {
+	t.Helper()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+
+	self := Member{Name: "n1", RaftAddress: listener.Addr().String()}
+	parts := quorumParts{
+		self: self, voters: []Member{self}, dir: dir, timing: DefaultTiming(), listener: listener,
+		server: &tls.Config{MinVersion: tls.VersionTLS13}, client: &tls.Config{MinVersion: tls.VersionTLS13},
+		logger: zaptest.NewLogger(t), changed: func() {},
+	}
+
+	s, err := openStore(dir, newRaftLogger(parts.logger))
+	require.NoError(t, err)
+
+	if last, _ := s.log.LastIndex(); last == 0 {
+		require.NoError(t, parts.bootstrap(s))
+	}
+
+	q, err := parts.join(s)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+
+	<-q.raft.LeaderCh()
+	require.NoError(t, q.raft.Barrier(0).Error())
+	do(q)
+
+	return q.leave()
 }

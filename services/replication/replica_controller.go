@@ -232,6 +232,12 @@ func (k *keeping) settle() {
 		k.failedEpoch = 0
 	}
 
+	// An antlerd before this one broke it off: nothing else leaves a primary without
+	// its disk but an error of the disk.
+	if k.kernel.role == RolePrimary && k.kernel.disk == diskDiskless && k.kernel.failures == 0 {
+		k.broken = true
+	}
+
 	if k.kernel.exists && k.config == "" {
 		k.config = k.configOnDisk()
 	}

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller/runtime"
+	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/rtestutils"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
@@ -20,6 +22,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"antler/services/authority"
+	"antler/services/node"
+	"antler/services/node/config"
 )
 
 // bench is a controller at work on a fake DRBD.
@@ -27,6 +31,7 @@ type bench struct {
 	t      *testing.T
 	ctx    context.Context
 	state  state.State
+	rt     *runtime.Runtime
 	drbd   *fakeDRBD
 	device *fakeDevice
 	fencer fencer
@@ -78,6 +83,9 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 
 	rt, err := runtime.NewRuntime(b.state, zaptest.NewLogger(t))
 	require.NoError(t, err)
+
+	b.rt = rt
+
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Saver: b.saver, Events: b.events, Timing: timing,
 		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
@@ -123,6 +131,38 @@ func (b *bench) want(change func(*ReplicaSpecSpec)) {
 		err = b.state.Create(b.ctx, r)
 	}
 
+	require.NoError(b.t, err)
+}
+
+// decide has a SpecController say what is wanted, by the record and the use.
+func (b *bench) decide(record authority.AuthorityStatusSpec, use DeviceUseSpec) {
+	b.t.Helper()
+
+	status, uses := authority.NewAuthorityStatus(), NewDeviceUse()
+	*status.TypedSpec(), *uses.TypedSpec() = record, use
+
+	for _, r := range []resource.Resource{status, uses, node.NewNodeConfig(&config.Config{
+		Cluster: config.Cluster{Nodes: []config.Member{
+			{Name: "n1", Address: netip.MustParseAddr("10.0.0.1"), Roles: []config.Role{config.RoleMetadata}},
+			{Name: "n2", Address: netip.MustParseAddr("10.0.0.2"), Roles: []config.Role{config.RoleMetadata}},
+		}},
+		Node: config.Node{Name: "n1", Replica: config.Replica{Device: "/dev/vdb"}},
+	})} {
+		require.NoError(b.t, b.state.Create(b.ctx, r))
+	}
+
+	require.NoError(b.t, b.rt.RegisterController(&SpecController{}))
+}
+
+// update what SpecController decides by.
+func update[R resource.Resource](b *bench, which R, how func(R)) {
+	b.t.Helper()
+
+	_, err := safe.StateUpdateWithConflicts(b.ctx, b.state, which.Metadata(), func(r R) error {
+		how(r)
+
+		return nil
+	})
 	require.NoError(b.t, err)
 }
 
@@ -376,6 +416,40 @@ func TestForce(t *testing.T) {
 		a.Equal(uint64(4), s.Epoch)
 	})
 	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta"}, b.drbd.commands())
+}
+
+// The lease comes back, for the same epoch, after the disk was let go of.
+func TestWhatIsBrokenOffServesAgainOnlyFromItsStart(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.decide(authority.AuthorityStatusSpec{Self: "n1", IsHolder: true, Epoch: 3, Formatted: true, ConsentID: "consent"},
+		DeviceUseSpec{Mounted: true})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.True(s.BrokenOff)
+		a.Empty(s.Suspended)
+	})
+
+	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
+	update(b, NewDeviceUse(), func(r *DeviceUse) { r.TypedSpec().Mounted = false })
+
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.False(s.BrokenOff)
+		a.Equal(RolePrimary, s.Role)
+		a.Equal(uint64(3), s.Epoch)
+	})
+	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta", "primary 0"}, b.drbd.commands())
+}
+
+// antlerd was restarted after it had let go of the disk.
+func TestABrokenOffPrimaryIsRecognised(t *testing.T) {
+	b := newBench(t,
+		"exists resource name:meta role:Primary suspended:no",
+		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connecting role:Unknown",
+		"exists device name:meta volume:0 minor:0 disk:Diskless",
+		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown")
+
+	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 3, true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.BrokenOff) })
+	assert.Empty(t, b.drbd.commands(), "no disk is attached to a primary that went on without it")
 }
 
 func TestAFailedDiskIsTold(t *testing.T) {

@@ -37,6 +37,7 @@ func (k *keeping) status() ReplicaStatusSpec {
 		Epoch:       k.epoch,
 		FailedEpoch: k.failedEpoch,
 		SplitBrain:  k.kernel.splitBrain,
+		BrokenOff:   k.broken,
 		Error:       k.errorText(),
 	}
 

@@ -148,6 +148,10 @@ type ReplicaStatusSpec struct {
 	// SplitBrain: this replica and its peer were written apart from each other, and
 	// stay apart.
 	SplitBrain bool `yaml:"splitBrain,omitempty"`
+	// BrokenOff: this node has let go of its disk to get out of the primary role.
+	// Whoever holds the epoch, it has to become secondary and to attach the disk
+	// again before it is served from.
+	BrokenOff bool `yaml:"brokenOff,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`
@@ -162,10 +166,11 @@ func (s ReplicaStatusSpec) DeepCopy() ReplicaStatusSpec { return s }
 // have an Error all the same: one about its peer.
 func (s ReplicaStatusSpec) ReadyFor(epoch uint64) bool { return s.Usable() && s.Epoch == epoch }
 
-// Usable reports whether the replica is primary, its disk good, and its I/O not
-// suspended for another reason than to wait for the quorum's word.
+// Usable reports whether the replica is primary, its disk good and not about to be
+// let go of, and its I/O not suspended for another reason than to wait for the
+// quorum's word.
 func (s ReplicaStatusSpec) Usable() bool {
 	frozen := s.Suspended != "" && !awaitsWord(s.Suspended)
 
-	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Disk == diskUpToDate && !frozen
+	return s.Phase == PhaseUp && s.Role == RolePrimary && s.Disk == diskUpToDate && !s.BrokenOff && !frozen
 }

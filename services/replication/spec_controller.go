@@ -133,23 +133,25 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 		return out
 	}
 
-	mine := f.record.IsHolder && f.record.LeaseValid
+	// The lease may come back, for the same epoch, while the way out of the primary
+	// role is under way: what has been begun is ended first.
+	mine := f.record.IsHolder && f.record.LeaseValid && !f.brokenOff()
 	switch {
 	case mine && !f.record.HandsOver():
 		out.Role, out.Epoch, out.First = RolePrimary, f.record.Epoch, !f.record.Formatted
 		out.Restored = out.First && f.record.MetaVersion > 0
 		out.PeerYields = f.yields(out.Peer)
 		out.PeerTrusted = slices.Contains(f.record.UpToDate, out.Peer)
-	case f.use.Mounted && f.primary():
+	case f.use.Mounted && !f.secondary():
 		// It can't be secondary before it is unmounted.
 		out.Role, out.Epoch = RolePrimary, f.lastEpoch()
-		// The lease is lost and the process that could tell a client so is dead:
-		// what is frozen may end with an error.
-		out.Force = !mine && f.replica.Suspended != "" && !f.use.Alive
 	default:
 		out.Role, out.Epoch = RoleSecondary, f.record.Epoch
-		out.Force = !mine && f.primary() && f.replica.Suspended != "" && !f.use.Alive
 	}
+
+	// The lease is lost and the process that could tell a client so is dead: what
+	// is frozen may end with an error.
+	out.Force = !mine && f.primary() && f.replica.Suspended != "" && !f.use.Alive
 
 	return out
 }
@@ -161,7 +163,12 @@ func (f facts) yields(peer string) bool {
 	return gave && !release.Failed && release.Epoch+1 == f.record.Epoch
 }
 
+func (f facts) brokenOff() bool { return f.replica != nil && f.replica.BrokenOff }
+
 func (f facts) primary() bool { return f.replica != nil && f.replica.Role == RolePrimary }
+
+// secondary: the kernel has said so.
+func (f facts) secondary() bool { return f.replica != nil && f.replica.Role == RoleSecondary }
 
 // lastEpoch is the epoch in which this node was primary.
 func (f facts) lastEpoch() uint64 {

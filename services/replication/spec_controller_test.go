@@ -50,6 +50,8 @@ func TestDecide(t *testing.T) {
 	primary := &ReplicaStatusSpec{Role: RolePrimary}
 	frozen := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing}
 	secondary := &ReplicaStatusSpec{Role: RoleSecondary}
+	broken := &ReplicaStatusSpec{Role: RolePrimary, BrokenOff: true}
+	breaking := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing, BrokenOff: true}
 	before := &ReplicaSpecSpec{Role: RolePrimary, Epoch: epoch}
 
 	unused := &DeviceUseSpec{}
@@ -83,6 +85,10 @@ func TestDecide(t *testing.T) {
 		{"lease lost with frozen I/O: not before the kill", facts{record: lost, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"lease lost with frozen I/O, killed", facts{record: lost, replica: frozen, use: killed, before: before}, want{role: RolePrimary, epoch: epoch, force: true}},
 		{"another holds while this one is frozen", facts{record: others, replica: frozen, use: killed, before: before}, want{role: RolePrimary, epoch: epoch, force: true}},
+		{"broken off, and the lease is back: secondary first", facts{record: mine, replica: broken, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
+		{"broken off, the lease is back, and it is still mounted", facts{record: mine, replica: broken, use: killed, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"breaking off when the lease comes back is ended", facts{record: mine, replica: breaking, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch, force: true}},
+		{"lease lost, mounted, and the kernel has not told yet", facts{record: lost, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"unmounted", facts{record: lost, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 		{"frozen with a valid lease is the handler's", facts{record: mine, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"switchover: primary while it stops", facts{record: handover, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},

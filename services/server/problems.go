@@ -194,6 +194,10 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 		s.replicaProblems(list, member.Name)
 	}
 
+	if problem := report.Report.AddressError; problem != "" && member.Name != s.authority.Holder {
+		list.warn(member.Name, fmt.Sprintf("%s could not take over: %s", member.Name, problem), "").Reason = "ADDRESS_FAILED"
+	}
+
 	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {
 		list.warn(member.Name, fmt.Sprintf("%s has not promised to reset itself: should it die, it keeps its volumes", member.Name),
 			"it does so within seconds of antlerd's start; if not, look whether it has a watchdog ("+config.WatchdogDevice+") that is quick enough, which antlerd's log there says, and whether antlerd is of the same version on all voters").Reason = "NODE_UNGUARDED"

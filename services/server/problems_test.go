@@ -56,6 +56,11 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"n3 was not heard of since 2026-03-01T12:00:00Z", "look at its power, its console and its network; it comes back by itself"},
 		}},
+		{"a standby without the floating address's network", func(s *snapshot) {
+			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.AddressError = "10.5.0.250 is outside every local network" })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"n2 could not take over: 10.5.0.250 is outside every local network", ""},
+		}},
 		{"a node is dead", func(s *snapshot) {
 			s.cluster.Kubernetes.DeadNode.Release = true
 			s.authority.Guards = map[string]authority.Guard{"n1": {TTLMS: 1}, "n2": {}, "n3": {TTLMS: 1, Dead: true}}

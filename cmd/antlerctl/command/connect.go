@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mdlayher/vsock"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -73,13 +75,13 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 	var failures []string
 
 	for _, endpoint := range endpoints {
-		conn, err := probe(ctx, endpoint.Address, credentials.NewTLS(&tls.Config{
+		conn, err := probe(ctx, "passthrough:///"+endpoint.Address, credentials.NewTLS(&tls.Config{
 			MinVersion:   tls.VersionTLS13,
 			Certificates: []tls.Certificate{pair},
 			RootCAs:      pool,
 			// Behind a forwarded port a node still is who its certificate says.
 			ServerName: endpoint.Node,
-		}))
+		}), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, endpoint) }))
 		if err == nil {
 			return ctx, &session{conn}, nil
 		}
@@ -130,14 +132,10 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 }
 
 // probe connects and makes sure that the other end answers.
-func probe(ctx context.Context, target string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	if !strings.HasPrefix(target, "unix:") {
-		target = "passthrough:///" + target
-	}
-
-	conn, err := grpc.NewClient(target,
+func probe(ctx context.Context, target string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(target, append(more,
 		grpc.WithTransportCredentials(creds),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}))...)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +159,21 @@ func probe(ctx context.Context, target string, creds credentials.TransportCreden
 	}
 
 	return nil, errors.New(transportReason(status.Convert(err).Message()))
+}
+
+// dial connects to a node over the network or, to a virtual machine on this host,
+// past it.
+func dial(ctx context.Context, endpoint config.Endpoint) (net.Conn, error) {
+	cid, port, is, err := endpoint.Vsock()
+
+	switch {
+	case err != nil:
+		return nil, err
+	case is:
+		return vsock.Dial(cid, port, nil)
+	}
+
+	return (&net.Dialer{}).DialContext(ctx, "tcp", endpoint.Address)
 }
 
 // transportReason is the last of gRPC's nested descriptions of what went wrong.

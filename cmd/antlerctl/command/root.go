@@ -104,7 +104,8 @@ const rootHelp = `antlerctl looks at and steers a cluster of Antler nodes.
 It reaches the cluster with a client configuration, which "antlerctl gen config"
 makes (admin.yaml, reader.yaml). Any node will do: the endpoints in it are tried
 in order, and what another node must carry out is passed on to it. On a node
-itself, root needs no configuration.
+itself, root needs no configuration. A node that is a virtual machine on this host
+can also be reached past its network, at the address vsock:CID.
 
 The client configuration is, in this order: --config, $ANTLERCONFIG,
 ~/.antler/config.yaml, and else the unix socket of the node it runs on.

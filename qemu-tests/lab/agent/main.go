@@ -4,7 +4,7 @@
 //
 //	agent clock               tell the guest's time
 //	agent work DIR SEED N T   N workers, until SIGTERM, that pause up to T after each operation
-//	agent walk DIR            tell everything that is there
+//	agent walk DIR PATH=N...  tell everything that is there, and apart the first N bytes of PATH
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,11 +45,16 @@ func run(args []string) error {
 		return host.tell(history.Message{Clock: time.Now().UnixNano()})
 	case len(args) == 5 && args[0] == "work":
 		return work(host, args[1], args[2], args[3], args[4])
-	case len(args) == 2 && args[0] == "walk":
-		return walk(host, args[1])
+	case len(args) >= 2 && args[0] == "walk":
+		heads, err := parseHeads(args[2:])
+		if err != nil {
+			return err
+		}
+
+		return walk(host, args[1], heads)
 	}
 
-	return errors.New("usage: agent clock | work DIR SEED WORKERS THINK | walk DIR")
+	return errors.New("usage: agent clock | work DIR SEED WORKERS THINK | walk DIR [PATH=N...]")
 }
 
 // host is the way out of the guest.
@@ -135,7 +141,24 @@ func work(h *host, dir, seed, workers, think string) error {
 	return h.tell(history.Message{End: "work"})
 }
 
-func walk(h *host, dir string) error {
+func parseHeads(args []string) (map[string]int, error) {
+	heads := map[string]int{}
+
+	for _, arg := range args {
+		path, size, _ := strings.Cut(arg, "=")
+
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not PATH=N: %w", arg, err)
+		}
+
+		heads[path] = n
+	}
+
+	return heads, nil
+}
+
+func walk(h *host, dir string, heads map[string]int) error {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		relative, _ := filepath.Rel(dir, path)
 		entry := history.Entry{Path: relative, Dir: d != nil && d.IsDir()}
@@ -149,6 +172,10 @@ func walk(h *host, dir string) error {
 		if !entry.Dir {
 			content, readErr := os.ReadFile(path)
 			entry.Hash = history.Hash(content)
+
+			if n, asked := heads[relative]; asked {
+				entry.Head = history.Hash(content[:min(n, len(content))])
+			}
 
 			if readErr != nil {
 				entry.Err = readErr.Error()

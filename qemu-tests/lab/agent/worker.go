@@ -130,7 +130,7 @@ func (w *worker) mkdir() {
 func (w *worker) create() {
 	path := filepath.Join(w.dir, fmt.Sprintf("f%08x", w.random.Uint32()))
 	content := w.bytes(1 + w.random.IntN(4096))
-	op := history.Op{Kind: history.Create, Path: path, Hash: history.Hash(content)}
+	op := history.Op{Kind: history.Create, Path: path, Hash: history.Hash(content), Size: len(content)}
 
 	if w.call(op, func() error { return w.write(path, os.O_CREATE|os.O_EXCL, content) }) {
 		w.files = append(w.files, file{path, content})
@@ -149,7 +149,7 @@ func (w *worker) append() {
 	f := w.take()
 	more := w.bytes(1 + w.random.IntN(2048))
 	content := append(append([]byte(nil), f.content...), more...)
-	op := history.Op{Kind: history.Append, Path: f.path, Hash: history.Hash(content)}
+	op := history.Op{Kind: history.Append, Path: f.path, Hash: history.Hash(content), Size: len(content)}
 
 	if w.call(op, func() error { return w.write(f.path, os.O_APPEND, more) }) {
 		w.files = append(w.files, file{f.path, content})

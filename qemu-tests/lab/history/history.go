@@ -34,6 +34,8 @@ type Op struct {
 	To string `json:"to,omitempty"`
 	// Hash of the whole content that the file has after a Create or Append.
 	Hash string `json:"hash,omitempty"`
+	// Size of that content in bytes.
+	Size int `json:"size,omitempty"`
 	// Start and End in nanoseconds of the guest's wall clock.
 	Start int64 `json:"start"`
 	End   int64 `json:"end,omitempty"`
@@ -64,6 +66,8 @@ type Entry struct {
 	Path string `json:"path"`
 	Dir  bool   `json:"dir,omitempty"`
 	Hash string `json:"hash,omitempty"`
+	// Head is the Hash of its first bytes, as many as were asked for: see Heads.
+	Head string `json:"head,omitempty"`
 	// Err says why it couldn't be read.
 	Err string `json:"err,omitempty"`
 }
@@ -107,8 +111,11 @@ func (r Result) OK() bool { return len(r.Lost)+len(r.Altered)+len(r.Undone) == 0
 // expectation of one path.
 type expectation struct {
 	dir bool
-	// hashes that the content may have; empty means any.
-	hashes []string
+	// hash and size of the content; any may be there if there is no hash.
+	hash string
+	size int
+	// head: it begins with the content of this hash and of that size.
+	head string
 	// gone: it must not be there. optional: it may or may not be.
 	gone, optional bool
 	// or is the other path of a rename nobody answered.
@@ -119,6 +126,30 @@ type expectation struct {
 // by one worker, and workers run one operation at a time, so the record of a
 // path is a sequence.
 func Check(ops []Op, found []Entry, faults ...Window) Result {
+	result, expected := expect(ops, faults...)
+	compare(&result, expected, found)
+
+	return result
+}
+
+// Heads are the sizes in bytes of what has to be at the beginning of files that may
+// be longer: of each file with an append that nobody answered, what was acknowledged
+// before.
+func Heads(ops []Op) map[string]int {
+	_, expected := expect(ops)
+	sizes := map[string]int{}
+
+	for path, want := range expected {
+		if want.head != "" {
+			sizes[path] = want.size
+		}
+	}
+
+	return sizes
+}
+
+// expect goes through the record.
+func expect(ops []Op, faults ...Window) (Result, map[string]expectation) {
 	var result Result
 
 	expected := map[string]expectation{}
@@ -141,15 +172,13 @@ func Check(ops []Op, found []Entry, faults ...Window) Result {
 		}
 	}
 
-	compare(&result, expected, found)
-
-	return result
+	return result, expected
 }
 
 func acknowledge(expected map[string]expectation, op Op) {
 	switch op.Kind {
 	case Create, Append:
-		expected[op.Path] = expectation{hashes: []string{op.Hash}}
+		expected[op.Path] = expectation{hash: op.Hash, size: op.Size}
 	case Mkdir:
 		expected[op.Path] = expectation{dir: true}
 	case Rename:
@@ -167,11 +196,11 @@ func doubt(expected map[string]expectation, op Op) {
 
 	switch op.Kind {
 	case Create, Mkdir, Unlink:
-		before.optional, before.hashes = true, nil
+		before.optional, before.hash, before.head = true, "", ""
 		expected[op.Path] = before
 	case Append:
-		// Part of it may be there.
-		before.hashes = nil
+		// Part of it may be there, behind all that was there before.
+		before.head, before.hash = before.hash, ""
 		expected[op.Path] = before
 	case Rename:
 		before.or = op.To
@@ -203,24 +232,12 @@ func compare(result *Result, expected map[string]expectation, found []Entry) {
 			result.Lost = append(result.Lost, path+": can't be read: "+entry.Err)
 		case entry.Dir != want.dir && !want.optional:
 			result.Altered = append(result.Altered, path+": is of another type")
-		case !matches(entry.Hash, want.hashes):
-			result.Altered = append(result.Altered, fmt.Sprintf("%s: content %s, want %v", path, entry.Hash, want.hashes))
+		case want.hash != "" && entry.Hash != want.hash:
+			result.Altered = append(result.Altered, fmt.Sprintf("%s: content %s, want %s", path, entry.Hash, want.hash))
+		case want.head != "" && entry.Head != want.head:
+			result.Altered = append(result.Altered, fmt.Sprintf("%s: begins with %s, want %s", path, entry.Head, want.head))
 		}
 	}
-}
-
-func matches(hash string, allowed []string) bool {
-	if len(allowed) == 0 {
-		return true
-	}
-
-	for _, want := range allowed {
-		if hash == want {
-			return true
-		}
-	}
-
-	return false
 }
 
 // LongestGap returns the longest time between two acknowledgements in which a client

@@ -60,6 +60,20 @@ func TestCheck(t *testing.T) {
 			ops:   []history.Op{done(history.Create, "a", "", "1"), done(history.Append, "a", "", "2")},
 			found: []history.Entry{file("a", "1")}, altered: 1,
 		},
+		"an append that nobody answered, done in part": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), open(history.Append, "a", "", "2")},
+			found: []history.Entry{{Path: "a", Hash: "3", Head: "1"}},
+		},
+		"an append that nobody answered altered what was there": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), open(history.Append, "a", "", "2")},
+			found: []history.Entry{{Path: "a", Hash: "3", Head: "4"}}, altered: 1,
+		},
+		"a failed append to a file that was renamed altered what was there": {
+			ops: []history.Op{
+				done(history.Create, "b", "", "1"), done(history.Rename, "b", "a", ""), failed(history.Append, "a", "", "2"),
+			},
+			found: []history.Entry{{Path: "a", Hash: "3", Head: "4"}}, altered: 1,
+		},
 		"an undone rename": {
 			ops:   []history.Op{done(history.Create, "a", "", "1"), done(history.Rename, "a", "b", "")},
 			found: []history.Entry{file("a", "1")}, lost: 1, undone: 1,
@@ -97,6 +111,20 @@ func TestCheck(t *testing.T) {
 			require.Equal(t, test.lost+test.altered+test.undone == 0, result.OK())
 		})
 	}
+}
+
+func TestHeads(t *testing.T) {
+	sized := func(op history.Op, size int) history.Op {
+		op.Size = size
+
+		return op
+	}
+
+	require.Equal(t, map[string]int{"a": 10}, history.Heads([]history.Op{
+		sized(done(history.Create, "a", "", "1"), 5), sized(done(history.Append, "a", "", "2"), 10), sized(open(history.Append, "a", "", "3"), 15),
+		sized(done(history.Create, "b", "", "1"), 5), sized(done(history.Append, "b", "", "2"), 10),
+		sized(open(history.Create, "c", "", "1"), 5),
+	}))
 }
 
 // An operation that fails is an error, unless the fault happened meanwhile.

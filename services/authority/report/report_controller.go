@@ -105,7 +105,7 @@ func Build(ctx context.Context, r controller.Reader, version string) (authority.
 	}
 
 	if floating != nil {
-		report.Addresses = floating.Held
+		report.Addresses, report.AddressError = floating.Held, floating.Error
 	}
 
 	return report, nil

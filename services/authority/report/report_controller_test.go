@@ -85,9 +85,11 @@ func TestReportFollowsTheStatuses(t *testing.T) {
 	require.Equal(t, "1.2", r.Version)
 
 	floating := address.NewAddressStatus()
-	floating.TypedSpec().Held = []string{"10.0.0.9"}
+	floating.TypedSpec().Held, floating.TypedSpec().Error = []string{"10.0.0.9"}, "somebody else claims it"
 	require.NoError(t, st.Create(ctx, floating))
-	until(func(r authority.Report) bool { return slices.Equal(r.Addresses, []string{"10.0.0.9"}) })
+	until(func(r authority.Report) bool {
+		return slices.Equal(r.Addresses, []string{"10.0.0.9"}) && r.AddressError == "somebody else claims it"
+	})
 
 	// The controller may be waiting for somebody to take its report.
 	cancel()

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 )
 
 // Client is what a person needs to reach a cluster: where its nodes answer, and
@@ -25,8 +27,40 @@ type Client struct {
 type Endpoint struct {
 	// Node is the name that the node's certificate must carry.
 	Node string `yaml:"node"`
-	// Address is host:port.
+	// Address is host:port, or vsock:CID or vsock:CID:PORT for a node that is a
+	// virtual machine on this host (the CID is its guest-cid).
 	Address string `yaml:"address"`
+}
+
+// vsockScheme begins the address of a virtual machine on this host.
+const vsockScheme = "vsock:"
+
+// Vsock returns the context id and the port of an address that begins with vsock:,
+// and reports whether it does.
+func (e Endpoint) Vsock() (cid, port uint32, is bool, err error) {
+	rest, is := strings.CutPrefix(e.Address, vsockScheme)
+	if !is {
+		return 0, 0, false, nil
+	}
+
+	id, number, given := strings.Cut(rest, ":")
+	if !given {
+		number = strconv.Itoa(APIPort)
+	}
+
+	parsedID, err := strconv.ParseUint(id, 10, 32)
+	if err == nil {
+		var parsedPort uint64
+
+		parsedPort, err = strconv.ParseUint(number, 10, 32)
+		cid, port = uint32(parsedID), uint32(parsedPort)
+	}
+
+	if err != nil {
+		return 0, 0, true, fmt.Errorf("%s is not vsock:CID or vsock:CID:PORT", e.Address)
+	}
+
+	return cid, port, true, nil
 }
 
 // NodeMetadata is the gRPC request metadata that names the node which shall
@@ -49,6 +83,12 @@ func LoadClient(path string) (*Client, error) {
 
 	if len(client.Endpoints) == 0 {
 		return nil, fmt.Errorf("client configuration %s: it names no endpoints: make a new one with `antlerctl gen config`", path)
+	}
+
+	for i, endpoint := range client.Endpoints {
+		if _, _, _, err := endpoint.Vsock(); err != nil {
+			return nil, fmt.Errorf("client configuration %s: %s.address: %w", path, index("endpoints", i), err)
+		}
 	}
 
 	return client, nil
