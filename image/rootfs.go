@@ -95,6 +95,7 @@ func stageRoot(ctx context.Context, base, bin, root string) (string, error) {
 		makeLinks(root),
 		installPrograms(bin, root),
 		os.Chmod(filepath.Join(root, "root"), 0o700),
+		refuseUnwanted(root),
 	)
 }
 

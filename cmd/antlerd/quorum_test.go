@@ -26,9 +26,9 @@ func TestNodesOnly(t *testing.T) {
 	}{
 		"two nodes":                    {nodes[0], nodes[1], ""},
 		"a person calls":               {nodes[0], admin, "no node's certificate"},
-		"a person is called":           {admin, nodes[0], "certificate"},
-		"a node of another cluster":    {nodes[0], others[1], "certificate"},
-		"a node calls another cluster": {others[0], nodes[1], "certificate"},
+		"a person is called":           {admin, nodes[0], "not valid for"},
+		"a node of another cluster":    {nodes[0], others[1], "unknown authority"},
+		"a node calls another cluster": {others[0], nodes[1], "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := handshake(t, test.server, test.client)

@@ -268,6 +268,10 @@ func (d *demo) check(ctx context.Context) error {
 		return fmt.Errorf("two masters: %v", problems)
 	}
 
+	if faults := c.KernelFaults(); len(faults) > 0 {
+		return fmt.Errorf("a kernel died: %v", faults)
+	}
+
 	return nil
 }
 

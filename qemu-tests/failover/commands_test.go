@@ -88,9 +88,11 @@ func (s *scenario) pastTheNetwork(m *lab.Machine) {
 
 	const file = "/run/vsock.yaml"
 
-	answer := s.run(m, "modprobe vsock_loopback; echo "+base64.StdEncoding.EncodeToString(raw)+" | base64 -d > "+file+
-		"; antlerctl -c "+file+" status -o json | head -c 200 | tr '\n' ' '; rm "+file)
-	if !strings.Contains(answer, `"cluster"`) {
+	_, err = m.Console().Run(s.ctx, "modprobe vsock_loopback && echo "+base64.StdEncoding.EncodeToString(raw)+" | base64 -d > "+file)
+	s.must(err)
+
+	answer := s.run(m, "antlerctl -c "+file+" status -o json | grep answered_by")
+	if !strings.Contains(answer, m.Name) {
 		s.Errorf("antlerctl over vsock: %s", answer)
 	}
 }
@@ -119,7 +121,7 @@ func (s *scenario) comesToSay(want string, args ...string) {
 
 		select {
 		case <-s.ctx.Done():
-			s.must(fmt.Errorf("antlerctl %s: %w, want %q in: %s", strings.Join(args, " "), err, want, output))
+			s.must(fmt.Errorf("antlerctl %s: %v, want %q in: %s", strings.Join(args, " "), err, want, output))
 		case <-time.After(time.Second):
 		}
 	}

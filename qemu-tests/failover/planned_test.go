@@ -85,7 +85,7 @@ func TestPlannedRestartOfContainerd(t *testing.T) {
 func TestPlannedUsedDisk(t *testing.T) {
 	s := begin(t, "a used disk in the place of a replica's is refused, and not a byte of it changes")
 	peer := s.otherReplica()
-	path := usedDisk(s, 64<<20)
+	path := usedDisk(s, 256<<20)
 	content := checksum(s, path)
 
 	_, _ = s.shutDown(peer)

@@ -276,6 +276,10 @@ func (s *scenario) nothingLost() {
 	for _, problem := range s.cluster.TwoMasters() {
 		s.Errorf("two masters: %s", problem)
 	}
+
+	for _, fault := range s.cluster.KernelFaults() {
+		s.Errorf("a kernel died: %s", fault)
+	}
 }
 
 // reader is a machine that has not written what is read: nothing of it is in its page

@@ -48,6 +48,10 @@ func (r *run) check() {
 		fail("two masters: %s", problem)
 	}
 
+	for _, fault := range r.cluster.KernelFaults() {
+		fail("a kernel died: %s", fault)
+	}
+
 	// No failure: with antlerd killed nobody is there to stop the master in time.
 	late := r.cluster.LateStops()
 	result.Figures["late_stops"] = len(late)

@@ -313,6 +313,22 @@ func (c *Cluster) TwoMasters() []string {
 	return Overlaps(intervals)
 }
 
+// KernelFaults returns where a kernel died, or nearly, over the whole life of the
+// cluster. A machine that reboots by itself then looks healthy again a minute later.
+func (c *Cluster) KernelFaults() []string {
+	var out []string
+
+	for _, m := range c.Machines {
+		for _, line := range m.console.Lines(0) {
+			if kernelFault(line.Text) {
+				out = append(out, fmt.Sprintf("%s %s: %s", line.At.Format("15:04:05.000"), m.Name, line.Text))
+			}
+		}
+	}
+
+	return out
+}
+
 // LateStops returns masters that outlived their epoch, over the whole life of the
 // cluster.
 func (c *Cluster) LateStops() []string { return LateStops(c.servingIntervals()) }

@@ -63,6 +63,17 @@ func (c *Console) add(text string) {
 	c.changed = make(chan struct{})
 }
 
+// kernelFault reports whether the kernel says on the line that it found itself broken.
+func kernelFault(line string) bool {
+	for _, sign := range []string{"Internal error: Oops", "Kernel panic - ", "kernel BUG at ", "WARNING: CPU:", "BUG: KASAN", "general protection fault"} {
+		if strings.Contains(line, sign) {
+			return true
+		}
+	}
+
+	return false
+}
+
 // Lines returns everything printed from line number from on.
 func (c *Console) Lines(from int) []ConsoleLine {
 	c.mu.Lock()

@@ -23,3 +23,15 @@ func TestWhatIsBetweenTheMarks(t *testing.T) {
 		})
 	}
 }
+
+func TestKernelFault(t *testing.T) {
+	for line, want := range map[string]bool{
+		"[  180.995957] Internal error: Oops: 0000000096000007 [#1] SMP":   true,
+		"[  181.014921] Kernel panic - not syncing: Oops: Fatal exception": true,
+		"[    3.1] WARNING: CPU: 0 PID: 1 at fs/inode.c:12":                true,
+		"[    0.0] Kernel command line: panic=5 root=/dev/dm-0":            false,
+		"antlerd[183]: warn	failed to heartbeat to":                        false,
+	} {
+		assert.Equal(t, want, kernelFault(line), line)
+	}
+}

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -271,14 +273,14 @@ func (w *Workload) AwaitGone(ctx context.Context) error {
 // Check reads everything back on the machine on, and holds it against what was
 // acknowledged.
 func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Window) (history.Result, error) {
-	first := on.records.count()
-	walk := agent + " walk " + w.dir
-
-	for path, size := range history.Heads(w.Ops()) {
-		walk += fmt.Sprintf(" %s=%d", path, size)
+	err := on.writeHeads(ctx, history.Heads(w.Ops()))
+	if err != nil {
+		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
 	}
 
-	_, err := on.console.Run(ctx, walk)
+	first := on.records.count()
+
+	_, err = on.console.Run(ctx, fmt.Sprintf("%s walk %s $(cat %s)", agent, w.dir, headsFile))
 	if err != nil {
 		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
 	}
@@ -302,6 +304,31 @@ func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Win
 	}
 
 	return result, nil
+}
+
+// headsFile is what the agent is asked for of single files, as PATH=N.
+const headsFile = "/run/workload.heads"
+
+// writeHeads types as much at a time as a terminal takes in a line.
+func (m *Machine) writeHeads(ctx context.Context, sizes map[string]int) error {
+	const atATime = 50
+
+	_, err := m.console.Run(ctx, ": > "+headsFile)
+
+	for paths := range slices.Chunk(slices.Sorted(maps.Keys(sizes)), atATime) {
+		if err != nil {
+			return err
+		}
+
+		line := "echo"
+		for _, path := range paths {
+			line += fmt.Sprintf(" %s=%d", path, sizes[path])
+		}
+
+		_, err = m.console.Run(ctx, line+" >> "+headsFile)
+	}
+
+	return err
 }
 
 // ClockOffset is the guest's wall clock minus the host's. The console's and

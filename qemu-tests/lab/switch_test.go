@@ -107,6 +107,11 @@ func TestSwitchAfterAPowerCut(t *testing.T) {
 	a, b := plug(t, s, "a"), plug(t, s, "b")
 	require.NoError(t, b.Close())
 
+	// Heard by nobody: the next is told of what comes after.
+	c := plug(t, s, "c")
+	send(t, a, "lost")
+	require.Equal(t, "lost", receive(t, c))
+
 	again, err := net.Dial("unix", b.RemoteAddr().String())
 	require.NoError(t, err)
 
@@ -116,5 +121,5 @@ func TestSwitchAfterAPowerCut(t *testing.T) {
 	send(t, again, "back")
 	require.Equal(t, "back", receive(t, a))
 	send(t, a, "welcome")
-	require.Equal(t, "welcome", receive(t, again))
+	require.Equal(t, "welcome", receive(t, again), "and not what was sent meanwhile")
 }

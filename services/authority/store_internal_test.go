@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
@@ -117,7 +118,12 @@ func takePart(t *testing.T, dir string, do func(*quorum)) error {
 		return errors.Join(err, s.close())
 	}
 
-	<-q.raft.LeaderCh()
+	select {
+	case <-q.raft.LeaderCh():
+	case <-time.After(30 * time.Second):
+		require.Fail(t, "the only voter doesn't lead")
+	}
+
 	require.NoError(t, q.raft.Barrier(0).Error())
 	do(q)
 

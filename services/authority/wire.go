@@ -71,8 +71,8 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Version:   r.Version,
 		Services:  r.Services,
 		Leaving:   r.Leaving,
-		Addresses: r.Addresses,
-		Guard:     guardToWire(r.Guard),
+		Addresses: r.Addresses, AddressError: r.AddressError,
+		Guard: guardToWire(r.Guard),
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
@@ -94,8 +94,8 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Version:   r.GetVersion(),
 		Services:  r.GetServices(),
 		Leaving:   r.GetLeaving(),
-		Addresses: r.GetAddresses(),
-		Guard:     guardFromWire(r.GetGuard()),
+		Addresses: r.GetAddresses(), AddressError: r.GetAddressError(),
+		Guard: guardFromWire(r.GetGuard()),
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),

@@ -24,6 +24,10 @@
 //   - A split brain is never resolved without a person's word, which the quorum
 //     has recorded: DRBD stays StandAlone, and the status says so. With it the
 //     side that is given up is saved first.
+//   - Nothing is taken down while the kernel waits for its handler: it would die of the
+//     answer (helper_thread.go).
+//   - A primary that has lost its disk, or let go of it, has nobody outdated: it is the
+//     peer that shall serve.
 //   - A primary that runs is never taken down because antlerd restarts.
 //   - The handler never answers with an exit code by which DRBD would let writes
 //     go on without the quorum's word. 5 ("unreachable") and 7 ("fenced") are such

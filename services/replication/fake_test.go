@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -32,7 +33,10 @@ type fakeDRBD struct {
 	linger chan struct{}
 	// follower takes events; pending are those from before there was one.
 	follower chan string
-	pending  []string
+	// helper: the kernel waits for the handler; looked counts who asked.
+	helper  atomic.Bool
+	looked  atomic.Int32
+	pending []string
 }
 
 func newFakeDRBD(t *testing.T, existing ...string) *fakeDRBD {
@@ -136,6 +140,12 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 	}
 
 	return "", nil
+}
+
+func (f *fakeDRBD) helpers() (bool, error) {
+	f.looked.Add(1)
+
+	return f.helper.Load(), nil
 }
 
 // parted reports whether the peer was parted from in order.
@@ -248,6 +258,13 @@ func (d *fakeDevice) Zero(context.Context, string) error {
 
 	return nil
 }
+
+// fakeHandler is asked nothing, and notes what it would say.
+type fakeHandler struct{ refusing atomic.Bool }
+
+func (h *fakeHandler) Fencing() bool { return false }
+
+func (h *fakeHandler) Refuse(refuse bool) { h.refusing.Store(refuse) }
 
 // fencer answers what is sent to it.
 type fencer struct{ answers chan error }

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -40,11 +39,60 @@ type HandlerServer struct {
 	Events   Events
 	Logger   *zap.Logger
 
-	calls atomic.Int32
+	mu sync.Mutex
+	// calls are ended by their functions.
+	calls    map[net.Conn]context.CancelCauseFunc
+	refusing bool
 }
 
-// Fencing reports whether a call is being answered now.
-func (s *HandlerServer) Fencing() bool { return s.calls.Load() > 0 }
+// Fencing implements Handler.
+func (s *HandlerServer) Fencing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return len(s.calls) > 0
+}
+
+// errRefusing is the cause of a no that is not the quorum's.
+var errRefusing = errors.New("this node is on its way out of the primary role")
+
+// Refuse implements Handler.
+func (s *HandlerServer) Refuse(refuse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.refusing = refuse
+
+	if refuse {
+		for _, end := range s.calls {
+			end(errRefusing)
+		}
+	}
+}
+
+// begin notes a call that end ends.
+func (s *HandlerServer) begin(conn net.Conn, end context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	if s.calls == nil {
+		s.calls = map[net.Conn]context.CancelCauseFunc{}
+	}
+
+	s.calls[conn] = end
+
+	if s.refusing {
+		end(errRefusing)
+	}
+}
+
+// over notes that it has ended.
+func (s *HandlerServer) over(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	delete(s.calls, conn)
+}
 
 // Run answers calls until ctx ends.
 func (s *HandlerServer) Run(ctx context.Context) error {
@@ -103,9 +151,7 @@ func (s *HandlerServer) listen(ctx context.Context) (net.Listener, error) {
 func (s *HandlerServer) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-
+	// antlerd's end is no answer.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
@@ -114,18 +160,27 @@ func (s *HandlerServer) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 
-	s.calls.Add(1)
-	defer s.calls.Add(-1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	s.begin(conn, cancel)
+	defer s.over(conn)
 
 	// The handler sends no more: reading ends when it does, and there is nobody
 	// to answer then.
 	go func() {
 		_, _ = conn.Read(make([]byte, 1))
-		cancel()
+		cancel(nil)
 	}()
 
-	err = s.answer(ctx, line)
-	if ctx.Err() != nil {
+	if ctx.Err() == nil {
+		err = s.answer(ctx, line)
+	}
+
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errRefusing):
+		err = cause
+	case cause != nil:
 		return
 	}
 

@@ -111,3 +111,27 @@ func TestTheSocketIsRootsOnly(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 }
+
+// While this node leaves the primary role by force nobody is outdated for it.
+func TestTheHandlerIsRefused(t *testing.T) {
+	f := fencer{make(chan error, 1)}
+	server := newServer(t, f)
+
+	defer serve(t, server)()
+
+	code := make(chan int, 1)
+
+	go func() { code <- handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket) }()
+
+	require.Eventually(t, server.Fencing, 10*time.Second, time.Millisecond)
+	server.Refuse(true)
+	assert.Equal(t, handler.Refused, <-code, "what was being asked")
+
+	f.answers <- nil
+
+	assert.Equal(t, handler.Refused, handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket))
+	require.Eventually(t, func() bool { return !server.Fencing() }, 10*time.Second, time.Millisecond)
+
+	server.Refuse(false)
+	assert.Equal(t, handler.Outdated, handler.Main([]string{"fence-peer", "meta"}, getenv, server.Socket))
+}

@@ -36,6 +36,8 @@ type situation struct {
 	stale bool
 	// broken: this node has let go of its disk to get out of the primary role.
 	broken bool
+	// recycled: and has attached it again, which the kernel has yet to tell.
+	recycled bool
 	// failedEpoch is the epoch in which promoting was given up.
 	failedEpoch uint64
 	// fencing: DRBD's handler is being answered.
@@ -54,10 +56,10 @@ func next(s situation) step {
 		return stepBreak
 	case s.spec.Role == RoleSecondary && s.kernel.role == RolePrimary:
 		return stepDemote
-	case s.broken && s.kernel.role == RoleSecondary:
+	case s.broken && !s.recycled && s.kernel.role == RoleSecondary:
 		return stepRecycle
 	// The disk is not attached, and it was not the disk's fault.
-	case s.kernel.disk == diskDiskless && !s.broken && s.kernel.failures == 0:
+	case s.kernel.disk == diskDiskless && !s.broken && !s.kernel.lostDisk():
 		return stepUp
 	case s.stale && s.kernel.role != RolePrimary && !s.broken:
 		return stepUp
@@ -68,13 +70,19 @@ func next(s situation) step {
 		return s.tend()
 	case s.spec.Role == RolePrimary && s.kernel.role != RolePrimary:
 		return s.ascend()
-	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.kernel.connection != connected:
+	case s.spec.Role == RolePrimary && awaitsWord(s.kernel.suspended) && !s.fencing && s.goesOnAlone():
 		return stepFence
 	case unmirrored(s.spec, s.kernel):
 		return stepFence
 	}
 
 	return s.tend()
+}
+
+// goesOnAlone: the peer is lost, and this side has what to go on with. Without its disk
+// the peer is the one that does.
+func (s situation) goesOnAlone() bool {
+	return s.kernel.connection != connected && s.kernel.disk == diskUpToDate && !s.broken
 }
 
 // unmirrored: the peer is connected and doesn't write what is written here, and
@@ -159,7 +167,9 @@ func (s situation) tend() step {
 // wait for are tried often.
 func (s step) pause(failures int) time.Duration {
 	switch s {
-	case stepDemote, stepBreak, stepRecycle:
+	case stepRecycle:
+		return min(5*time.Second, 100*time.Millisecond<<min(failures, 6))
+	case stepDemote, stepBreak:
 		// "secondary" is refused for a moment after anybody has had a look at the
 		// device, and for as long as it is mounted.
 		return 100 * time.Millisecond

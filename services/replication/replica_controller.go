@@ -30,12 +30,24 @@ type ReplicaController struct {
 	Saver  Saver
 	Events Events
 	Timing authority.Timing
-	// Config and Marker are ConfigPath and MarkerPath but in tests.
-	Config, Marker string
+	// Config, Marker and BreakMark are ConfigPath, MarkerPath and BreakMarkPath but in
+	// tests.
+	Config, Marker, BreakMark string
 	// Module is the kernel's DRBD; nil stands for 8.4.
 	Module *Module
-	// Fencing reports whether the handler is being answered; see HandlerServer.
-	Fencing func() bool
+	// Handler is DRBD's fence-peer handler.
+	Handler Handler
+	// Helpers reports whether the kernel waits for that: see Helpers.
+	Helpers func() (bool, error)
+}
+
+// Handler answers DRBD's fence-peer handler; see HandlerServer.
+type Handler interface {
+	// Fencing reports whether it is being answered.
+	Fencing() bool
+	// Refuse ends with a no what is being asked and, until it is called with false,
+	// all that is asked.
+	Refuse(refuse bool)
 }
 
 // Name implements controller.Controller.
@@ -66,15 +78,22 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 	k.actions = actions{
 		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
+		mark:      breakMark{c.BreakMark},
 		fencer:    c.Fencer,
 		saver:     c.Saver,
 		timing:    c.Timing,
+		helpers:   c.Helpers,
 	}
 
 	defer k.running.Wait()
 	defer cancel()
 
 	k.running.Go(func() { k.watch.run(ctx, k.drbd, logger) })
+
+	// An antlerd before this one broke it off.
+	if k.mark.there() {
+		k.breaksOff()
+	}
 
 	for {
 		var timer <-chan time.Time
@@ -130,7 +149,9 @@ type keeping struct {
 	inspectAt time.Time
 	// config is what the kernel was last configured with.
 	config string
-	broken bool
+	// broken: it was broken off at brokenAt; recycled: and its disk was attached again.
+	broken, recycled bool
+	brokenAt         time.Time
 	// reached is the role that was reached in epoch; promoting was given up in
 	// failedEpoch.
 	reached            Role
@@ -157,6 +178,7 @@ func (k *keeping) reconcile(ctx context.Context) {
 	before := k.kernel
 	k.kernel = k.watch.look()
 	k.tell(before, k.kernel)
+	k.beginsAnew()
 	k.settle()
 
 	k.wait = 0
@@ -176,8 +198,11 @@ func (k *keeping) reconcile(ctx context.Context) {
 	now := time.Now()
 
 	if chosen == stepNone {
-		if k.unusable() {
+		switch {
+		case k.unusable():
 			k.wait = max(time.Millisecond, k.inspectAt.Sub(now))
+		case k.broken && !k.late():
+			k.wait = max(time.Millisecond, k.brokenAt.Add(k.Timing.PromoteDeadline).Sub(now))
 		}
 
 		return
@@ -228,14 +253,11 @@ func (k *keeping) settle() {
 		k.reached, k.epoch = k.spec.Role, k.spec.Epoch
 	}
 
-	if k.spec.Role == RoleSecondary {
+	switch {
+	case k.late():
+		k.failedEpoch = k.spec.Epoch
+	case k.spec.Role == RoleSecondary:
 		k.failedEpoch = 0
-	}
-
-	// An antlerd before this one broke it off: nothing else leaves a primary without
-	// its disk but an error of the disk.
-	if k.kernel.role == RolePrimary && k.kernel.disk == diskDiskless && k.kernel.failures == 0 {
-		k.broken = true
 	}
 
 	if k.kernel.exists && k.config == "" {
@@ -261,7 +283,7 @@ func (k *keeping) configOnDisk() string {
 func (k *keeping) situation() situation {
 	s := situation{
 		spec: k.spec, kernel: k.kernel, found: k.found,
-		broken: k.broken, failedEpoch: k.failedEpoch, fencing: k.Fencing(),
+		broken: k.broken, recycled: k.recycled, failedEpoch: k.failedEpoch, fencing: k.Handler.Fencing(),
 	}
 
 	if k.spec == nil {
@@ -279,7 +301,7 @@ func (k *keeping) start(ctx context.Context, chosen step) {
 	k.current, k.begun = chosen, *k.spec
 
 	if chosen == stepBreak {
-		k.broken = true
+		k.breaksOff()
 	}
 
 	spec := *k.spec
@@ -314,7 +336,7 @@ func (k *keeping) finish(out outcome) {
 		k.found = finding{phase: PhaseDown}
 		k.Events.Emit("replication.created", out.begun.Epoch, "replica created on "+out.begun.Device)
 	case stepUp, stepRecycle:
-		k.broken = false
+		k.recycled = k.broken
 		k.config = k.configOnDisk()
 		// The kernel's word is on its way: it may tell of the resource before it
 		// tells of the connection, and before either of an end that was meant.

@@ -28,16 +28,18 @@ import (
 
 // bench is a controller at work on a fake DRBD.
 type bench struct {
-	t      *testing.T
-	ctx    context.Context
-	state  state.State
-	rt     *runtime.Runtime
-	drbd   *fakeDRBD
-	device *fakeDevice
-	fencer fencer
-	saver  *saver
-	events *eventLog
-	marker markerFile
+	t       *testing.T
+	ctx     context.Context
+	state   state.State
+	rt      *runtime.Runtime
+	drbd    *fakeDRBD
+	device  *fakeDevice
+	fencer  fencer
+	handler *fakeHandler
+	saver   *saver
+	events  *eventLog
+	marker  markerFile
+	mark    breakMark
 }
 
 func newBench(t *testing.T, existing ...string) *bench {
@@ -57,12 +59,20 @@ func moduleOf(version Version) *Module {
 func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 	t.Helper()
 
+	return newBenchAfter(t, func(*bench) {}, version, existing...)
+}
+
+// newBenchAfter is for what an antlerd before this one has left.
+func newBenchAfter(t *testing.T, before func(*bench), version Version, existing ...string) *bench {
+	t.Helper()
+
 	dir := t.TempDir()
 	b := &bench{
 		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
-		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)}, saver: &saver{},
-		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")},
+		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)}, handler: &fakeHandler{}, saver: &saver{},
+		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")}, mark: breakMark{filepath.Join(dir, "run", "broken-off")},
 	}
+	before(b)
 
 	timing := authority.DefaultTiming()
 	timing.ReplicaPingInterval, timing.ReplicaPingTimeout = 5*time.Millisecond, 5*time.Millisecond
@@ -88,7 +98,7 @@ func newBenchOf(t *testing.T, version Version, existing ...string) *bench {
 
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Saver: b.saver, Events: b.events, Timing: timing,
-		Config: config, Marker: b.marker.path, Fencing: func() bool { return false },
+		Config: config, Marker: b.marker.path, BreakMark: b.mark.path, Handler: b.handler, Helpers: b.drbd.helpers,
 		Module: moduleOf(version),
 	}))
 
@@ -418,38 +428,111 @@ func TestForce(t *testing.T) {
 	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta"}, b.drbd.commands())
 }
 
-// The lease comes back, for the same epoch, after the disk was let go of.
-func TestWhatIsBrokenOffServesAgainOnlyFromItsStart(t *testing.T) {
-	b := newBench(t, frozenPrimary()...)
-	b.decide(authority.AuthorityStatusSpec{Self: "n1", IsHolder: true, Epoch: 3, Formatted: true, ConsentID: "consent"},
-		DeviceUseSpec{Mounted: true})
-	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
-		a.True(s.BrokenOff)
-		a.Empty(s.Suspended)
-	})
+// holding is the record while this node holds epoch 3, with or without a lease.
+func holding(lease bool) authority.AuthorityStatusSpec {
+	return authority.AuthorityStatusSpec{Self: "n1", IsHolder: true, Epoch: 3, Formatted: true, ConsentID: "consent", LeaseValid: lease}
+}
 
-	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
-	update(b, NewDeviceUse(), func(r *DeviceUse) { r.TypedSpec().Mounted = false })
+// serves waits until the replica is the primary of epoch 3 (again).
+func (b *bench) serves() {
+	b.t.Helper()
 
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.False(s.BrokenOff)
 		a.Equal(RolePrimary, s.Role)
 		a.Equal(uint64(3), s.Epoch)
 	})
+	assert.False(b.t, b.handler.refusing.Load())
+	assert.False(b.t, b.mark.there())
+}
+
+// The lease comes back, for the same epoch, after the disk was let go of.
+func TestWhatIsBrokenOffServesAgainOnlyFromItsStart(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.decide(holding(false), DeviceUseSpec{Mounted: true})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.True(s.BrokenOff)
+		a.Empty(s.Suspended)
+	})
+	assert.True(t, b.handler.refusing.Load(), "nobody has the peer outdated")
+	assert.True(t, b.mark.there())
+
+	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
+	update(b, NewDeviceUse(), func(r *DeviceUse) { r.TypedSpec().Mounted = false })
+	b.serves()
 	assert.Equal(t, []string{"detach 0 --force", "resume-io 0", "secondary 0", "down meta", "adjust meta", "primary 0"}, b.drbd.commands())
+}
+
+// The lease comes back before the frozen I/O has ended.
+func TestWhatIsBeingBrokenOffIsEnded(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.drbd.refuse["resume-io 0"] = []error{refusal("(-1) once"), refusal("(-1) twice")}
+	b.decide(holding(false), DeviceUseSpec{})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.BrokenOff) })
+
+	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
+	b.serves()
+	assert.Equal(t, []string{
+		"detach 0 --force", "resume-io 0", "resume-io 0", "resume-io 0", "secondary 0", "down meta", "adjust meta", "primary 0",
+	}, b.drbd.commands())
+}
+
+func disklessPrimary() []string {
+	return []string{
+		"exists resource name:meta role:Primary suspended:no",
+		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connecting role:Unknown",
+		"exists device name:meta volume:0 minor:0 disk:Diskless",
+		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown",
+	}
 }
 
 // antlerd was restarted after it had let go of the disk.
 func TestABrokenOffPrimaryIsRecognised(t *testing.T) {
-	b := newBench(t,
-		"exists resource name:meta role:Primary suspended:no",
-		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connecting role:Unknown",
-		"exists device name:meta volume:0 minor:0 disk:Diskless",
-		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown")
+	b := newBenchAfter(t, func(b *bench) { require.NoError(t, b.mark.set()) }, Version84, disklessPrimary()...)
+	b.decide(holding(true), DeviceUseSpec{})
+	b.serves()
+	assert.Equal(t, []string{"secondary 0", "down meta", "adjust meta", "primary 0"}, b.drbd.commands())
+}
 
-	b.want(func(s *ReplicaSpecSpec) { s.Role, s.Epoch, s.Formatted = RolePrimary, 3, true })
+// What was written since went to the peer alone.
+func TestADiskThatWasLostIsNotAttachedToAPrimary(t *testing.T) {
+	b := newBench(t, disklessPrimary()...)
+	b.decide(holding(true), DeviceUseSpec{Mounted: true, Alive: true})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.False(s.BrokenOff)
+		a.Equal(1, s.IOErrors)
+		a.Contains(s.Error, "replace it")
+	})
+	assert.Empty(t, b.drbd.commands())
+}
+
+// The kernel would die of the answer that comes afterwards.
+func TestNothingIsTakenDownUnderItsHandler(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.drbd.helper.Store(true)
+	b.decide(holding(false), DeviceUseSpec{})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(RoleSecondary, s.Role) })
+	require.Eventually(t, func() bool { return b.drbd.looked.Load() > 2 }, 10*time.Second, time.Millisecond)
+	assert.NotContains(t, b.drbd.commands(), "down meta")
+
+	b.drbd.helper.Store(false)
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.False(s.BrokenOff) })
+	assert.Contains(t, b.drbd.commands(), "down meta")
+}
+
+// One that can't begin anew must not keep the epoch.
+func TestABrokenOffReplicaThatStaysSoIsTold(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.drbd.refuse["down meta"] = slices.Repeat([]error{refusal("(-12) Device is held open by someone")}, 100)
+	b.decide(holding(false), DeviceUseSpec{})
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.BrokenOff) })
-	assert.Empty(t, b.drbd.commands(), "no disk is attached to a primary that went on without it")
+
+	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(uint64(3), s.FailedEpoch)
+		a.Contains(s.Error, "not attached again yet: attach the disk again: ")
+		a.Contains(s.Error, "held open")
+	})
 }
 
 func TestAFailedDiskIsTold(t *testing.T) {

@@ -59,8 +59,9 @@ func (k *keeping) status() ReplicaStatusSpec {
 		status.SyncPercent = k.percent
 	}
 
-	if !k.broken {
-		status.IOErrors = k.kernel.failures
+	// The watch of the kernel may have begun after it.
+	if !k.broken && k.kernel.lostDisk() {
+		status.IOErrors = max(1, k.kernel.failures)
 	}
 
 	return status
@@ -103,7 +104,9 @@ func (k *keeping) errorText() string {
 	switch {
 	case k.watch.problem() != nil:
 		return fmt.Sprintf("watch DRBD: %v: is the kernel module drbd loaded?", k.watch.problem())
-	case k.kernel.failures > 0 && !k.broken:
+	case k.late():
+		return k.lateText()
+	case k.kernel.lostDisk() && !k.broken:
 		return fmt.Sprintf("the disk under %s failed and was detached: replace it", drbdDevice)
 	case k.kernel.splitBrain:
 		return k.splitBrainText()
@@ -114,6 +117,17 @@ func (k *keeping) errorText() string {
 	}
 
 	return ""
+}
+
+// lateText says what keeps it from serving again.
+func (k *keeping) lateText() string {
+	const text = "this node let go of the replica's disk to stop serving, and it is not attached again yet"
+
+	if k.problem == nil {
+		return text
+	}
+
+	return text + ": " + k.problem.Error()
 }
 
 // splitBrainText says what a person has to do, or what is being done.

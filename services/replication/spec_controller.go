@@ -142,7 +142,10 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 		out.Restored = out.First && f.record.MetaVersion > 0
 		out.PeerYields = f.yields(out.Peer)
 		out.PeerTrusted = slices.Contains(f.record.UpToDate, out.Peer)
-	case f.use.Mounted && !f.secondary():
+	case f.unknown():
+		// What there is, is left as it is.
+		out.Epoch = f.record.Epoch
+	case f.use.Mounted && f.primary():
 		// It can't be secondary before it is unmounted.
 		out.Role, out.Epoch = RolePrimary, f.lastEpoch()
 	default:
@@ -167,8 +170,8 @@ func (f facts) brokenOff() bool { return f.replica != nil && f.replica.BrokenOff
 
 func (f facts) primary() bool { return f.replica != nil && f.replica.Role == RolePrimary }
 
-// secondary: the kernel has said so.
-func (f facts) secondary() bool { return f.replica != nil && f.replica.Role == RoleSecondary }
+// unknown: the kernel has not told the role yet.
+func (f facts) unknown() bool { return f.replica == nil || f.replica.Role == "" }
 
 // lastEpoch is the epoch in which this node was primary.
 func (f facts) lastEpoch() uint64 {

@@ -29,9 +29,11 @@ const saveDeadline = 15 * time.Minute
 type actions struct {
 	drbd      DRBD
 	inspector inspector
+	mark      breakMark
 	fencer    Fencer
 	saver     Saver
 	timing    authority.Timing
+	helpers   func() (bool, error)
 }
 
 // outcome of a step.
@@ -158,44 +160,13 @@ func (a actions) up(ctx context.Context, spec ReplicaSpecSpec) error {
 		return err
 	}
 
-	return a.drbd.Adjust(ctx, spec.Peer == "")
+	err = a.drbd.Adjust(ctx, spec.Peer == "")
+	if err != nil {
+		return err
+	}
+
+	return a.mark.clear()
 }
-
-// breakOff is what drbd_adm_resume_io calls a multi-stage forced down: without
-// its disk, all that is frozen ends with an error once I/O goes on, and reaches
-// no disk. mfsmaster has been sent SIGKILL by then (see Force), so nobody can
-// tell a client otherwise.
-//
-// The disk has to be gone before that, not only on its way out (Failed): else
-// DRBD writes a new generation of the data to it, which nobody else has, and the
-// replicas end in a split brain.
-//
-// DRBD 9 has a command for all of this.
-func (a actions) breakOff(ctx context.Context, look func() kernel) error {
-	if a.drbd.nine() {
-		return a.drbd.ForceSecondary(ctx)
-	}
-
-	if disk := look().disk; disk != diskDiskless && disk != diskFailed {
-		err := a.drbd.ForceDetach(ctx)
-		if err != nil {
-			return err
-		}
-	}
-
-	for look().disk != diskDiskless {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the disk under %s does not let go: I/O stays frozen: reset this node", drbdDevice)
-		case <-time.After(detachPoll):
-		}
-	}
-
-	return a.drbd.ResumeIO(ctx)
-}
-
-// detachPoll is how often the kernel's word is looked at.
-const detachPoll = 10 * time.Millisecond
 
 // equal declares two new replicas equal, and parts from the peer: a word that it
 // sent before it heard of that (Inconsistent) may still be on its way, and this
@@ -224,16 +195,6 @@ func (a actions) equal(ctx context.Context, look func() kernel) error {
 	}
 
 	return nil
-}
-
-// recycle starts anew with the disk that breakOff let go of.
-func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {
-	err := a.drbd.Down(ctx)
-	if err != nil {
-		return err
-	}
-
-	return a.up(ctx, spec)
 }
 
 // promoteRetry is the pause between attempts to promote, yieldPoll between looks

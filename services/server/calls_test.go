@@ -56,6 +56,7 @@ func TestPassedOnErrorsKeepTheirDetails(t *testing.T) {
 		require.Equal(t, codes.NotFound, status.Code(err))
 		require.Equal(t, "look at volume photos: there is none", status.Convert(err).Message())
 		require.Equal(t, "VOLUME_NOT_FOUND", reasonOf(t, err))
+		require.Contains(t, hintOf(t, err), "antlerctl volume list")
 
 		_, err = volumes.Expand(t.Context(), &antlerv1.VolumeServiceExpandRequest{Name: "photos", SizeBytes: 1 << 30})
 		require.Equal(t, codes.FailedPrecondition, status.Code(err))

@@ -62,10 +62,10 @@ func explained(err error, doing string) error {
 	}
 
 	if code != codes.FailedPrecondition {
-		return problem(code, reason, message, "")
+		return problem(code, reason, message, advice(reason))
 	}
 
-	return problem(code, reason, message, "", &errdetails.PreconditionFailure{
+	return problem(code, reason, message, advice(reason), &errdetails.PreconditionFailure{
 		Violations: []*errdetails.PreconditionFailure_Violation{{Type: reason, Subject: doing, Description: err.Error()}},
 	})
 }
@@ -95,4 +95,20 @@ func kindOf(err error) (codes.Code, string) {
 	default:
 		return codes.Unknown, "FAILED"
 	}
+}
+
+// advice is what to do next, of errors that don't say so themselves.
+func advice(reason string) string {
+	switch reason {
+	case "NO_SOURCE":
+		return "`antlerctl metadata sources` lists what there is to restore"
+	case "VOLUME_NOT_FOUND":
+		return "`antlerctl volume list` shows which there are, with --archived those that were deleted and can be had back"
+	case "VOLUMES_UNAVAILABLE":
+		return "try again when somebody serves: `antlerctl status` shows who"
+	case "TIMEOUT":
+		return "try again: what was begun is gone on with; `antlerctl status` shows whether somebody serves"
+	}
+
+	return ""
 }

@@ -194,8 +194,9 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 		s.replicaProblems(list, member.Name)
 	}
 
-	if problem := report.Report.AddressError; problem != "" && member.Name != s.authority.Holder {
-		list.warn(member.Name, fmt.Sprintf("%s could not take over: %s", member.Name, problem), "").Reason = "ADDRESS_FAILED"
+	// Of the one that serves, see storageProblems.
+	if problem := report.Report.AddressError; problem != "" && !s.serves(member.Name) {
+		list.warn(member.Name, fmt.Sprintf("the floating address on %s: %s", member.Name, problem), "").Reason = "ADDRESS_FAILED"
 	}
 
 	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {

@@ -59,7 +59,7 @@ func TestProblems(t *testing.T) {
 		{"a standby without the floating address's network", func(s *snapshot) {
 			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.AddressError = "10.5.0.250 is outside every local network" })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
-			{"n2 could not take over: 10.5.0.250 is outside every local network", ""},
+			{"the floating address on n2: 10.5.0.250 is outside every local network", ""},
 		}},
 		{"a node is dead", func(s *snapshot) {
 			s.cluster.Kubernetes.DeadNode.Release = true

@@ -968,7 +968,9 @@ type NodeReport struct {
 	// addresses are the floating addresses that the node holds.
 	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// guard that the node offers; it says which boot this is in any case.
-	Guard         *Guard `protobuf:"bytes,7,opt,name=guard,proto3" json:"guard,omitempty"`
+	Guard *Guard `protobuf:"bytes,7,opt,name=guard,proto3" json:"guard,omitempty"`
+	// address_error is what is wrong with them there, or would be if the node held them.
+	AddressError  string `protobuf:"bytes,8,opt,name=address_error,json=addressError,proto3" json:"address_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1050,6 +1052,13 @@ func (x *NodeReport) GetGuard() *Guard {
 		return x.Guard
 	}
 	return nil
+}
+
+func (x *NodeReport) GetAddressError() string {
+	if x != nil {
+		return x.AddressError
+	}
+	return ""
 }
 
 // ReplicaReport is the state of a replica, in DRBD's words.
@@ -1650,7 +1659,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xe9\x02\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\x8e\x03\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
@@ -1659,7 +1668,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\bservices\x18\x04 \x03(\v2#.antler.v1.NodeReport.ServicesEntryR\bservices\x12\x18\n" +
 	"\aleaving\x18\x05 \x01(\bR\aleaving\x12\x1c\n" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x12&\n" +
-	"\x05guard\x18\a \x01(\v2\x10.antler.v1.GuardR\x05guard\x1a;\n" +
+	"\x05guard\x18\a \x01(\v2\x10.antler.v1.GuardR\x05guard\x12#\n" +
+	"\raddress_error\x18\b \x01(\tR\faddressError\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +

@@ -75,13 +75,13 @@ func (a *app) connect(ctx context.Context) (context.Context, *session, error) {
 	var failures []string
 
 	for _, endpoint := range endpoints {
-		conn, err := probe(ctx, "passthrough:///"+endpoint.Address, credentials.NewTLS(&tls.Config{
+		conn, err := probe(ctx, endpoint, credentials.NewTLS(&tls.Config{
 			MinVersion:   tls.VersionTLS13,
 			Certificates: []tls.Certificate{pair},
 			RootCAs:      pool,
 			// Behind a forwarded port a node still is who its certificate says.
 			ServerName: endpoint.Node,
-		}), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, endpoint) }))
+		}))
 		if err == nil {
 			return ctx, &session{conn}, nil
 		}
@@ -123,7 +123,7 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 		}
 	}
 
-	conn, err := probe(ctx, "unix:"+config.APISocket, insecure.NewCredentials())
+	conn, err := probe(ctx, config.Endpoint{Address: unixScheme + config.APISocket}, insecure.NewCredentials())
 	if err != nil {
 		return ctx, nil, fmt.Errorf("ask this node over %s: %w: is antlerd running, and are you root?", config.APISocket, err)
 	}
@@ -132,8 +132,10 @@ func (a *app) connectLocal(ctx context.Context) (context.Context, *session, erro
 }
 
 // probe connects and makes sure that the other end answers.
-func probe(ctx context.Context, target string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(target, append(more,
+func probe(ctx context.Context, endpoint config.Endpoint, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
+	target, dialer := dialed(endpoint)
+
+	conn, err := grpc.NewClient(target, append(dialer,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}))...)
 	if err != nil {
@@ -161,19 +163,31 @@ func probe(ctx context.Context, target string, creds credentials.TransportCreden
 	return nil, errors.New(transportReason(status.Convert(err).Message()))
 }
 
-// dial connects to a node over the network or, to a virtual machine on this host,
-// past it.
-func dial(ctx context.Context, endpoint config.Endpoint) (net.Conn, error) {
-	cid, port, is, err := endpoint.Vsock()
+// unixScheme begins the address of the unix socket.
+const unixScheme = "unix:"
 
-	switch {
-	case err != nil:
-		return nil, err
-	case is:
-		return vsock.Dial(cid, port, nil)
+// dialed is the endpoint as gRPC's target, and what it needs besides to reach it: it
+// knows unix sockets, and no vsock.
+func dialed(endpoint config.Endpoint) (target string, dialer []grpc.DialOption) {
+	if strings.HasPrefix(endpoint.Address, unixScheme) {
+		return endpoint.Address, nil
 	}
 
-	return (&net.Dialer{}).DialContext(ctx, "tcp", endpoint.Address)
+	target = "passthrough:///" + endpoint.Address
+
+	cid, port, is, err := endpoint.Vsock()
+	if !is {
+		return target, nil
+	}
+
+	return target, []grpc.DialOption{grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+		if err != nil {
+			return nil, err
+		}
+
+		// The kernel gives up after two seconds.
+		return vsock.Dial(cid, port, nil)
+	})}
 }
 
 // transportReason is the last of gRPC's nested descriptions of what went wrong.

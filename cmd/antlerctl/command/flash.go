@@ -52,9 +52,8 @@ func (a *app) flashCommand() *cobra.Command {
 				whose = "no node yet: put its antler.yaml on the partition ANTLER"
 			}
 
-			_, err = fmt.Fprintf(a.Out, "%s: written and read back, %s, for %s\n", options.Target, formatSize(uint64(result.Bytes)), whose)
-
-			return err
+			return a.showResult(flashed{options.Target, result.Bytes, result.Node},
+				fmt.Sprintf("%s: written and read back, %s, for %s", options.Target, formatSize(uint64(result.Bytes)), whose))
 		},
 	}
 	cmd.Flags().StringVar(&options.Config, "node-config", "", "the node's own file, made by `antlerctl gen config`")
@@ -62,6 +61,14 @@ func (a *app) flashCommand() *cobra.Command {
 	cmd.Flags().Var(&size, "size", "size of the file, if the target is one: "+sizeHelp)
 
 	return cmd
+}
+
+// flashed is what was written where.
+type flashed struct {
+	Target string `json:"target"`
+	Bytes  int64  `json:"bytes"`
+	// Node that the card is for; "" while it is nobody's.
+	Node string `json:"node"`
 }
 
 // progress prints how far a long step is, once a second.

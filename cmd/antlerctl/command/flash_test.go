@@ -39,3 +39,17 @@ func TestFlashWritesNothingWithoutAnImage(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, text, "antlerctl flash --help")
 }
+
+func TestWhatACommandDidIsDataToo(t *testing.T) {
+	for output, want := range map[string]string{
+		formatTable: "card: written\n",
+		formatJSON:  "{\n  \"target\": \"card\",\n  \"bytes\": 7,\n  \"node\": \"n1\"\n}\n",
+		formatYAML:  "---\nbytes: 7\nnode: n1\ntarget: card\n",
+	} {
+		var out bytes.Buffer
+
+		a := &app{Environment: Environment{Out: &out}, output: output}
+		require.NoError(t, a.showResult(flashed{"card", 7, "n1"}, "card: written"))
+		require.Equal(t, want, out.String())
+	}
+}

@@ -39,6 +39,22 @@ func (a *app) show(answer proto.Message, table func(io.Writer) error) error {
 	return a.showData(answer, "  ")
 }
 
+// showResult prints what a command did itself: by table in a line of words.
+func (a *app) showResult(result any, words string) error {
+	if a.output == formatTable {
+		_, err := fmt.Fprintln(a.Out, words)
+
+		return err
+	}
+
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+
+	return a.showRaw(raw, "  ")
+}
+
 // showItem prints one answer of a stream: one line each as JSON.
 func (a *app) showItem(answer proto.Message, line func(io.Writer) error) error {
 	if a.output == formatTable {

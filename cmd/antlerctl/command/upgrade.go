@@ -160,6 +160,15 @@ func openSystem(path string) (*flash.System, error) {
 	return image, nil
 }
 
+// upgraded is how it ended on one node.
+type upgraded struct {
+	Node    string `json:"node"`
+	Version string `json:"version"`
+	Slot    string `json:"slot"`
+	// Changed is false where the node ran the image's system already.
+	Changed bool `json:"changed"`
+}
+
 // upgradeNode writes, and waits for what becomes of it.
 func (a *app) upgradeNode(ctx context.Context, path string) error {
 	image, err := openSystem(path)
@@ -182,9 +191,8 @@ func (a *app) upgradeNode(ctx context.Context, path string) error {
 	}
 
 	if before.GetRoot() == image.Root && !before.GetTrial() {
-		_, err = fmt.Fprintf(a.Out, "%s: runs this system already, version %s in slot %s\n", a.node, before.GetVersion(), before.GetSlot())
-
-		return err
+		return a.showResult(upgraded{a.node, before.GetVersion(), before.GetSlot(), false},
+			fmt.Sprintf("%s: runs this system already, version %s in slot %s", a.node, before.GetVersion(), before.GetSlot()))
 	}
 
 	slot, err := a.sendSystem(ctx, image)
@@ -331,9 +339,8 @@ func (a *app) awaitTrial(ctx context.Context, bootID, slot string) error {
 			return fmt.Errorf("%s is back in slot %s with version %s: %s", a.node, now.GetSlot(), now.GetVersion(), now.GetLastUpgrade())
 		}
 
-		_, err = fmt.Fprintf(a.Out, "%s: upgraded to version %s, in slot %s\n", a.node, now.GetVersion(), slot)
-
-		return err
+		return a.showResult(upgraded{a.node, now.GetVersion(), slot, true},
+			fmt.Sprintf("%s: upgraded to version %s, in slot %s", a.node, now.GetVersion(), slot))
 	}
 }
 
