@@ -121,7 +121,7 @@ func (s *scenario) comesToSay(want string, args ...string) {
 
 		select {
 		case <-s.ctx.Done():
-			s.must(fmt.Errorf("antlerctl %s: %v, want %q in: %s", strings.Join(args, " "), err, want, output))
+			s.must(fmt.Errorf("antlerctl %s: want %q in: %s (%s)", strings.Join(args, " "), want, output, fmt.Sprint(err)))
 		case <-time.After(time.Second):
 		}
 	}

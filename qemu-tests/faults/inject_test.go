@@ -35,6 +35,8 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 		return r.link(on, true, lab.Rule{Delay: 200 * time.Millisecond})
 	case Loss:
 		return r.link(on, true, lab.Rule{Drop: 0.2})
+	case HeavyLoss:
+		return r.link(on, true, lab.Rule{Drop: 0.5})
 	case Isolated:
 		others := r.cluster.Others(on[0])
 		r.cluster.Switch.Cut(on[0].Name, others...)
@@ -51,8 +53,16 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 		r.harm(on[0], "kill -KILL $(pidof antlerd)")
 	case ContainerdKilled:
 		r.harm(on[0], "kill -KILL $(pidof containerd)")
+	case ChunkserverStopped:
+		return r.stop(on[0], "mfschunkserver")
+	case AntlerdStopped:
+		return r.stop(on[0], "antlerd")
+	case ContainerdStopped:
+		return r.stop(on[0], "containerd")
 	case Paused:
-		r.pause(on[0])
+		r.pause(on[0], time.Second)
+	case PausedLong:
+		r.pause(on[0], 10*time.Second)
 	case DiskStalled:
 		return r.stall(on[0])
 	}
@@ -100,7 +110,15 @@ func (r *run) harm(m *lab.Machine, command string) {
 	}
 }
 
-func (r *run) pause(m *lab.Machine) {
+// stop has the processes of a program stand still. Until they go on they may be replaced,
+// or the machine reset.
+func (r *run) stop(m *lab.Machine, program string) (heal func()) {
+	r.harm(m, "kill -STOP $(pidof "+program+")")
+
+	return func() { r.harm(m, "kill -CONT $(pidof "+program+") || true") }
+}
+
+func (r *run) pause(m *lab.Machine, d time.Duration) {
 	if !m.On() {
 		return
 	}
@@ -109,7 +127,7 @@ func (r *run) pause(m *lab.Machine) {
 		r.Fatalf("%v", err)
 	}
 
-	r.pass(time.Second)
+	r.pass(d)
 
 	if err := m.Resume(); err != nil {
 		r.Fatalf("%v", err)

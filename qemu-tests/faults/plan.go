@@ -34,16 +34,22 @@ const (
 	OneWay   Kind = "one-way cut"
 	Isolated Kind = "isolated"
 	// Delay and Loss on the link between the two, both ways.
-	Delay Kind = "200 ms delay"
-	Loss  Kind = "20 % loss"
-	// Killed is SIGKILL for a process, Stopped SIGSTOP for mfsmaster.
-	MasterKilled      Kind = "mfsmaster killed"
-	MasterStopped     Kind = "mfsmaster stopped"
-	ChunkserverKilled Kind = "mfschunkserver killed"
-	AntlerdKilled     Kind = "antlerd killed"
-	ContainerdKilled  Kind = "containerd killed"
-	// Paused is the whole machine, for a second.
-	Paused Kind = "paused for 1 s"
+	Delay     Kind = "200 ms delay"
+	Loss      Kind = "20 % loss"
+	HeavyLoss Kind = "50 % loss"
+	// Killed is SIGKILL for a process; Stopped is SIGSTOP, for as long as the round holds.
+	// Nobody lets mfsmaster go on: it is replaced.
+	MasterKilled       Kind = "mfsmaster killed"
+	MasterStopped      Kind = "mfsmaster stopped"
+	ChunkserverKilled  Kind = "mfschunkserver killed"
+	ChunkserverStopped Kind = "mfschunkserver stopped"
+	AntlerdKilled      Kind = "antlerd killed"
+	AntlerdStopped     Kind = "antlerd stopped"
+	ContainerdKilled   Kind = "containerd killed"
+	ContainerdStopped  Kind = "containerd stopped"
+	// Paused is the whole machine, for a second; PausedLong for longer than any lease.
+	Paused     Kind = "paused for 1 s"
+	PausedLong Kind = "paused for 10 s"
 	// DiskStalled: the replica's disk does one request a second.
 	DiskStalled Kind = "replica disk stalled"
 )
@@ -117,7 +123,7 @@ func (p *Planner) fault() Fault {
 	case n < 6:
 		return Fault{PowerCut, roles[:p.several()]}
 	case n < 12:
-		kind := []Kind{LinkCut, OneWay, Isolated, Delay, Loss}[p.random.IntN(5)]
+		kind := []Kind{LinkCut, OneWay, Isolated, Delay, Loss, HeavyLoss}[p.random.IntN(6)]
 		if kind == Isolated {
 			return Fault{kind, roles[:1]}
 		}
@@ -130,7 +136,10 @@ func (p *Planner) fault() Fault {
 	case n < 16:
 		return Fault{DiskStalled, []Role{replicas}}
 	default:
-		kind := []Kind{ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused}[p.random.IntN(4)]
+		kind := []Kind{
+			ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused,
+			ChunkserverStopped, AntlerdStopped, ContainerdStopped, PausedLong,
+		}[p.random.IntN(8)]
 
 		return Fault{kind, roles[:1]}
 	}

@@ -55,7 +55,10 @@ func TestPlansHoldEveryFault(t *testing.T) {
 		}
 	}
 
-	for _, kind := range []Kind{PowerCut, LinkCut, OneWay, Isolated, Delay, Loss, ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused} {
+	for _, kind := range []Kind{
+		PowerCut, LinkCut, OneWay, Isolated, Delay, Loss, HeavyLoss, ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused,
+		ChunkserverStopped, AntlerdStopped, ContainerdStopped, PausedLong,
+	} {
 		require.Len(t, seen[kind], 3, kind)
 	}
 

@@ -454,6 +454,8 @@ func TestWhatIsBrokenOffServesAgainOnlyFromItsStart(t *testing.T) {
 		a.True(s.BrokenOff)
 		a.Empty(s.Suspended)
 	})
+	assert.Contains(t, b.events.all(), "replication.broken-off")
+	assert.NotContains(t, b.events.all(), "replication.io-error")
 	assert.True(t, b.handler.refusing.Load(), "nobody has the peer outdated")
 	assert.True(t, b.mark.there())
 

@@ -150,6 +150,10 @@ func (k *keeping) tell(before, after kernel) {
 	}
 
 	for _, change := range changes(before, after) {
+		if change.kind == ioError && k.broken {
+			change.kind, change.message = "replication.broken-off", "this node lets go of its disk: what is frozen fails, and the peer can serve"
+		}
+
 		k.Events.Emit(change.kind, k.tellingEpoch(), change.message)
 	}
 }
@@ -162,6 +166,9 @@ func (k *keeping) tellingEpoch() uint64 {
 
 	return k.spec.Epoch
 }
+
+// ioError is the kind of event that has another meaning where the disk was let go of.
+const ioError = "replication.io-error"
 
 // change is an event that is worth telling people.
 type change struct{ kind, message string }
@@ -187,7 +194,7 @@ func changes(before, after kernel) []change {
 	add(!before.syncing() && after.syncing(), "replication.resync-started", "resync as "+after.replication)
 	add(before.syncing() && after.replication == "Established", "replication.resync-finished", "the replicas are equal")
 	add(!before.splitBrain && after.splitBrain, "replication.split-brain", "both replicas were written apart from each other")
-	add(before.failures < after.failures, "replication.io-error", "the backing disk was lost")
+	add(before.failures < after.failures, ioError, "the backing disk was lost")
 
 	return out
 }

@@ -42,6 +42,7 @@ func Kinds() []KindInfo {
 		{"replication.resync-finished", "the replicas are equal"},
 		{"replication.split-brain", "both replicas were written apart from each other: a person must decide"},
 		{"replication.io-error", "the backing disk failed"},
+		{"replication.broken-off", "this node lost its lease while I/O was frozen, and lets go of its disk"},
 
 		{"metadata.formatted", "file system and first metadata were made"},
 		{"metadata.mounted", "the replica's file system is mounted"},
