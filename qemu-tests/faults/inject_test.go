@@ -56,6 +56,8 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 	case ChunkserverStopped:
 		return r.stop(on[0], "mfschunkserver")
 	case AntlerdStopped:
+		r.cluster.Silence(on[0])
+
 		return r.stop(on[0], "antlerd")
 	case ContainerdStopped:
 		return r.stop(on[0], "containerd")

@@ -210,6 +210,14 @@ func (c *Cluster) PowerCut(m *Machine) time.Time {
 	return at
 }
 
+// Silence notes that antlerd stands still on the machine. What its master does then
+// nobody tells, until the watchdog resets the machine: DRBD lets it write nothing that
+// counts once another serves (docs/limits.md), and whether that holds the clients'
+// records say.
+func (c *Cluster) Silence(m *Machine) {
+	c.cuts[m.Name] = append(c.cuts[m.Name], Event{Time: time.Now(), Node: m.Name, Kind: silentKind, Message: "antlerd stands still"})
+}
+
 // PowerOn starts a machine and makes its agent ready.
 func (c *Cluster) PowerOn(ctx context.Context, machines ...*Machine) error {
 	marks := map[string]int{}

@@ -65,7 +65,7 @@ func (c *Console) add(text string) {
 
 // kernelFault reports whether the kernel says on the line that it found itself broken.
 func kernelFault(line string) bool {
-	for _, sign := range []string{"Internal error: Oops", "Kernel panic - ", "kernel BUG at ", "WARNING: CPU:", "BUG: KASAN", "general protection fault"} {
+	for _, sign := range []string{"Internal error: Oops", "Kernel panic - ", "kernel BUG at ", "WARNING: CPU:", "BUG: KASAN", "BUG: kernel NULL pointer", "BUG: unable to handle"} {
 		if strings.Contains(line, sign) {
 			return true
 		}

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -52,18 +53,36 @@ func (c *Console) Events(from int) []Event {
 	return events
 }
 
-// resetMark is the kernel's last word before the machine starts anew. antlerd's own
-// event, node.fence, may not get out before it.
-const resetMark = "sysrq: Resetting"
+// stamped is a line of the kernel's, or of a service on its console: seconds since the
+// start.
+var stamped = regexp.MustCompile(`\[ *(\d+\.\d+)\] `)
 
-// resets are the moments at which the machine has reset itself.
+// resets are the moments at which the machine has started anew, with or without a word:
+// the stamps of its kernel begin again. antlerd's own event, node.fence, may not get out
+// before it, and a watchdog says nothing.
 func (c *Console) resets(from int, node string) []Event {
-	var events []Event
+	var (
+		events []Event
+		last   time.Duration
+	)
 
 	for _, line := range c.Lines(from) {
-		if strings.HasSuffix(line.Text, resetMark) {
-			events = append(events, Event{Time: line.At, Node: node, Kind: resetKind, Message: "the machine has reset itself"})
+		found := stamped.FindStringSubmatch(line.Text)
+		if found == nil {
+			continue
 		}
+
+		stamp, err := time.ParseDuration(found[1] + "s")
+		if err != nil {
+			continue
+		}
+
+		// Lines of two processors may change places.
+		if stamp+time.Second < last {
+			events = append(events, Event{Time: line.At.Add(-stamp), Node: node, Kind: resetKind, Message: "the machine starts anew"})
+		}
+
+		last = stamp
 	}
 
 	return events
@@ -78,8 +97,8 @@ type Serving struct {
 
 // ServingIntervals finds in the events of one node, in order, when its master
 // could accept writes: from its start until it was stopped or killed, or its
-// replica lost the primary role, or the machine lost its power (a zero To means
-// that it still serves).
+// replica lost the primary role, or the machine lost its power, or nobody is there any
+// more who could tell (a zero To means that it still serves).
 func ServingIntervals(events []Event) []Serving {
 	var (
 		intervals []Serving
@@ -100,7 +119,7 @@ func ServingIntervals(events []Event) []Serving {
 			if open == nil {
 				open = &Serving{Node: event.Node, Epoch: event.Epoch, From: event.Time}
 			}
-		case "metadata.master-stopped", "metadata.master-killed", "replication.demoted", "node.fence", powerCutKind, resetKind:
+		case "metadata.master-stopped", "metadata.master-killed", "replication.demoted", "node.fence", powerCutKind, resetKind, silentKind:
 			end(event.Time)
 		}
 	}
@@ -112,10 +131,11 @@ func ServingIntervals(events []Event) []Serving {
 	return intervals
 }
 
-// powerCutKind and resetKind are the lab's own events.
+// The lab's own events.
 const (
 	powerCutKind = "lab.power-cut"
 	resetKind    = "lab.reset"
+	silentKind   = "lab.antlerd-stopped"
 )
 
 // Overlaps returns what is wrong with the intervals of all nodes: two of

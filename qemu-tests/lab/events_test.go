@@ -68,10 +68,11 @@ func TestServingIntervalsAndOverlaps(t *testing.T) {
 	}
 }
 
-// A machine that resets itself has no time left to tell of it: its kernel does.
+// A machine that resets itself, or that its watchdog does, has no time left to tell of it.
 func TestAResetEndsServing(t *testing.T) {
 	c := newConsole()
-	c.add("[  161.5] antlerd[184]: antler-event: {\"node\":\"n1\",\"kind\":\"metadata.master-started\",\"epoch\":7}\n[  192.549570] sysrq: Resetting\n[    0.0] Booting Linux\n")
+	c.add("[  161.5] antlerd[184]: antler-event: {\"node\":\"n1\",\"kind\":\"metadata.master-started\",\"epoch\":7}\n" +
+		"[  192.549571] one\n[  192.549570] the other\nlab-begin-9\nx y # [    0.5] Booting Linux\n[    0.6] more\n")
 
 	events := append(c.Events(0), c.resets(0, "n1")...)
 	require.Len(t, events, 2)

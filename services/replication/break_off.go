@@ -9,41 +9,45 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.uber.org/zap"
+
 	"antler/services/node/config"
 )
 
-// BreakMarkPath is where this node remembers that it has broken off frozen I/O. It is
-// gone with the kernel that it is about.
-const BreakMarkPath = config.RunDir + "/broken-off"
+// Where this node remembers, for as long as its kernel runs, that it has broken off
+// frozen I/O, and that it has lost the replica's disk.
+const (
+	BreakMarkPath = config.RunDir + "/broken-off"
+	LossMarkPath  = config.RunDir + "/disk-lost"
+)
 
-// breakMark is there from before the disk is let go of until it is attached again. A
-// primary without its disk and without the mark has lost it by an error.
-type breakMark struct{ path string }
+// mark is a fact that outlives antlerd and is gone with the kernel that it is about.
+type mark struct{ path string }
 
-func (m breakMark) there() bool {
+func (m mark) there() bool {
 	_, err := os.Lstat(m.path)
 
-	// What can't be told counts as there: it costs a new start, and no data.
+	// What can't be told counts as there: it costs time, and no data.
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-func (m breakMark) set() error {
+func (m mark) set() error {
 	err := os.MkdirAll(filepath.Dir(m.path), 0o755)
 	if err == nil {
 		err = os.WriteFile(m.path, nil, 0o600)
 	}
 
 	if err != nil {
-		return fmt.Errorf("note that frozen I/O is broken off: %w", err)
+		return fmt.Errorf("make the mark: %w", err)
 	}
 
 	return nil
 }
 
-func (m breakMark) clear() error {
+func (m mark) clear() error {
 	err := os.Remove(m.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget that frozen I/O was broken off: %w", err)
+		return fmt.Errorf("take the mark away: %w", err)
 	}
 
 	return nil
@@ -58,22 +62,18 @@ func (m breakMark) clear() error {
 // DRBD writes a new generation of the data to it, which nobody else has, and the
 // replicas end in a split brain.
 //
-// DRBD 9 has a command for all of this.
+// DRBD 9 has a command for all of this, and keeps the disk.
 func (a actions) breakOff(ctx context.Context, look func() kernel) error {
-	err := a.mark.set()
-	if err != nil {
-		return err
+	// A disk that an error took away was not let go of, and is not attached again.
+	if attached(look().disk) {
+		err := a.letGo(ctx)
+		if err != nil {
+			return err
+		}
 	}
 
 	if a.drbd.nine() {
 		return a.drbd.ForceSecondary(ctx)
-	}
-
-	if disk := look().disk; disk != diskDiskless && disk != diskFailed {
-		err := a.drbd.ForceDetach(ctx)
-		if err != nil {
-			return err
-		}
 	}
 
 	for look().disk != diskDiskless {
@@ -85,6 +85,16 @@ func (a actions) breakOff(ctx context.Context, look func() kernel) error {
 	}
 
 	return a.drbd.ResumeIO(ctx)
+}
+
+// letGo of the disk, and remember that before.
+func (a actions) letGo(ctx context.Context) error {
+	err := a.mark.set()
+	if err != nil || a.drbd.nine() {
+		return err
+	}
+
+	return a.drbd.ForceDetach(ctx)
 }
 
 // detachPoll is how often the kernel's word is looked at.
@@ -106,27 +116,92 @@ func (a actions) recycle(ctx context.Context, spec ReplicaSpecSpec) error {
 }
 
 // breaksOff notes that the replica is on its way out of the primary role by force.
-// Until it has begun anew DRBD's handler gets no for an answer: the peer shall not be
-// outdated, but serve.
 func (k *keeping) breaksOff() {
 	if !k.broken {
 		k.broken, k.brokenAt = true, time.Now()
 	}
 
-	k.recycled = false
 	k.Handler.Refuse(true)
 }
 
-// beginsAnew ends that, when the kernel has told of a disk that has lost nothing.
+// beginsAnew ends that when the kernel has told of a secondary with its disk: it was
+// attached again, or never let go of. DRBD 9 keeps the disk, and is taken at its
+// command's word.
 func (k *keeping) beginsAnew() {
-	if k.broken && k.recycled && k.kernel.exists && k.kernel.failures == 0 {
-		k.broken, k.recycled = false, false
-		k.Handler.Refuse(false)
+	if !k.broken || k.drbd.nine() || k.current != stepNone || k.kernel.role != RoleSecondary || !attached(k.kernel.disk) {
+		return
+	}
+
+	err := k.mark.clear()
+	if err != nil {
+		k.logger.Warn("replica", zap.Error(err))
+
+		return
+	}
+
+	k.broken = false
+}
+
+// attached reports whether there is a disk to read from.
+func attached(disk string) bool {
+	switch disk {
+	case "", diskDiskless, diskFailed, diskAttaching:
+		return false
+	}
+
+	return true
+}
+
+// refuseHandler: while it leaves the primary role by force, or has no disk of its own,
+// DRBD's handler gets no for an answer. It is the peer that shall serve, and not be
+// outdated.
+func (k *keeping) refuseHandler() { k.Handler.Refuse(k.broken || k.lost) }
+
+// notesLoss: that an error took the disk away stays true until the resource is gone. To
+// attach it again would be to forget what went to the peer alone meanwhile. The watch of
+// the kernel may have begun after it: but to break it off, which has its mark, nothing
+// else leaves a primary without one.
+func (k *keeping) notesLoss() {
+	before := k.lost
+
+	switch {
+	case k.kernel.known && !k.kernel.exists:
+		k.lost = false
+	case !k.broken && (k.kernel.failures > 0 || k.kernel.role == RolePrimary && k.kernel.disk == diskDiskless):
+		k.lost = true
+	}
+
+	var err error
+
+	switch {
+	case k.lost && !before:
+		err = k.loss.set()
+	case before && !k.lost:
+		err = k.loss.clear()
+	}
+
+	if err != nil {
+		k.logger.Warn("replica: the loss of its disk is forgotten when antlerd restarts", zap.Error(err))
 	}
 }
 
-// late: it should have begun anew. Whoever holds the epoch must not keep it from the
-// other node for longer.
-func (k *keeping) late() bool {
-	return k.broken && time.Since(k.brokenAt) >= k.Timing.PromoteDeadline
+// untilLate is how long it has yet to begin anew; 0 while it has not to, or is late:
+// whoever holds the epoch must not keep it from the other node for longer.
+func (k *keeping) untilLate() time.Duration {
+	if !k.broken {
+		return 0
+	}
+
+	return max(0, k.Timing.PromoteDeadline-time.Since(k.brokenAt))
+}
+
+func (k *keeping) late() bool { return k.broken && k.untilLate() == 0 }
+
+// sooner of two times to wait, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+
+	return min(a, b)
 }

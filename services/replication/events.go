@@ -65,12 +65,6 @@ type kernel struct {
 	failures int
 }
 
-// lostDisk: an error took the disk away. Nothing else leaves a primary without one but
-// to break it off, which has its mark.
-func (k kernel) lostDisk() bool {
-	return k.failures > 0 || k.role == RolePrimary && k.disk == diskDiskless
-}
-
 // apply returns the state after the event.
 func (k kernel) apply(e event) kernel {
 	if e.verb == "exists" && e.object == "-" {

@@ -142,6 +142,14 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 	return "", nil
 }
 
+// allow ends that a command is refused.
+func (f *fakeDRBD) allow(command string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	delete(f.refuse, command)
+}
+
 func (f *fakeDRBD) helpers() (bool, error) {
 	f.looked.Add(1)
 

@@ -36,8 +36,8 @@ type situation struct {
 	stale bool
 	// broken: this node has let go of its disk to get out of the primary role.
 	broken bool
-	// recycled: and has attached it again, which the kernel has yet to tell.
-	recycled bool
+	// lost: an error took the disk away.
+	lost bool
 	// failedEpoch is the epoch in which promoting was given up.
 	failedEpoch uint64
 	// fencing: DRBD's handler is being answered.
@@ -56,10 +56,10 @@ func next(s situation) step {
 		return stepBreak
 	case s.spec.Role == RoleSecondary && s.kernel.role == RolePrimary:
 		return stepDemote
-	case s.broken && !s.recycled && s.kernel.role == RoleSecondary:
+	case s.broken && s.kernel.role == RoleSecondary:
 		return stepRecycle
 	// The disk is not attached, and it was not the disk's fault.
-	case s.kernel.disk == diskDiskless && !s.broken && !s.kernel.lostDisk():
+	case s.kernel.disk == diskDiskless && !s.broken && !s.lost:
 		return stepUp
 	case s.stale && s.kernel.role != RolePrimary && !s.broken:
 		return stepUp
@@ -89,7 +89,7 @@ func (s situation) goesOnAlone() bool {
 // the quorum, which may grant the next epoch to it, doesn't know that yet. DRBD
 // calls its handler only for a peer that is lost.
 func unmirrored(spec *ReplicaSpecSpec, k kernel) bool {
-	if spec.Role != RolePrimary || !spec.PeerTrusted || k.role != RolePrimary || k.connection != connected {
+	if spec.Role != RolePrimary || !spec.PeerTrusted || k.role != RolePrimary || k.connection != connected || k.disk != diskUpToDate {
 		return false
 	}
 

@@ -110,14 +110,15 @@ func TestNext(t *testing.T) {
 		{"broken off, still primary", situation{spec: &rest, broken: true, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless })}, stepDemote},
 		{"broken off, secondary", situation{spec: &rest, broken: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepRecycle},
 
-		{"broken off, and the kernel has yet to tell of its new start", situation{spec: &rest, broken: true, recycled: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
 		{"broken off: it is the peer that shall go on", situation{spec: &serve, broken: true, kernel: frozen}, stepNone},
 		{"a failed disk: it is the peer that shall go on", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.disk, k.failures = diskFailed, 1 })}, stepNone},
-		{"a primary whose disk failed is not given it back", situation{spec: &serve, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
+		{"a primary whose disk failed is not given it back", situation{spec: &serve, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless }), lost: true}, stepNone},
+		{"nor a secondary", situation{spec: &rest, lost: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
+		{"the peer, without its disk as well, has what this one lacks", situation{spec: &trusting, lost: true, kernel: with(unwritten, func(k *kernel) { k.disk, k.peerDisk = diskDiskless, diskDiskless })}, stepNone},
 		{"broken off: no connection before it has its disk again", situation{spec: &force, broken: true, kernel: with(primary, func(k *kernel) { k.disk, k.connection = diskDiskless, standAlone })}, stepNone},
 
 		{"half configured", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepUp},
-		{"the disk failed: it is not attached again", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk, k.failures = diskDiskless, 1 })}, stepNone},
+		{"the disk failed: it is not attached again", situation{spec: &rest, kernel: with(up, func(k *kernel) { k.disk, k.failures = diskDiskless, 1 }), lost: true}, stepNone},
 		{"another configuration", situation{spec: &serve, kernel: primary, stale: true}, stepUp},
 		{"another configuration, but I/O is frozen", situation{spec: &serve, kernel: frozen, stale: true, fencing: true}, stepNone},
 

@@ -30,9 +30,9 @@ type ReplicaController struct {
 	Saver  Saver
 	Events Events
 	Timing authority.Timing
-	// Config, Marker and BreakMark are ConfigPath, MarkerPath and BreakMarkPath but in
-	// tests.
-	Config, Marker, BreakMark string
+	// Config, Marker, BreakMark and LossMark are ConfigPath, MarkerPath, BreakMarkPath
+	// and LossMarkPath but in tests.
+	Config, Marker, BreakMark, LossMark string
 	// Module is the kernel's DRBD; nil stands for 8.4.
 	Module *Module
 	// Handler is DRBD's fence-peer handler.
@@ -74,11 +74,12 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		done:              make(chan outcome, 1),
 		failures:          map[step]int{},
 		notBefore:         map[step]time.Time{},
+		loss:              mark{c.LossMark},
 	}
 	k.actions = actions{
 		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
-		mark:      breakMark{c.BreakMark},
+		mark:      mark{c.BreakMark},
 		fencer:    c.Fencer,
 		saver:     c.Saver,
 		timing:    c.Timing,
@@ -90,7 +91,9 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 
 	k.running.Go(func() { k.watch.run(ctx, k.drbd, logger) })
 
-	// An antlerd before this one broke it off.
+	// What an antlerd before this one knew.
+	k.lost = k.loss.there()
+
 	if k.mark.there() {
 		k.breaksOff()
 	}
@@ -149,9 +152,11 @@ type keeping struct {
 	inspectAt time.Time
 	// config is what the kernel was last configured with.
 	config string
-	// broken: it was broken off at brokenAt; recycled: and its disk was attached again.
-	broken, recycled bool
-	brokenAt         time.Time
+	// broken: it was broken off at brokenAt. lost: its disk failed.
+	broken, lost bool
+	brokenAt     time.Time
+	// loss is where the latter is remembered.
+	loss mark
 	// reached is the role that was reached in epoch; promoting was given up in
 	// failedEpoch.
 	reached            Role
@@ -179,9 +184,11 @@ func (k *keeping) reconcile(ctx context.Context) {
 	k.kernel = k.watch.look()
 	k.tell(before, k.kernel)
 	k.beginsAnew()
+	k.notesLoss()
+	k.refuseHandler()
 	k.settle()
 
-	k.wait = 0
+	k.wait = k.untilLate()
 	k.lookAgain()
 
 	chosen := next(k.situation())
@@ -198,18 +205,15 @@ func (k *keeping) reconcile(ctx context.Context) {
 	now := time.Now()
 
 	if chosen == stepNone {
-		switch {
-		case k.unusable():
-			k.wait = max(time.Millisecond, k.inspectAt.Sub(now))
-		case k.broken && !k.late():
-			k.wait = max(time.Millisecond, k.brokenAt.Add(k.Timing.PromoteDeadline).Sub(now))
+		if k.unusable() {
+			k.wait = sooner(k.wait, max(time.Millisecond, k.inspectAt.Sub(now)))
 		}
 
 		return
 	}
 
 	if at := k.notBefore[chosen]; now.Before(at) {
-		k.wait = at.Sub(now)
+		k.wait = sooner(k.wait, at.Sub(now))
 
 		return
 	}
@@ -253,10 +257,7 @@ func (k *keeping) settle() {
 		k.reached, k.epoch = k.spec.Role, k.spec.Epoch
 	}
 
-	switch {
-	case k.late():
-		k.failedEpoch = k.spec.Epoch
-	case k.spec.Role == RoleSecondary:
+	if k.spec.Role == RoleSecondary {
 		k.failedEpoch = 0
 	}
 
@@ -283,7 +284,7 @@ func (k *keeping) configOnDisk() string {
 func (k *keeping) situation() situation {
 	s := situation{
 		spec: k.spec, kernel: k.kernel, found: k.found,
-		broken: k.broken, recycled: k.recycled, failedEpoch: k.failedEpoch, fencing: k.Handler.Fencing(),
+		broken: k.broken, lost: k.lost, failedEpoch: k.failedEpoch, fencing: k.Handler.Fencing(),
 	}
 
 	if k.spec == nil {
@@ -300,7 +301,7 @@ func (k *keeping) start(ctx context.Context, chosen step) {
 	ctx, k.stop = context.WithCancel(ctx)
 	k.current, k.begun = chosen, *k.spec
 
-	if chosen == stepBreak {
+	if chosen == stepBreak && !k.lost {
 		k.breaksOff()
 	}
 
@@ -336,12 +337,11 @@ func (k *keeping) finish(out outcome) {
 		k.found = finding{phase: PhaseDown}
 		k.Events.Emit("replication.created", out.begun.Epoch, "replica created on "+out.begun.Device)
 	case stepUp, stepRecycle:
-		k.recycled = k.broken
+		k.broken = k.broken && !k.drbd.nine()
 		k.config = k.configOnDisk()
 		// The kernel's word is on its way: it may tell of the resource before it
 		// tells of the connection, and before either of an end that was meant.
-		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))
-		for _, step := range []step{stepUp, stepInspect, stepConnect} {
+		for _, step := range []step{stepUp, stepRecycle, stepInspect, stepConnect} {
 			k.notBefore[step] = time.Now().Add(stepUp.pause(0))
 		}
 	case stepMeasure:

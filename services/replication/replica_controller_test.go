@@ -28,18 +28,18 @@ import (
 
 // bench is a controller at work on a fake DRBD.
 type bench struct {
-	t       *testing.T
-	ctx     context.Context
-	state   state.State
-	rt      *runtime.Runtime
-	drbd    *fakeDRBD
-	device  *fakeDevice
-	fencer  fencer
-	handler *fakeHandler
-	saver   *saver
-	events  *eventLog
-	marker  markerFile
-	mark    breakMark
+	t          *testing.T
+	ctx        context.Context
+	state      state.State
+	rt         *runtime.Runtime
+	drbd       *fakeDRBD
+	device     *fakeDevice
+	fencer     fencer
+	handler    *fakeHandler
+	saver      *saver
+	events     *eventLog
+	marker     markerFile
+	mark, loss mark
 }
 
 func newBench(t *testing.T, existing ...string) *bench {
@@ -70,7 +70,7 @@ func newBenchAfter(t *testing.T, before func(*bench), version Version, existing 
 	b := &bench{
 		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
 		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)}, handler: &fakeHandler{}, saver: &saver{},
-		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")}, mark: breakMark{filepath.Join(dir, "run", "broken-off")},
+		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")}, mark: mark{filepath.Join(dir, "run", "broken-off")}, loss: mark{filepath.Join(dir, "run", "disk-lost")},
 	}
 	before(b)
 
@@ -98,7 +98,7 @@ func newBenchAfter(t *testing.T, before func(*bench), version Version, existing 
 
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Saver: b.saver, Events: b.events, Timing: timing,
-		Config: config, Marker: b.marker.path, BreakMark: b.mark.path, Handler: b.handler, Helpers: b.drbd.helpers,
+		Config: config, Marker: b.marker.path, BreakMark: b.mark.path, LossMark: b.loss.path, Handler: b.handler, Helpers: b.drbd.helpers,
 		Module: moduleOf(version),
 	}))
 
@@ -468,15 +468,20 @@ func TestWhatIsBrokenOffServesAgainOnlyFromItsStart(t *testing.T) {
 // The lease comes back before the frozen I/O has ended.
 func TestWhatIsBeingBrokenOffIsEnded(t *testing.T) {
 	b := newBench(t, frozenPrimary()...)
-	b.drbd.refuse["resume-io 0"] = []error{refusal("(-1) once"), refusal("(-1) twice")}
+	b.drbd.refuse["resume-io 0"] = slices.Repeat([]error{refusal("(-1) not yet")}, 100)
 	b.decide(holding(false), DeviceUseSpec{})
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.True(s.BrokenOff) })
 
 	update(b, authority.NewAuthorityStatus(), func(r *authority.AuthorityStatus) { r.TypedSpec().LeaseValid = true })
+	rtestutils.AssertResource(b.ctx, t, b.state, ReplicaSpecID, func(r *ReplicaSpec, a *assert.Assertions) {
+		a.True(r.TypedSpec().Force)
+		a.Equal(RoleSecondary, r.TypedSpec().Role)
+	})
+	b.drbd.allow("resume-io 0")
 	b.serves()
-	assert.Equal(t, []string{
-		"detach 0 --force", "resume-io 0", "resume-io 0", "resume-io 0", "secondary 0", "down meta", "adjust meta", "primary 0",
-	}, b.drbd.commands())
+
+	commands := b.drbd.commands()
+	assert.Equal(t, []string{"resume-io 0", "secondary 0", "down meta", "adjust meta", "primary 0"}, commands[len(commands)-5:])
 }
 
 func disklessPrimary() []string {
@@ -491,21 +496,72 @@ func disklessPrimary() []string {
 // antlerd was restarted after it had let go of the disk.
 func TestABrokenOffPrimaryIsRecognised(t *testing.T) {
 	b := newBenchAfter(t, func(b *bench) { require.NoError(t, b.mark.set()) }, Version84, disklessPrimary()...)
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.True(s.BrokenOff)
+		a.Zero(s.IOErrors)
+	})
+	assert.True(t, b.handler.refusing.Load())
+
 	b.decide(holding(true), DeviceUseSpec{})
 	b.serves()
 	assert.Equal(t, []string{"secondary 0", "down meta", "adjust meta", "primary 0"}, b.drbd.commands())
 }
 
-// What was written since went to the peer alone.
-func TestADiskThatWasLostIsNotAttachedToAPrimary(t *testing.T) {
-	b := newBench(t, disklessPrimary()...)
-	b.decide(holding(true), DeviceUseSpec{Mounted: true, Alive: true})
+// antlerd was restarted when all was done but to take the mark away, or nothing was done
+// but to make it.
+func TestASecondaryWithItsDiskIsNotBrokenOff(t *testing.T) {
+	b := newBenchAfter(t, func(b *bench) { require.NoError(t, b.mark.set()) }, Version84, running(RoleSecondary)...)
+	b.decide(holding(true), DeviceUseSpec{})
+	b.serves()
+	assert.Equal(t, []string{"primary 0"}, b.drbd.commands(), "it is not taken down under a peer that serves")
+}
+
+// What was written since went to the peer alone: it is the peer that shall serve.
+func TestADiskThatWasLostIsNotAttachedAgain(t *testing.T) {
+	for name, before := range map[string]func(*bench){
+		"seen":                           func(*bench) {},
+		"by the antlerd before this one": func(b *bench) { require.NoError(t, b.loss.set()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchAfter(t, before, Version84, disklessPrimary()...)
+
+			record := holding(true)
+			record.UpToDate = []string{"n1", "n2"}
+			b.decide(record, DeviceUseSpec{Mounted: true})
+			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+				a.False(s.BrokenOff)
+				a.Equal(1, s.IOErrors)
+				a.Contains(s.Error, "replace it")
+			})
+			assert.True(t, b.handler.refusing.Load(), "nobody has the peer outdated")
+
+			update(b, NewDeviceUse(), func(r *DeviceUse) { r.TypedSpec().Mounted = false })
+			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+				a.Equal(RoleSecondary, s.Role)
+				a.Equal(1, s.IOErrors, "also after that")
+			})
+			assert.True(t, b.loss.there())
+			assert.Equal(t, []string{"secondary 0"}, b.drbd.commands())
+		})
+	}
+}
+
+// It was lost, and then the I/O froze as well.
+func TestALostDiskIsNotLetGoOf(t *testing.T) {
+	b := newBenchAfter(t, func(b *bench) { require.NoError(t, b.loss.set()) }, Version84,
+		"exists resource name:meta role:Primary suspended:fencing",
+		"exists connection name:meta peer-node-id:0 conn-name:peer connection:Connecting role:Unknown",
+		"exists device name:meta volume:0 minor:0 disk:Diskless",
+		"exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Off peer-disk:DUnknown")
+
+	b.decide(holding(false), DeviceUseSpec{})
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(RoleSecondary, s.Role)
 		a.False(s.BrokenOff)
 		a.Equal(1, s.IOErrors)
-		a.Contains(s.Error, "replace it")
 	})
-	assert.Empty(t, b.drbd.commands())
+	assert.Equal(t, []string{"resume-io 0", "secondary 0"}, b.drbd.commands())
+	assert.False(t, b.mark.there())
 }
 
 // The kernel would die of the answer that comes afterwards.
@@ -535,6 +591,9 @@ func TestABrokenOffReplicaThatStaysSoIsTold(t *testing.T) {
 		a.Contains(s.Error, "not attached again yet: attach the disk again: ")
 		a.Contains(s.Error, "held open")
 	})
+
+	b.drbd.allow("down meta")
+	b.serves()
 }
 
 func TestAFailedDiskIsTold(t *testing.T) {

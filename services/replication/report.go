@@ -59,9 +59,12 @@ func (k *keeping) status() ReplicaStatusSpec {
 		status.SyncPercent = k.percent
 	}
 
-	// The watch of the kernel may have begun after it.
-	if !k.broken && k.kernel.lostDisk() {
+	if k.lost && !k.broken {
 		status.IOErrors = max(1, k.kernel.failures)
+	}
+
+	if k.late() && k.spec != nil {
+		status.FailedEpoch = k.spec.Epoch
 	}
 
 	return status
@@ -106,7 +109,7 @@ func (k *keeping) errorText() string {
 		return fmt.Sprintf("watch DRBD: %v: is the kernel module drbd loaded?", k.watch.problem())
 	case k.late():
 		return k.lateText()
-	case k.kernel.lostDisk() && !k.broken:
+	case k.lost && !k.broken:
 		return fmt.Sprintf("the disk under %s failed and was detached: replace it", drbdDevice)
 	case k.kernel.splitBrain:
 		return k.splitBrainText()
@@ -123,11 +126,14 @@ func (k *keeping) errorText() string {
 func (k *keeping) lateText() string {
 	const text = "this node let go of the replica's disk to stop serving, and it is not attached again yet"
 
-	if k.problem == nil {
-		return text
+	switch {
+	case k.problem != nil:
+		return text + ": " + k.problem.Error()
+	case !k.kernel.exists && k.found.problem != "":
+		return text + ": " + k.found.problem
 	}
 
-	return text + ": " + k.problem.Error()
+	return text
 }
 
 // splitBrainText says what a person has to do, or what is being done.

@@ -51,6 +51,7 @@ func TestDecide(t *testing.T) {
 	frozen := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing}
 	secondary := &ReplicaStatusSpec{Role: RoleSecondary}
 	broken := &ReplicaStatusSpec{Role: RolePrimary, BrokenOff: true}
+	lostDisk := &ReplicaStatusSpec{Role: RolePrimary, IOErrors: 1}
 	breaking := &ReplicaStatusSpec{Role: RolePrimary, Suspended: suspendedFencing, BrokenOff: true}
 	before := &ReplicaSpecSpec{Role: RolePrimary, Epoch: epoch}
 
@@ -90,6 +91,9 @@ func TestDecide(t *testing.T) {
 		{"breaking off when the lease comes back is ended", facts{record: mine, replica: breaking, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch, force: true}},
 		{"lease lost, mounted, and the kernel has not told yet", facts{record: lost, use: serving, before: before}, want{epoch: epoch}},
 		{"not granted, and the kernel has not told yet", facts{record: others, replica: &ReplicaStatusSpec{}, use: unused}, want{epoch: epoch + 1}},
+		{"its disk is lost, and another has everything: given up", facts{record: both, replica: lostDisk, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
+		{"its disk is lost, given up, still mounted", facts{record: both, replica: lostDisk, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
+		{"its disk is lost, and nobody else has everything", facts{record: mine, replica: lostDisk, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"unmounted", facts{record: lost, replica: primary, use: unused, before: before}, want{role: RoleSecondary, epoch: epoch}},
 		{"frozen with a valid lease is the handler's", facts{record: mine, replica: frozen, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},
 		{"switchover: primary while it stops", facts{record: handover, replica: primary, use: serving, before: before}, want{role: RolePrimary, epoch: epoch}},

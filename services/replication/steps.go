@@ -29,11 +29,12 @@ const saveDeadline = 15 * time.Minute
 type actions struct {
 	drbd      DRBD
 	inspector inspector
-	mark      breakMark
-	fencer    Fencer
-	saver     Saver
-	timing    authority.Timing
-	helpers   func() (bool, error)
+	// mark is there from before the disk is let go of until it is attached again.
+	mark    mark
+	fencer  Fencer
+	saver   Saver
+	timing  authority.Timing
+	helpers func() (bool, error)
 }
 
 // outcome of a step.

@@ -137,6 +137,8 @@ func probe(ctx context.Context, endpoint config.Endpoint, creds credentials.Tran
 
 	conn, err := grpc.NewClient(target, append(dialer,
 		grpc.WithTransportCredentials(creds),
+		// A node is reached as its address says, and by no way round.
+		grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}))...)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@
 package duty
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -93,7 +94,7 @@ func (s situation) occasion() string {
 
 // stopped: nothing of the serving role is left here.
 func (s situation) stopped() bool {
-	return !s.master.Mounted && s.replica.Role == replication.RoleSecondary && !s.address
+	return !s.master.Mounted && s.replica.Phase != replication.PhaseUnknown && s.replica.Role != replication.RolePrimary && !s.address
 }
 
 // dead: no master runs here. The quorum may grant to another from then on: DRBD
@@ -120,7 +121,7 @@ func (s situation) failed() string {
 	case s.master.Phase == metadata.PhaseFailed && s.master.Epoch == s.record.Epoch:
 		return s.master.Error
 	case s.replica.FailedEpoch == s.record.Epoch:
-		return s.replica.Error
+		return cmp.Or(s.replica.Error, "the replica does not become primary")
 	case s.replica.IOErrors > 0 && len(s.record.UpToDate) > 1:
 		// DRBD would go on over the network. The peer does it better.
 		return "the replica's disk failed: " + s.replica.Error

@@ -70,6 +70,21 @@ func TestDuties(t *testing.T) {
 		"a switchover, and antlerd has just started": {func(s *situation) {
 			s.record.Target, s.address, s.master = "n2", false, metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}
 		}, nothing},
+		"a failed disk, and antlerd started after it, and has left the primary role": {func(s *situation) {
+			s.record.UpToDate, s.replica.IOErrors, s.replica.Error, s.address = []string{"n1", "n2"}, 1, "replace it", false
+			s.master, s.replica.Role = metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}, replication.RoleSecondary
+		}, releaseFailed},
+		"no resource any more, and antlerd has just started": {func(s *situation) {
+			s.replica = replication.ReplicaStatusSpec{Phase: replication.PhaseMissing, FailedEpoch: 3, Error: "connect the disk"}
+			s.master, s.address = metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}, false
+		}, releaseFailed},
+		"the kernel has not told yet": {func(s *situation) {
+			s.replica = replication.ReplicaStatusSpec{FailedEpoch: 3}
+			s.master, s.address = metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}, false
+		}, nothing},
+		"a replica that doesn't become primary, and doesn't say why": {func(s *situation) {
+			s.replica.FailedEpoch, s.master.Phase = 3, metadata.PhaseStopped
+		}, releaseFailed},
 		"a failed disk, and antlerd has just started": {func(s *situation) {
 			s.record.UpToDate, s.replica.IOErrors, s.address = []string{"n1", "n2"}, 1, false
 			s.master = metadata.MasterStatusSpec{Phase: metadata.PhaseStopped}
