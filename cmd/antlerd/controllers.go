@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -23,7 +22,6 @@ import (
 	"antler/services/metadata"
 	"antler/services/metadata/files"
 	"antler/services/moosefs"
-	"antler/services/moosefs/protocol"
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/version"
@@ -137,7 +135,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.SpecController{},
 		&metadata.KillController{Killer: d.tasks, Events: d.events},
 		&metadata.MasterController{
-			Disk: metadata.HostDisk{}, Prober: &localMaster{}, Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
+			Disk: metadata.HostDisk{}, Prober: metadata.NewLocalMaster(), Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
 			Door: door, Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
 			Activity: node.ProcessActivity,
 		},
@@ -160,7 +158,7 @@ func (d *antlerd) backups() controller.Controller {
 	settings := d.config.Cluster.Metadata.Backup
 
 	return &metadata.BackupController{
-		Backups: metadata.HostBackups{Config: settings, Places: d.places(), Master: &localMaster{}, Now: time.Now},
+		Backups: metadata.HostBackups{Config: settings, Places: d.places(), Master: metadata.NewLocalMaster(), Now: time.Now},
 		Every:   settings.Every, Events: d.events, Now: time.Now,
 	}
 }
@@ -215,108 +213,6 @@ func (d *antlerd) mayChange() error {
 	return nil
 }
 
-// localMaster asks the master on this node, whether or not the floating address
-// is here already. It is used by one controller.
-type localMaster struct {
-	line protocol.Line
-	// chunkservers that were connected when last counted, at countedAt: that is
-	// a second question, and asked less often once they have had the time to connect.
-	chunkservers int
-	countedAt    time.Time
-	// connected to the master for the time that made counts, at begun.
-	made  int
-	begun time.Time
-	// starts: it did not listen when last asked.
-	starts bool
-}
-
-// countInterval is how old the number of chunkservers may be once settling has passed
-// with one master.
-const (
-	countInterval = 2 * time.Second
-	settling      = 15 * time.Second
-)
-
-// Probe implements metadata.Prober.
-func (m *localMaster) Probe(ctx context.Context) (metadata.Info, error) {
-	m.line.Address = localPort(config.MasterClientPort)
-
-	info, err := m.line.Info(ctx)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		m.starts, m.chunkservers = true, 0
-	}
-
-	if err != nil {
-		return metadata.Info{}, err
-	}
-
-	now := time.Now()
-	if m.made != m.line.Made {
-		m.made, m.begun = m.line.Made, now
-	}
-
-	// One that answers for the first time has none, and clients wait for the answer.
-	if !m.starts {
-		err = m.count(ctx, now)
-		if err != nil {
-			return metadata.Info{}, err
-		}
-	}
-
-	m.starts = false
-
-	return metadata.Info{
-		Version: info.Version.String(), MetaVersion: info.MetaVersion, MetadataID: info.MetadataID,
-		TotalSpace: info.TotalSpace, FreeSpace: info.AvailSpace, Chunks: uint64(info.Chunks),
-		Chunkservers: m.chunkservers,
-	}, nil
-}
-
-// count counts the chunkservers, unless it was done just now. Without an answer the last
-// number stays: none is not what was counted.
-func (m *localMaster) count(ctx context.Context, now time.Time) error {
-	if now.Sub(m.countedAt) <= countInterval && now.Sub(m.begun) > settling {
-		return nil
-	}
-
-	m.countedAt = now
-
-	// Over a new connection: clients make some, too.
-	counted, err := connected(ctx, m.line.Client)
-	if err != nil {
-		return err
-	}
-
-	m.chunkservers = counted
-
-	return nil
-}
-
-// Save implements metadata.Prober.
-func (*localMaster) Save(ctx context.Context) error {
-	return protocol.Client{Address: localPort(config.MasterClientPort)}.Save(ctx, localPort(config.MasterMetaloggerPort))
-}
-
-func localPort(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
-
-func connected(ctx context.Context, client protocol.Client) (int, error) {
-	list, err := client.Chunkservers(ctx)
-	if err != nil {
-		return 0, err
-	}
-
-	n := 0
-
-	for _, c := range list {
-		// One that is about to say what it has room for gets no chunks yet.
-		if c.Connected && c.Total > 0 {
-			n++
-		}
-	}
-
-	return n, nil
-}
-
 func floatingAddresses(cluster config.Cluster) []netip.Addr {
 	var out []netip.Addr
 
@@ -352,4 +248,4 @@ type hostMetadata struct {
 func (m hostMetadata) SaveAside(ctx context.Context) (files.Source, error) { return m.aside.Save(ctx) }
 
 // Save implements server.Metadata.
-func (hostMetadata) Save(ctx context.Context) error { return (&localMaster{}).Save(ctx) }
+func (hostMetadata) Save(ctx context.Context) error { return metadata.NewLocalMaster().Save(ctx) }

@@ -9,6 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"antler/qemu-tests/lab"
 )
 
 // What somebody does on purpose, and not to move the master: `make test-planned`.
@@ -61,6 +64,54 @@ func TestPlannedShutdownOfAll(t *testing.T) {
 	s.nothingLost()
 }
 
+// Which one is missing decides who may serve, and what it has to go by.
+func TestPlannedColdStarts(t *testing.T) {
+	s := begin(t, "after a power cut of all nodes any two of them serve, and the third joins them")
+	s.stop()
+
+	for _, missing := range s.cluster.Machines {
+		s.cluster.Say("all lose their power; %s stays off", missing.Name)
+
+		var others []*lab.Machine
+
+		for _, m := range s.cluster.Machines {
+			s.powerCut(m)
+
+			if m != missing {
+				others = append(others, m)
+			}
+		}
+
+		s.powerOn(others...)
+		s.served()
+		s.powerOn(missing)
+		s.healthy()
+	}
+
+	s.nothingLost()
+}
+
+// Its own disk knows nothing of what it misses: the quorum does.
+func TestPlannedReturnOfAnOutdatedReplica(t *testing.T) {
+	s := begin(t, "a replica that misses acknowledged writes doesn't serve, though it is the only one there")
+	peer := s.otherReplica()
+
+	cut := s.powerCut(peer)
+	s.goesOn(cut, gapPowerCut)
+	s.outdated(peer)
+
+	s.powerCut(s.serving)
+	s.powerOn(peer)
+	s.nobodyServes(20 * time.Second)
+	s.comesToSay("lacks acknowledged writes", "status")
+
+	back := time.Now()
+	s.powerOn(s.serving)
+	s.comesBack(back)
+	s.healthy()
+	s.nothingLost()
+}
+
 func TestPlannedRestartOfContainerd(t *testing.T) {
 	s := begin(t, "a restart of containerd leaves the master that serves alone")
 	master := s.run(s.serving, "pidof mfsmaster")
@@ -77,6 +128,31 @@ func TestPlannedRestartOfContainerd(t *testing.T) {
 	killed := s.harm(s.serving, "kill -KILL $(pidof mfsmaster)")
 	s.goesOn(killed, gapKill)
 
+	s.healthy()
+	s.nothingLost()
+}
+
+func TestPlannedLossOfADisk(t *testing.T) {
+	s := begin(t, "a serving node that loses its replica's disk gives up, and takes part again with one after a restart")
+	s.losesItsDisk("drbdsetup detach 0 --force")
+}
+
+// antlerd finds a primary without a disk, and a master that serves from the peer's.
+func TestPlannedLossOfADiskMeanwhile(t *testing.T) {
+	s := begin(t, "a serving node that loses its replica's disk while antlerd is restarted gives up as well")
+	s.losesItsDisk("kill -STOP $(pidof antlerd); drbdsetup detach 0 --force; kill -KILL $(pidof antlerd)")
+}
+
+// losesItsDisk has DRBD let go of the disk on the serving node, as it does after an error.
+func (s *scenario) losesItsDisk(how string) {
+	lost := s.harm(s.serving, how)
+	s.goesOn(lost, gapPowerCut)
+	s.servedBy(s.otherReplica())
+	s.comesToSay("replace it", "get", "replica", "-n", s.serving.Name)
+	s.outdated(s.serving)
+
+	_, _ = s.shutDown(s.serving)
+	s.powerOn(s.serving)
 	s.healthy()
 	s.nothingLost()
 }

@@ -69,11 +69,8 @@ func beginWhen(t testing.TB, ready func(context.Context) error, promise string) 
 	// Only now: what the fault is for is the node that serves when it comes.
 	s.must(ready(ctx))
 
-	serving, err := s.cluster.AwaitServing(ctx, "")
-	s.must(err)
-
-	s.serving = serving
-	s.cluster.Say("--- %s: %s (%s serves)", t.Name(), promise, serving.Name)
+	s.serving = s.served()
+	s.cluster.Say("--- %s: %s (%s serves)", t.Name(), promise, s.serving.Name)
 
 	return s
 }
@@ -182,13 +179,20 @@ func (s *scenario) timeline(ops []history.Op) {
 	lab.PrintTimeline(os.Stdout, lab.Timeline(s.faultAt, events))
 }
 
-func (s *scenario) servedBy(m *lab.Machine) {
+// served waits until somebody serves, and returns who.
+func (s *scenario) served() *lab.Machine {
 	s.Helper()
 
 	serving, err := s.cluster.AwaitServing(s.ctx, "")
 	s.must(err)
 
-	if serving != m {
+	return serving
+}
+
+func (s *scenario) servedBy(m *lab.Machine) {
+	s.Helper()
+
+	if serving := s.served(); serving != m {
 		s.Errorf("%s serves, want %s", serving.Name, m.Name)
 	}
 }
@@ -223,7 +227,7 @@ func (s *scenario) nobodyServes(duration time.Duration) {
 	s.faultAt = time.Now()
 
 	if s.workload.AwaitAcknowledged(ctx, s.faultAt, 1) == nil {
-		s.Errorf("an operation was acknowledged though two of three nodes are gone")
+		s.Errorf("an operation was acknowledged though nobody may serve")
 	}
 }
 

@@ -11,12 +11,12 @@ import (
 type Line struct {
 	Client
 
-	// Made is how many connections were made: with another one the master may be
-	// another, too.
-	Made int
-
+	made int
 	conn net.Conn
 }
+
+// Connections is how many were made: with another one the master may be another, too.
+func (l *Line) Connections() int { return l.made }
 
 // Info asks the master about itself, and waits for the answer until ctx ends.
 func (l *Line) Info(ctx context.Context) (Info, error) {
@@ -43,7 +43,7 @@ func (l *Line) ask(ctx context.Context, command uint32) ([]byte, error) {
 		}
 
 		l.conn = conn
-		l.Made++
+		l.made++
 	}
 
 	answer, err := askOver(ctx, l.conn, command, nil)
