@@ -157,6 +157,46 @@ func (s *scenario) losesItsDisk(how string) {
 	s.nothingLost()
 }
 
+// MooseFS leaves the session of a client that has said goodbye out of what it saves, and
+// notes its end later. It doesn't start from that by itself: files.IdleUnknownSessions.
+func TestPlannedGoodbye(t *testing.T) {
+	s := begin(t, "a master that saved its metadata while a client's session was ending starts from it again")
+	s.goesOn(s.harm(s.serving, "kill -KILL $(pidof mfsmaster)"), gapKill)
+
+	serving := s.served()
+	gone := s.run(serving, "cat /var/lib/antler/meta/replica/mfs/changelog.*.mfs | grep -c SESDEL")
+
+	for _, m := range s.cluster.Machines {
+		if m != s.on {
+			s.harm(m, "kill -TERM $(pidof mfsmount)")
+		}
+	}
+
+	backup := filepath.Join(t.TempDir(), "backup")
+	s.says("", "metadata", "backup", backup)
+
+	// Two minutes after its start the master looks for what has ended.
+	s.run(serving, "until [ $(cat /var/lib/antler/meta/replica/mfs/changelog.*.mfs | grep -c SESDEL) -gt "+gone+" ]; do sleep 1; done; echo noted")
+
+	s.goesOn(s.harm(serving, "kill -KILL $(pidof mfsmaster)"), gapKill)
+	s.saw("metadata.mended")
+	s.healthy()
+	s.nothingLost()
+}
+
+// saw checks that a node told of it.
+func (s *scenario) saw(kind string) {
+	s.Helper()
+
+	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
+		if event.Kind == kind {
+			return
+		}
+	}
+
+	s.Errorf("no node told of %s", kind)
+}
+
 // The status of the node that has it says which disk, and why.
 func TestPlannedUsedDisk(t *testing.T) {
 	s := begin(t, "a used disk in the place of a replica's is refused, and not a byte of it changes")

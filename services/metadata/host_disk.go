@@ -191,6 +191,16 @@ func (HostDisk) Prepare(empty bool) error {
 	return firstMetadata()
 }
 
+// Mend implements Disk.
+func (HostDisk) Mend() (string, error) {
+	n, err := files.IdleUnknownSessions(DataPath)
+	if err != nil || n == 0 {
+		return "", err
+	}
+
+	return fmt.Sprintf("mfsmaster could not start from the metadata that it had saved: %d changes of sessions that are not in it were made into changes of nothing", n), nil
+}
+
 // firstMetadata writes the empty metadata, unless any is there.
 func firstMetadata() error {
 	there, err := filepath.Glob(inData("metadata*"))

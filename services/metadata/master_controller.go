@@ -64,6 +64,10 @@ type Disk interface {
 	// Prepare makes the data directory, with the empty metadata if it is new, and
 	// removes what a killed mfsmaster left half written. None may run.
 	Prepare(empty bool) error
+	// Mend changes what mfsmaster left in a way that it can't start from, and tells
+	// what; "" if there is nothing that is known to be so. It is called only after a
+	// start that failed.
+	Mend() (string, error)
 	// Install puts metadata that a restore has staged into the data directory. It
 	// is called by a person's word only, and puts aside what is there.
 	Install(files.Stored) error
@@ -206,6 +210,8 @@ type master struct {
 	// opened, and the log says so.
 	holding, stuck bool
 	answeredAt     time.Time
+	// stumbled: the last start ended before the master answered.
+	stumbled bool
 	// frozen: the replica's I/O waits for the quorum's word. A master that waits
 	// for its disk can't answer, and killing it would change nothing.
 	frozen bool

@@ -37,6 +37,8 @@ type machine struct {
 	stored     files.Stored
 	sick       error
 	silent     bool
+	// mended is what was wrong with the metadata.
+	mended string
 	// noCopy: a restore has staged nothing here.
 	noCopy bool
 	// alive: a process of mfsmaster is there.
@@ -145,6 +147,12 @@ func (m *machine) Prepare(empty bool) error {
 	}
 
 	return nil
+}
+
+func (m *machine) Mend() (string, error) {
+	m.did("mend")
+
+	return m.mended, nil
 }
 
 func (m *machine) Install(want files.Stored) error {
@@ -624,6 +632,34 @@ func TestRestartInPlacePreparesWhenNobodyIsAliveAnyMore(t *testing.T) {
 	})
 	require.Equal(t, []string{"prepare", "gone", "prepare"}, m.only("prepare", "gone"))
 	require.Equal(t, []string{"mount"}, m.only("mount", "unmount"))
+}
+
+// What mfsmaster stumbles over in its own metadata is mended, and only then looked for: it
+// takes as long as reading all changes.
+func TestWhatAStartEndedAtIsMended(t *testing.T) {
+	m := aged()
+	m.silent, m.mended = true, "it had left out a session"
+
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+	m.started(t, 1)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseStarting, s.Phase) })
+	require.False(t, m.was("mend"))
+
+	require.NoError(t, m.running(false))
+	m.standsBy(t, 2)
+	m.set(func() { m.silent = false })
+	m.started(t, 3)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+	require.Equal(t, []string{"prepare", "prepare", "mend", "metadata.mended"}, m.only("prepare", "mend", "metadata.mended"))
+
+	// One that has served was not kept from starting.
+	require.NoError(t, m.running(false))
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(2, s.Restarts) })
+	m.standsBy(t, 4)
+	m.started(t, 5)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseServing, s.Phase) })
+	require.Len(t, m.only("mend"), 1)
 }
 
 // Versions that are gone are not served by a restart either.

@@ -24,9 +24,12 @@ func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Dura
 		return m.ask(ctx, spec)
 	case current && m.status.Phase != PhaseRecovering && m.status.Phase != PhaseRestarting:
 		m.emit("master-stopped", "mfsmaster ended: `antlerctl logs mfsmaster -n %s`", m.config.Node.Name)
+		m.stumbled = m.status.Phase == PhaseStarting
 
 		return m.restart(ctx, "mfsmaster ended")
 	case current && m.ended():
+		m.stumbled = true
+
 		return m.restart(ctx, "mfsmaster ended while starting")
 	case m.running.Busy && m.Now().Sub(m.started) > m.Timing.ContainerDeadline:
 		return m.abandon(ctx, m.unmade())

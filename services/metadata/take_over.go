@@ -154,6 +154,13 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 		return 0, err
 	}
 
+	if m.stumbled {
+		err = m.mend()
+		if err != nil {
+			return 0, err
+		}
+	}
+
 	stored, err := m.Disk.Stored()
 	if err != nil {
 		return 0, err
@@ -186,6 +193,22 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 	}
 
 	return startingProbe, m.want(ctx)
+}
+
+// mend what the last start may have stumbled over.
+func (m *master) mend() error {
+	what, err := m.Disk.Mend()
+	if err != nil {
+		return fmt.Errorf("mend the metadata: %w", err)
+	}
+
+	m.stumbled = false
+
+	if what != "" {
+		m.emit("mended", "%s", what)
+	}
+
+	return nil
 }
 
 // over reports whether no mfsmaster runs, and none is about to: preparing its

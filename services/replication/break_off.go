@@ -157,32 +157,35 @@ func attached(disk string) bool {
 // outdated.
 func (k *keeping) refuseHandler() { k.Handler.Refuse(k.broken || k.lost) }
 
-// notesLoss: that an error took the disk away stays true until the resource is gone. To
-// attach it again would be to forget what went to the peer alone meanwhile. The watch of
-// the kernel may have begun after it: but to break it off, which has its mark, nothing
-// else leaves a primary without one.
+// notesLoss: that an error took the disk away stays true until the resource is gone, or
+// somebody has attached a disk. To do so here would be to forget what went to the peer
+// alone meanwhile. The watch of the kernel may have begun after it: but to break it off,
+// which has its mark, nothing else leaves a primary without one.
 func (k *keeping) notesLoss() {
-	before := k.lost
-
 	switch {
-	case k.kernel.known && !k.kernel.exists:
+	case k.kernel.known && !k.kernel.exists, attached(k.kernel.disk):
 		k.lost = false
 	case !k.broken && (k.kernel.failures > 0 || k.kernel.role == RolePrimary && k.kernel.disk == diskDiskless):
 		k.lost = true
 	}
 
-	var err error
-
-	switch {
-	case k.lost && !before:
-		err = k.loss.set()
-	case before && !k.lost:
-		err = k.loss.clear()
+	if k.lost == k.lossMarked {
+		return
 	}
 
+	note := k.loss.clear
+	if k.lost {
+		note = k.loss.set
+	}
+
+	err := note()
 	if err != nil {
-		k.logger.Warn("replica: the loss of its disk is forgotten when antlerd restarts", zap.Error(err))
+		k.logger.Warn("replica: an antlerd after this one would be wrong about the loss of its disk", zap.Bool("lost", k.lost), zap.Error(err))
+
+		return
 	}
+
+	k.lossMarked = k.lost
 }
 
 // untilLate is how long it has yet to begin anew; 0 while it has not to, or is late:

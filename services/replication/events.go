@@ -60,8 +60,8 @@ type kernel struct {
 	connects int
 	// splitBrain: the last attempt to connect found one.
 	splitBrain bool
-	// failures counts how often the disk was lost, for whatever reason, since the
-	// resource was created.
+	// failures counts how often the disk was lost, for whatever reason, since it was
+	// attached.
 	failures int
 }
 
@@ -144,6 +144,11 @@ func (k kernel) applyDevice(e event) kernel {
 
 	before := k.disk
 	set(e, "disk", &k.disk)
+
+	if !attached(before) && attached(k.disk) {
+		k.failures = 0
+	}
+
 	setNumber(e, "size", &k.size)
 
 	if k.disk == diskFailed && before != diskFailed {

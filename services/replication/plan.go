@@ -61,9 +61,8 @@ func next(s situation) step {
 	// The disk is not attached, and it was not the disk's fault.
 	case s.kernel.disk == diskDiskless && !s.broken && !s.lost:
 		return stepUp
-	case s.stale && s.kernel.role != RolePrimary && !s.broken:
-		return stepUp
-	case s.stale && s.kernel.suspended == "" && !s.broken:
+	// drbdadm would attach a disk that is not.
+	case s.stale && (s.kernel.role != RolePrimary || s.kernel.suspended == "") && !s.broken && !s.lost:
 		return stepUp
 	// It is out of the primary role by force (DRBD 9), and not to come back to it.
 	case s.spec.Force && s.kernel.role != RolePrimary:
@@ -121,6 +120,9 @@ func (s situation) ascend() step {
 	fresh := s.spec.First && !s.spec.Formatted && k.disk == diskInconsistent
 
 	switch {
+	// DRBD would take what the peer has, and the quorum knows better whether that is all.
+	case !attached(k.disk):
+		return s.tend()
 	case fresh && s.spec.Peer == "":
 		return stepFirst
 	// The peer, if it is blank as well, gets all blocks. Before one that has data

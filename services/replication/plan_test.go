@@ -113,6 +113,8 @@ func TestNext(t *testing.T) {
 		{"broken off: it is the peer that shall go on", situation{spec: &serve, broken: true, kernel: frozen}, stepNone},
 		{"a failed disk: it is the peer that shall go on", situation{spec: &serve, kernel: with(frozen, func(k *kernel) { k.disk, k.failures = diskFailed, 1 })}, stepNone},
 		{"a primary whose disk failed is not given it back", situation{spec: &serve, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless }), lost: true}, stepNone},
+		{"nor with another configuration", situation{spec: &serve, lost: true, stale: true, kernel: with(primary, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
+		{"nor by becoming primary of what the peer has", situation{spec: &serve, lost: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
 		{"nor a secondary", situation{spec: &rest, lost: true, kernel: with(up, func(k *kernel) { k.disk = diskDiskless })}, stepNone},
 		{"the peer, without its disk as well, has what this one lacks", situation{spec: &trusting, lost: true, kernel: with(unwritten, func(k *kernel) { k.disk, k.peerDisk = diskDiskless, diskDiskless })}, stepNone},
 		{"broken off: no connection before it has its disk again", situation{spec: &force, broken: true, kernel: with(primary, func(k *kernel) { k.disk, k.connection = diskDiskless, standAlone })}, stepNone},

@@ -92,7 +92,8 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 	k.running.Go(func() { k.watch.run(ctx, k.drbd, logger) })
 
 	// What an antlerd before this one knew.
-	k.lost = k.loss.there()
+	k.lossMarked = k.loss.there()
+	k.lost = k.lossMarked
 
 	if k.mark.there() {
 		k.breaksOff()
@@ -155,8 +156,9 @@ type keeping struct {
 	// broken: it was broken off at brokenAt. lost: its disk failed.
 	broken, lost bool
 	brokenAt     time.Time
-	// loss is where the latter is remembered.
-	loss mark
+	// loss is where the latter is remembered, and lossMarked what it says.
+	loss       mark
+	lossMarked bool
 	// reached is the role that was reached in epoch; promoting was given up in
 	// failedEpoch.
 	reached            Role

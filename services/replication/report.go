@@ -110,7 +110,7 @@ func (k *keeping) errorText() string {
 	case k.late():
 		return k.lateText()
 	case k.lost && !k.broken:
-		return fmt.Sprintf("the disk under %s failed and was detached: replace it", drbdDevice)
+		return fmt.Sprintf("the disk under %s failed and was detached: replace it, and restart this node", drbdDevice)
 	case k.kernel.splitBrain:
 		return k.splitBrainText()
 	case !k.kernel.exists && k.found.problem != "":

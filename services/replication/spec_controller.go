@@ -135,7 +135,7 @@ func decide(cfg *config.Config, f facts) ReplicaSpecSpec {
 
 	// The lease may come back, for the same epoch, while the way out of the primary
 	// role is under way: what has been begun is ended first. And one without its disk
-	// gives the epoch up, where there is another: see the duty's failed.
+	// gives the epoch up: see the duty's failed.
 	mine := f.record.IsHolder && f.record.LeaseValid && !f.brokenOff() && !f.diskLost()
 	switch {
 	case mine && !f.record.HandsOver():
@@ -169,9 +169,7 @@ func (f facts) yields(peer string) bool {
 
 func (f facts) brokenOff() bool { return f.replica != nil && f.replica.BrokenOff }
 
-func (f facts) diskLost() bool {
-	return f.replica != nil && f.replica.IOErrors > 0 && len(f.record.UpToDate) > 1
-}
+func (f facts) diskLost() bool { return f.replica != nil && f.replica.IOErrors > 0 }
 
 func (f facts) primary() bool { return f.replica != nil && f.replica.Role == RolePrimary }
 

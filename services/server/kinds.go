@@ -51,6 +51,7 @@ func Kinds() []KindInfo {
 		{"metadata.master-answering", "mfsmaster answers its own protocol"},
 		{"metadata.master-loading", "mfsmaster takes long to load its metadata, and is at work"},
 		{"metadata.master-silent", "mfsmaster no longer answers its own protocol"},
+		{"metadata.mended", "what kept mfsmaster from starting with its own metadata was changed"},
 		{"metadata.saved", "mfsmaster saved its metadata before a switchover"},
 		{"metadata.master-stopped", "mfsmaster has ended"},
 		{"metadata.master-killed", "mfsmaster was killed"},

@@ -122,8 +122,9 @@ func (s situation) failed() string {
 		return s.master.Error
 	case s.replica.FailedEpoch == s.record.Epoch:
 		return cmp.Or(s.replica.Error, "the replica does not become primary")
-	case s.replica.IOErrors > 0 && len(s.record.UpToDate) > 1:
-		// DRBD would go on over the network. The peer does it better.
+	case s.replica.IOErrors > 0:
+		// DRBD would go on over the network. The peer does it better, if it has
+		// everything; if not, nobody serves before a person has decided.
 		return "the replica's disk failed: " + s.replica.Error
 	}
 

@@ -117,9 +117,9 @@ func TestDuties(t *testing.T) {
 			s.replica.IOErrors, s.record.UpToDate = 1, []string{"n1", "n2"}
 			s.master.Phase = metadata.PhaseStopped
 		}, releaseFailed},
-		"the only good disk failed": {func(s *situation) {
+		"the only good disk failed: a person can decide": {func(s *situation) {
 			s.replica.IOErrors, s.master.Phase = 1, metadata.PhaseStopped
-		}, nothing},
+		}, releaseFailed},
 		"another holds the epoch": {func(s *situation) {
 			s.record.IsHolder, s.master.Phase = false, metadata.PhaseFailed
 		}, nothing},
