@@ -168,7 +168,7 @@ func TestPlannedGoodbye(t *testing.T) {
 
 	for _, m := range s.cluster.Machines {
 		if m != s.on {
-			s.harm(m, "kill -TERM $(pidof mfsmount)")
+			s.harm(m, "for p in $(pidof mfsmount); do kill -TERM $p; while [ -d /proc/$p ]; do sleep 0.2; done; done")
 		}
 	}
 
