@@ -30,7 +30,8 @@ const idle = "IDLE()"
 // id". The sessions that are left out hold nothing: what their clients had open was
 // closed.
 //
-// The versions stay what they are, and all other changes, too.
+// The versions stay what they are, and all other changes, too. Where any of it is of a
+// form that is not known here, nothing is changed.
 func IdleUnknownSessions(dir string) (int, error) {
 	source := Source{Path: dir}
 
@@ -146,10 +147,10 @@ func parseSessions(section []byte) (map[uint32]bool, bool) {
 
 // sessionChange is a change that a session has to be there for, or that makes one.
 type sessionChange struct {
-	version uint64
-	made    bool
-	gone    bool
-	id      uint32
+	version    uint64
+	made, gone bool
+	// id of the session; 0 if it can't be read.
+	id uint32
 }
 
 // unknownSessions returns the versions of those for which there is none, of the changes
@@ -185,6 +186,8 @@ func unknownSessions(logs []string, from uint64, sessions map[uint32]bool) (map[
 
 	for i, c := range changes {
 		switch {
+		case c.id == 0:
+			return map[uint64]bool{}, nil
 		// The same change in two files.
 		case i > 0 && changes[i-1].version == c.version:
 		case c.made:
@@ -230,9 +233,11 @@ func parseSessionChange(line []byte) (sessionChange, bool) {
 	}
 
 	id, err := strconv.ParseUint(text, 10, 32)
-	out.id = uint32(id)
+	if err == nil {
+		out.id = uint32(id)
+	}
 
-	return out, err == nil
+	return out, true
 }
 
 // idleChanges replaces the file if any of the versions is in it.

@@ -45,15 +45,17 @@ func TestIdleUnknownSessions(t *testing.T) {
 			"103: 3|SESDEL(9)\n104: 3|SESDEL(7)\n105: 3|SESDEL(10)\n106: 3|SESCONNECTED(10)\n107: 4|UNLOCK(3)\ntorn"
 		want = "100: 2|IDLE()\n101: 2|SESADD(#1,1,0,0000,/a b):10\n102: 3|CREATE(1,SESDEL(7),1):5\n" +
 			"103: 3|IDLE()\n104: 3|SESDEL(7)\n105: 3|SESDEL(10)\n106: 3|IDLE()\n107: 4|UNLOCK(3)\ntorn"
+		strange = "\n108: 5|SESADD(#1,1,0,0000,/mnt)\n"
 	)
 
 	for name, test := range map[string]struct {
-		section string
-		n       int
-		want    string
+		section, more string
+		n             int
+		want          string
 	}{
-		"the sessions that there are not": {"SESS 1.6", 3, want},
-		"sessions of a form not known":    {"SESS 1.7", 0, newer},
+		"the sessions that there are not": {"SESS 1.6", "", 3, want},
+		"sessions of a form not known":    {"SESS 1.7", "", 0, newer},
+		"changes of a form not known":     {"SESS 1.6", strange, 0, newer + strange},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -64,7 +66,7 @@ func TestIdleUnknownSessions(t *testing.T) {
 			write("metadata.mfs.back", string(saved(100, test.section, 7, 8)))
 			write("metadata.mfs.back.1", string(saved(50, test.section, 9)))
 			write("changelog.1.mfs", older)
-			write("changelog.0.mfs", newer)
+			write("changelog.0.mfs", newer+test.more)
 
 			before, err := ReadSource(dir)
 			require.NoError(t, err)
