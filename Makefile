@@ -117,8 +117,8 @@ test-failover: build image ## Every promise about failover, in VMs that boot the
 	$(GO) test -tags vm -count=1 -v -timeout 55m -skip '^TestPlanned' ./qemu-tests/failover/...
 
 .PHONY: test-planned
-test-planned: build image ## A restart of antlerd, an orderly shutdown of the serving node and of all nodes, in VMs
-	REPORT=planned $(GO) test -tags vm -count=1 -v -timeout 40m -run '^TestPlanned' ./qemu-tests/failover/...
+test-planned: build image ## Restarts, shutdowns, cold starts, lost and used disks, antlerctl's commands, in VMs (long)
+	REPORT=planned $(GO) test -tags vm -count=1 -v -timeout 80m -run '^TestPlanned' ./qemu-tests/failover/...
 
 .PHONY: test-faults
 test-faults: build image ## Random faults in VMs under load: SEED= chooses the plan, DURATION= how long (10m)

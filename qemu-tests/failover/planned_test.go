@@ -14,7 +14,7 @@ import (
 	"antler/qemu-tests/lab"
 )
 
-// What somebody does on purpose, and not to move the master: `make test-planned`.
+// What somebody does on purpose, and what is rare or takes long: `make test-planned`.
 
 const gapShutDown = gapPowerCut
 
