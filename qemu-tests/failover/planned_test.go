@@ -20,18 +20,24 @@ const gapShutDown = gapPowerCut
 
 func TestPlannedRestartOfAntlerd(t *testing.T) {
 	s := begin(t, "a restart of antlerd leaves the master that serves alone")
+	s.outlives("systemctl restart antlerd")
+
+	s.healthy()
+	s.nothingLost()
+}
+
+// outlives checks that the master that serves goes on as the same process.
+func (s *scenario) outlives(command string) {
+	s.Helper()
+
 	master := s.run(s.serving, "pidof mfsmaster")
 
-	restarted := s.harm(s.serving, "systemctl restart antlerd")
-	s.goesOn(restarted, gapSwitchover)
+	s.goesOn(s.harm(s.serving, command), gapSwitchover)
 	s.servedBy(s.serving)
 
 	if after := s.run(s.serving, "pidof mfsmaster"); after != master {
 		s.Errorf("mfsmaster was process %s and is %s now", master, after)
 	}
-
-	s.healthy()
-	s.nothingLost()
 }
 
 func TestPlannedShutdownOfTheServingNode(t *testing.T) {
@@ -114,15 +120,7 @@ func TestPlannedReturnOfAnOutdatedReplica(t *testing.T) {
 
 func TestPlannedRestartOfContainerd(t *testing.T) {
 	s := begin(t, "a restart of containerd leaves the master that serves alone")
-	master := s.run(s.serving, "pidof mfsmaster")
-
-	restarted := s.harm(s.serving, "systemctl restart containerd")
-	s.goesOn(restarted, gapSwitchover)
-	s.servedBy(s.serving)
-
-	if after := s.run(s.serving, "pidof mfsmaster"); after != master {
-		s.Errorf("mfsmaster was process %s and is %s now", master, after)
-	}
+	s.outlives("systemctl restart containerd")
 
 	// What antlerd was told of before is not what it hears of from now on.
 	killed := s.harm(s.serving, "kill -KILL $(pidof mfsmaster)")

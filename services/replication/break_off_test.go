@@ -200,3 +200,13 @@ func TestABrokenOffReplicaThatStaysSoIsTold(t *testing.T) {
 	b.drbd.allow("down meta")
 	b.serves()
 }
+
+// Nothing fails and nothing changes: the time alone tells.
+func TestABrokenOffReplicaThatStaysMountedIsTold(t *testing.T) {
+	b := newBench(t, frozenPrimary()...)
+	b.decide(holding(false), DeviceUseSpec{Mounted: true})
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Equal(uint64(3), s.FailedEpoch)
+		a.Contains(s.Error, "not attached again yet")
+	})
+}

@@ -3,6 +3,7 @@ package files
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -171,16 +172,7 @@ func unknownSessions(logs []string, from uint64, sessions map[uint32]bool) (map[
 		}
 	}
 
-	slices.SortFunc(changes, func(a, b sessionChange) int {
-		switch {
-		case a.version < b.version:
-			return -1
-		case a.version > b.version:
-			return 1
-		}
-
-		return 0
-	})
+	slices.SortFunc(changes, func(a, b sessionChange) int { return cmp.Compare(a.version, b.version) })
 
 	unknown := map[uint64]bool{}
 

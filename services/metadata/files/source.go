@@ -2,6 +2,7 @@ package files
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -105,16 +106,7 @@ func (s *Source) fromTheFirst(spans []span) bool {
 
 // extend adds the changes that follow on what is there without a gap.
 func (s *Source) extend(spans []span) {
-	slices.SortFunc(spans, func(a, b span) int {
-		switch {
-		case a.first < b.first:
-			return -1
-		case a.first > b.first:
-			return 1
-		}
-
-		return 0
-	})
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 
 	for _, run := range spans {
 		if run.last < s.Version {
