@@ -180,6 +180,7 @@ func (d *antlerd) storage() []controller.Controller {
 			moosefs.ClientMountContainer: config.MountPath, moosefs.AdminMountContainer: config.AdminMountPath,
 		}, VolumeDir: config.VolumeMountDir},
 		&moosefs.Reconnector{Sockets: moosefs.HostSockets{}, Neighbours: moosefs.HostNeighbours{}, Events: d.events},
+		&moosefs.Disconnector{Sockets: moosefs.HostSockets{}, Machines: moosefs.HostMachines{}, Events: d.events},
 	}
 }
 

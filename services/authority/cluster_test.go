@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -50,7 +51,7 @@ func testTiming() authority.Timing {
 	timing := authority.DefaultTiming()
 	for _, d := range []*time.Duration{
 		&timing.RenewInterval, &timing.ReportInterval, &timing.RenewTimeout, &timing.AliveWithin, &timing.LeaseTTL, &timing.FenceDeadline,
-		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.RaftLeaderLease,
+		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.HeartbeatInterval, &timing.RaftLeaderLease,
 		&timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
 		&timing.ReplicaPingInterval, &timing.ReplicaPingTimeout,
 	} {
@@ -136,7 +137,10 @@ func (c *cluster) start(report authority.Report, names ...string) {
 func (n *node) run(t testing.TB, api net.Listener) {
 	t.Helper()
 
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(n.config.ServerTLS)))
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(n.config.ServerTLS)),
+		// As the server package allows it: without this gRPC hangs up on whoever pings.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.StaticStreamWindowSize(1<<20), grpc.StaticConnWindowSize(1<<20))
 	antlerv1.RegisterPeerServiceServer(server, n.PeerServer(callerFromTLS))
 
 	ctx, cancel := context.WithCancel(context.Background())

@@ -57,7 +57,7 @@ func TestForcedGrantThatNobodyWaitsForIsHeardOut(t *testing.T) {
 // its word from its reset.
 func TestWhoIsCutOffPromisesNothing(t *testing.T) {
 	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n1"}}
-	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r}, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
+	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r, transport: newCalmTransport(nil, time.Hour, nil)}, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
 	l.term = l.quorum.raft.CurrentTerm()
 	l.lease = NewLeaderLease(l.timing, time.Now(), 1)
 	a := &Authority{config: Config{Self: "n1", Timing: l.timing, Now: time.Now}, leading: l}

@@ -20,6 +20,10 @@ import (
 	antlerv1 "antler/api/antler/v1"
 )
 
+// window is the flow control window of a connection, in bytes: gRPC's own first one. What
+// nodes tell each other is a hundredth of it.
+const window = 64 << 10
+
 // peers are the connections to the other nodes' PeerService.
 type peers struct {
 	tls     *tls.Config
@@ -95,6 +99,10 @@ func (p *peers) connection(name string) (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: p.timing.HandshakeTimeout,
 		}),
+		// A window of a fixed size: to find one, gRPC pings the other side with nearly
+		// each answer.
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
 		// A machine whose power was cut is noticed also where no call says so: one that
 		// is called again only when it leads must not be called over what is left.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}))

@@ -12,10 +12,11 @@ import (
 
 // quorum is this voter's part in Raft.
 type quorum struct {
-	raft   *raft.Raft
-	record *replicated
-	store  store
-	stream *stream
+	raft      *raft.Raft
+	record    *replicated
+	store     store
+	stream    *stream
+	transport *calmTransport
 }
 
 // quorumParts are what a quorum is made of.
@@ -38,14 +39,14 @@ func (p quorumParts) join(s store) (q *quorum, err error) {
 	defer catchFault(&err, "start Raft from the store in "+p.dir)()
 
 	stream := newStream(p)
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	transport := newCalmTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Logger:                newRaftLogger(p.logger),
 		Stream:                stream,
 		MaxPool:               3,
 		Timeout:               p.timing.RaftIO,
 		ServerAddressProvider: p,
-	})
-	q = &quorum{record: &replicated{changed: p.changed}, store: s, stream: stream}
+	}), p.timing.HeartbeatInterval, stream.dialing.Done())
+	q = &quorum{record: &replicated{changed: p.changed}, store: s, stream: stream, transport: transport}
 
 	q.raft, err = raft.NewRaft(p.config(), q.record, p.cached(s), s.log, s.snapshots, transport)
 	if err != nil {

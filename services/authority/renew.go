@@ -240,6 +240,9 @@ func (a *Authority) leadership() (*leadership, string) {
 // verify asks a quorum whether this term is still the current one. Everything
 // that a former leader promised before is over when it returns nil.
 func (l *leadership) verify(ctx context.Context) error {
+	done := l.quorum.transport.verify()
+	defer done()
+
 	err := committed(ctx, l.quorum.raft.VerifyLeader())
 	if err != nil {
 		return fmt.Errorf("ask the quorum who leads: %w", err)

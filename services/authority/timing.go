@@ -65,8 +65,12 @@ type Timing struct {
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
 	// stands for election after one to two of it), RaftElection its election
 	// timeout. When the leader dies the holder must find the next one before its
-	// lease ends. The leader sends a heartbeat each tenth to fifth of it.
+	// lease ends.
 	RaftHeartbeat, RaftElection time.Duration
+	// HeartbeatInterval is how often the leader sends a heartbeat of its own accord. Each
+	// renewal has it send one: with a little more than RenewInterval there are no others
+	// as long as somebody serves.
+	HeartbeatInterval time.Duration
 	// RaftLeaderLease: a leader without contact to a quorum steps down after it.
 	RaftLeaderLease time.Duration
 	// RaftCommit is how late a follower may learn that the very last entry is
@@ -138,7 +142,7 @@ func DefaultTiming() Timing {
 	const ms = time.Millisecond
 
 	return Timing{
-		RenewInterval:  300 * ms,
+		RenewInterval:  400 * ms,
 		ReportInterval: 600 * ms,
 		RenewTimeout:   1200 * ms,
 		AliveWithin:    2000 * ms,
@@ -153,13 +157,14 @@ func DefaultTiming() Timing {
 		DeadWait:        config.DeadWait,
 		GuardMin:        config.MinDeadAfter - config.DeadWait,
 
-		RaftHeartbeat:   950 * ms,
-		RaftElection:    950 * ms,
-		RaftLeaderLease: 950 * ms,
-		RaftCommit:      time.Second,
-		RaftTakeover:    300 * ms,
-		RaftIO:          2 * time.Second,
-		ApplyTimeout:    2 * time.Second,
+		RaftHeartbeat:     1000 * ms,
+		RaftElection:      1000 * ms,
+		HeartbeatInterval: 500 * ms,
+		RaftLeaderLease:   1000 * ms,
+		RaftCommit:        time.Second,
+		RaftTakeover:      300 * ms,
+		RaftIO:            2 * time.Second,
+		ApplyTimeout:      2 * time.Second,
 
 		ConnectTimeout:   2 * time.Second,
 		HandshakeTimeout: 10 * time.Second,
@@ -258,10 +263,14 @@ func (t Timing) service() []rule {
 	return []rule{
 		// The last renewal is up to one interval old when the leader dies; the
 		// survivors notice after up to two heartbeat timeouts; the new leader
-		// needs RaftTakeover; and the next renewal leaves after one interval.
+		// needs RaftTakeover; and the next renewal leaves as soon as it is known.
 		{
-			t.LeaseTTL >= 2*t.RaftHeartbeat+t.RaftTakeover+2*t.RenewInterval,
-			"LeaseTTL < 2 RaftHeartbeat + RaftTakeover + 2 RenewInterval: the death of the Raft leader would stop the master",
+			t.LeaseTTL >= 2*t.RaftHeartbeat+t.RaftTakeover+t.RenewInterval,
+			"LeaseTTL < 2 RaftHeartbeat + RaftTakeover + RenewInterval: the death of the Raft leader would stop the master",
+		},
+		{
+			t.HeartbeatInterval > t.RenewInterval && 2*t.HeartbeatInterval <= t.RaftLeaderLease,
+			"HeartbeatInterval outside RenewInterval .. RaftLeaderLease/2: heartbeats that nobody needs, or one lost heartbeat would end the leader's term",
 		},
 		{
 			t.RenewTimeout+2*t.RenewInterval <= t.LeaseTTL,
@@ -312,7 +321,7 @@ func (t Timing) service() []rule {
 func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
 		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
-		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.RaftLeaderLease,
+		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.HeartbeatInterval, t.RaftLeaderLease,
 		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ConnectTimeout, t.HandshakeTimeout, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,

@@ -40,8 +40,16 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			"the next holder could start",
 		},
 		"election outlives the lease": {
-			func(tm *authority.Timing) { tm.RaftHeartbeat = time.Second },
+			func(tm *authority.Timing) { tm.RaftHeartbeat *= 2 },
 			"the death of the Raft leader would stop the master",
+		},
+		"one lost heartbeat": {
+			func(tm *authority.Timing) { tm.HeartbeatInterval = tm.RaftLeaderLease },
+			"one lost heartbeat would end the leader's term",
+		},
+		"heartbeats between renewals": {
+			func(tm *authority.Timing) { tm.HeartbeatInterval = tm.RenewInterval },
+			"heartbeats that nobody needs",
 		},
 		"reports too rare": {
 			func(tm *authority.Timing) { tm.ReportInterval = time.Second },

@@ -78,9 +78,6 @@ func masterSettings(cluster config.Cluster) string {
 		// The score is set from outside.
 		{"DISABLE_OOM_KILLER", "0"},
 		{"CHANGELOG_SAVE_MODE", mode},
-		// A chunkserver that lost its power costs its clients this long, in s: the
-		// default is 10.
-		{"MATOCS_TIMEOUT", "5"},
 		// A week of changelogs: one a hour.
 		{"BACK_LOGS", "168"},
 		{"BACK_META_KEEP_PREVIOUS", "2"},

@@ -23,6 +23,9 @@ type Sockets interface {
 	// nothing was acknowledged from since on. Their owners get an error at once.
 	// It returns how many there were.
 	Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error)
+	// Part does the same to the connections with remote of which either end is at one of
+	// the ports.
+	Part(remote netip.Addr, ports []uint16, since time.Time) (int, error)
 }
 
 // Neighbours tells when an address of the local network moved to another

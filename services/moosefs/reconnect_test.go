@@ -37,6 +37,10 @@ func (f fakeSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time)
 	return 2, nil
 }
 
+func (fakeSockets) Part(netip.Addr, []uint16, time.Time) (int, error) {
+	return 0, errors.New("the master's address is not a machine's")
+}
+
 type fakeNeighbours chan struct{}
 
 func (f fakeNeighbours) Moves(context.Context, netip.Addr) (<-chan struct{}, error) { return f, nil }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"antler/services/node/config"
 )
 
 // HostSockets ends connections through the kernel's sock_diag interface
@@ -24,6 +26,18 @@ var endedStates = []uint8{1, 4, 5, 8, 9, 11}
 
 // Destroy implements Sockets.
 func (HostSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
+	return destroy(remote, since, func(_, destination uint16) bool { return slices.Contains(ports, destination) })
+}
+
+// Part implements Sockets.
+func (HostSockets) Part(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
+	return destroy(remote, since, func(source, destination uint16) bool {
+		return slices.Contains(ports, source) || slices.Contains(ports, destination)
+	})
+}
+
+// destroy the connections to remote that were silent, with ports that are meant.
+func destroy(remote netip.Addr, since time.Time, meant func(source, destination uint16) bool) (int, error) {
 	all, err := netlink.SocketDiagTCPInfo(unix.AF_INET)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return 0, fmt.Errorf("list TCP connections: %w", err)
@@ -36,11 +50,14 @@ func (HostSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (
 	var failed error
 
 	for _, found := range all {
-		if !stale(found, remote, ports, silence) {
+		if !stale(found, remote, silence) {
 			continue
 		}
 
 		id := found.InetDiagMsg.ID
+		if !meant(id.SourcePort, id.DestinationPort) {
+			continue
+		}
 
 		err = netlink.SocketDestroy(
 			&net.TCPAddr{IP: id.Source, Port: int(id.SourcePort)},
@@ -62,7 +79,7 @@ func (HostSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (
 	return count, failed
 }
 
-func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, ports []uint16, silence time.Duration) bool {
+func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, silence time.Duration) bool {
 	if found.InetDiagMsg == nil || found.TCPInfo == nil {
 		return false
 	}
@@ -70,7 +87,7 @@ func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, ports []uint16
 	id := found.InetDiagMsg.ID
 
 	to, valid := netip.AddrFromSlice(id.Destination)
-	if !valid || to.Unmap() != remote || !slices.Contains(ports, id.DestinationPort) {
+	if !valid || to.Unmap() != remote {
 		return false
 	}
 
@@ -79,6 +96,26 @@ func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, ports []uint16
 	}
 
 	return time.Duration(found.TCPInfo.Last_ack_recv)*time.Millisecond >= silence
+}
+
+// HostMachines asks machines at the port of Antler's API.
+type HostMachines struct{}
+
+// answerTime is how long a machine gets: TCP sends its SYN again after a second.
+const answerTime = 1200 * time.Millisecond
+
+// Answers implements Machines.
+func (HostMachines) Answers(ctx context.Context, ip netip.Addr) bool {
+	dialer := net.Dialer{Timeout: answerTime}
+
+	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(ip, config.APIPort).String())
+	if err == nil {
+		_ = conn.Close()
+
+		return true
+	}
+
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET)
 }
 
 // HostNeighbours watches the kernel's neighbour table.

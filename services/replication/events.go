@@ -172,9 +172,12 @@ func (k kernel) applyPeerDevice(e event) kernel {
 	return k
 }
 
+// Connected is DRBD's word for a connection over which it replicates.
+const Connected = "Connected"
+
 // Words of DRBD that matter here.
 const (
-	connected        = "Connected"
+	connected        = Connected
 	standAlone       = "StandAlone"
 	diskUpToDate     = "UpToDate"
 	diskConsistent   = "Consistent"

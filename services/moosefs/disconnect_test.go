@@ -1,0 +1,223 @@
+package moosefs
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+	"golang.org/x/sys/unix"
+
+	"antler/services/authority"
+	"antler/services/replication"
+)
+
+// fakeMachines are those that answer; the others take their time.
+type fakeMachines struct {
+	mu    sync.Mutex
+	up    map[netip.Addr]bool
+	asked []netip.Addr
+}
+
+func (f *fakeMachines) Answers(_ context.Context, ip netip.Addr) bool {
+	f.mu.Lock()
+	f.asked = append(f.asked, ip)
+	up := f.up[ip]
+	f.mu.Unlock()
+
+	if !up {
+		time.Sleep(answerTime)
+	}
+
+	return up
+}
+
+// partedSockets notes whose connections were ended.
+type partedSockets chan destroyed
+
+func (partedSockets) Destroy(netip.Addr, []uint16, time.Time) (int, error) {
+	return 0, errors.New("this is not about the master's address")
+}
+
+func (p partedSockets) Part(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
+	if len(ports) != 2 {
+		return 0, errors.New("two ports are the chunkservers'")
+	}
+
+	p <- destroyed{remote, since}
+
+	return 3, nil
+}
+
+var peerAddress = netip.MustParseAddr("10.77.0.1") // n2 in testConfig
+
+func TestDisconnectorEndsWhatAMachineThatIsGoneHas(t *testing.T) {
+	sockets, events := make(partedSockets, 1), &recordedEvents{}
+	ctx, st := startControllers(t, &Disconnector{Sockets: sockets, Machines: &fakeMachines{}, Events: events})
+
+	for _, name := range []string{"n1", "n2", "stranger"} { // the first is this node
+		require.NoError(t, st.Create(ctx, authority.NewNodeReport(name)))
+	}
+
+	require.Equal(t, peerAddress, (<-sockets).remote)
+	require.Eventually(t, func() bool {
+		events.mu.Lock()
+		defer events.mu.Unlock()
+
+		return len(events.all) == 1
+	}, time.Second, time.Millisecond)
+	assert.Equal(t, "chunkservers.disconnected: n2 does not answer: ended 3 connections with its chunkserver", events.all[0])
+}
+
+func TestDisconnectorSuspects(t *testing.T) {
+	ctx, st := startControllers(t)
+	c := &Disconnector{}
+
+	suspects := func() map[string]netip.Addr {
+		t.Helper()
+
+		addresses, err := c.suspected(ctx, reader{st})
+		require.NoError(t, err)
+
+		return addresses
+	}
+
+	require.Empty(t, suspects(), "nothing is known yet")
+
+	report := authority.NewNodeReport("n2")
+	report.TypedSpec().Alive = true
+	require.NoError(t, st.Create(ctx, report))
+	require.Empty(t, suspects())
+
+	spec, status := replication.NewReplicaSpec(), replication.NewReplicaStatus()
+	spec.TypedSpec().Peer = "n2"
+	status.TypedSpec().Phase, status.TypedSpec().Connection = replication.PhaseUp, replication.Connected
+	require.NoError(t, st.Create(ctx, spec))
+	require.NoError(t, st.Create(ctx, status))
+	require.Empty(t, suspects())
+
+	_, err := safe.StateUpdateWithConflicts(ctx, st, status.Metadata(), func(r *replication.ReplicaStatus) error {
+		r.TypedSpec().Connection = "Connecting"
+
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]netip.Addr{"n2": peerAddress}, suspects(), "the replica's link is gone, whatever the quorum hears")
+
+	_, err = safe.StateUpdateWithConflicts(ctx, st, status.Metadata(), func(r *replication.ReplicaStatus) error {
+		r.TypedSpec().Phase = replication.PhaseDown
+
+		return nil
+	})
+	require.NoError(t, err)
+	require.Empty(t, suspects(), "a replica that is down has no link to lose")
+
+	_, err = safe.StateUpdateWithConflicts(ctx, st, report.Metadata(), func(r *authority.NodeReport) error {
+		r.TypedSpec().Alive = false
+
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]netip.Addr{"n2": peerAddress}, suspects(), "the quorum does not hear of it")
+}
+
+func TestDisconnectorAsksLessAndLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sockets, events := make(partedSockets, 1), &recordedEvents{}
+		machines := &fakeMachines{up: map[netip.Addr]bool{peerAddress: true}}
+		c := &Disconnector{Sockets: sockets, Machines: machines, Events: events}
+		logger := zaptest.NewLogger(t)
+		suspects := map[string]netip.Addr{"n2": peerAddress}
+		begun := time.Now()
+
+		var asked []time.Duration
+
+		for range 8 {
+			c.note(suspects, time.Now())
+			c.ask(t.Context(), logger)
+			c.ask(t.Context(), logger) // not due
+
+			asked = append(asked, time.Since(begun))
+			next, some := c.next()
+			require.True(t, some)
+			time.Sleep(time.Until(next))
+		}
+
+		assert.Len(t, machines.asked, 8)
+		assert.Equal(t, []time.Duration{0, 1e9, 2e9, 3e9, 4.5e9, 6.75e9, 10.125e9, 15.1875e9}, asked)
+		assert.Empty(t, sockets, "it answered each time")
+
+		// It goes while it is suspect: what is not silent since it was asked stays.
+		machines.up = nil
+		at := time.Now()
+		c.ask(t.Context(), logger)
+		assert.Equal(t, destroyed{peerAddress, at}, <-sockets)
+
+		_, some := c.next()
+		assert.False(t, some, "once is enough")
+
+		// It comes back, and goes again.
+		c.note(nil, time.Now())
+		c.note(suspects, time.Now())
+		c.ask(t.Context(), logger)
+		assert.Equal(t, peerAddress, (<-sockets).remote)
+	})
+}
+
+// A machine on which nobody listens is there.
+func TestMachineThatRefusesAnswers(t *testing.T) {
+	require.True(t, HostMachines{}.Answers(t.Context(), netip.MustParseAddr("127.0.0.1")))
+
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.False(t, HostMachines{}.Answers(cancelled, netip.MustParseAddr("127.0.0.1")))
+}
+
+// A master's connection with a chunkserver that called it: its own end is at the port.
+func TestPartEndsConnectionsThatTheOtherSideMade(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+
+	defer listener.Close()
+
+	caller := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+
+	conn, err := caller.DialContext(t.Context(), "tcp4", listener.Addr().String())
+	require.NoError(t, err)
+
+	defer conn.Close()
+
+	accepted, err := listener.Accept()
+	require.NoError(t, err)
+
+	defer accepted.Close()
+
+	port := uint16(listener.Addr().(*net.TCPAddr).Port)
+	remote := netip.MustParseAddr("127.0.0.2")
+
+	count, err := HostSockets{}.Destroy(remote, []uint16{port}, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Skipf("no sock_diag here: %v", err)
+	}
+
+	require.Zero(t, count, "the other end's port is another")
+
+	count, err = HostSockets{}.Part(remote, []uint16{port}, time.Now().Add(time.Hour))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skipf("no SOCK_DESTROY here: %v", err)
+	}
+
+	require.NoError(t, err)
+	require.Equal(t, 1, count)
+
+	_, err = accepted.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, unix.ECONNABORTED)
+}
