@@ -94,6 +94,7 @@ func TestWitnessGone(t *testing.T) {
 	cut := s.powerCut(witness)
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.serving)
+	s.saw("chunkservers.disconnected") // so nobody waited until MooseFS missed it
 
 	s.powerOn(witness)
 	s.healthy()
@@ -114,6 +115,7 @@ func TestReplicationLinkCut(t *testing.T) {
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.serving)
 	s.outdated(peer)
+	s.saw("chunkservers.disconnected")
 
 	s.cluster.Switch.Heal(s.serving.Name, peer.Name)
 	s.healthy()

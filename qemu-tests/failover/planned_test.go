@@ -182,19 +182,6 @@ func TestPlannedGoodbye(t *testing.T) {
 	s.nothingLost()
 }
 
-// saw checks that a node told of it.
-func (s *scenario) saw(kind string) {
-	s.Helper()
-
-	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
-		if event.Kind == kind {
-			return
-		}
-	}
-
-	s.Errorf("no node told of %s", kind)
-}
-
 // The status of the node that has it says which disk, and why.
 func TestPlannedUsedDisk(t *testing.T) {
 	s := begin(t, "a used disk in the place of a replica's is refused, and not a byte of it changes")

@@ -179,6 +179,19 @@ func (s *scenario) timeline(ops []history.Op) {
 	lab.PrintTimeline(os.Stdout, lab.Timeline(s.faultAt, events))
 }
 
+// saw checks that a node told of it.
+func (s *scenario) saw(kind string) {
+	s.Helper()
+
+	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
+		if event.Kind == kind {
+			return
+		}
+	}
+
+	s.Errorf("no node told of %s", kind)
+}
+
 // served waits until somebody serves, and returns who.
 func (s *scenario) served() *lab.Machine {
 	s.Helper()

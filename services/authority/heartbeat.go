@@ -1,7 +1,9 @@
 package authority
 
 import (
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,6 +22,9 @@ type calmTransport struct {
 	every time.Duration
 	// ended ends the pauses of a Raft that is to end.
 	ended <-chan struct{}
+	// leads reports whether this node still leads in the term. It is set once there is a
+	// Raft to ask.
+	leads atomic.Pointer[func(term uint64) bool]
 
 	mu   sync.Mutex
 	sent map[raft.ServerID]time.Time
@@ -45,11 +50,20 @@ func newCalmTransport(t *raft.NetworkTransport, every time.Duration, ended <-cha
 func (t *calmTransport) AppendEntries(
 	id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse,
 ) error {
-	if isHeartbeat(request) {
-		t.pause(id)
+	if !isHeartbeat(request) {
+		return t.NetworkTransport.AppendEntries(id, target, request, response)
 	}
 
-	return t.NetworkTransport.AppendEntries(id, target, request, response)
+	if err := t.pause(id, request.Term); err != nil {
+		return err
+	}
+
+	err := t.NetworkTransport.AppendEntries(id, target, request, response)
+	if err != nil {
+		t.forget(id) // Raft's own pauses after a failure are enough
+	}
+
+	return err
 }
 
 // isHeartbeat: the same as Raft's own transport takes for one.
@@ -80,8 +94,12 @@ func (t *calmTransport) verify() (done func()) {
 // to answer it. One that left too early would be followed by another.
 const registering = 5 * time.Millisecond
 
-// pause until the next heartbeat to the node is due, or asked for.
-func (t *calmTransport) pause(id raft.ServerID) {
+// errOver is no fault: a heartbeat that was held back is not sent.
+var errOver = errors.New("this term is over")
+
+// pause until the next heartbeat to the node is due, or asked for. One of a term that
+// ended meanwhile must not leave: it would keep others from electing a leader.
+func (t *calmTransport) pause(id raft.ServerID, term uint64) error {
 	t.mu.Lock()
 	due, asked := t.every-time.Since(t.sent[id]), t.asked
 	t.mu.Unlock()
@@ -92,11 +110,27 @@ func (t *calmTransport) pause(id raft.ServerID) {
 	select {
 	case <-timer.C:
 	case <-t.ended:
+		return errOver
 	case <-asked:
 		time.Sleep(min(registering, max(due, 0)))
 	}
 
+	if leads := t.leads.Load(); leads != nil && !(*leads)(term) {
+		return errOver
+	}
+
 	t.mu.Lock()
+	defer t.mu.Unlock()
+
 	t.sent[id] = time.Now()
-	t.mu.Unlock()
+
+	return nil
+}
+
+// forget the last heartbeat to the node: the next leaves at once.
+func (t *calmTransport) forget(id raft.ServerID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	delete(t.sent, id)
 }

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,10 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// paused is what the heartbeat waits that the function sends.
+// paused is for how long a heartbeat of the first term is held back.
 func paused(t *calmTransport, id raft.ServerID) time.Duration {
 	begun := time.Now()
-	t.pause(id)
+	if err := t.pause(id, 1); err != nil {
+		return -1
+	}
 
 	return time.Since(begun)
 }
@@ -36,7 +39,7 @@ func TestHeartbeatThatIsWaitedForLeavesAtOnce(t *testing.T) {
 		const every = 500 * time.Millisecond
 
 		tr := newCalmTransport(nil, every, nil)
-		tr.pause("n2")
+		require.Zero(t, paused(tr, "n2"))
 
 		waited := make(chan time.Duration, 1)
 
@@ -56,13 +59,44 @@ func TestHeartbeatThatIsWaitedForLeavesAtOnce(t *testing.T) {
 	})
 }
 
-func TestHeartbeatOfARaftThatEndsIsNotHeldBack(t *testing.T) {
-	ended := make(chan struct{})
-	close(ended)
+func TestHeartbeatAfterOneThatFailedLeavesAtOnce(t *testing.T) {
+	tr := newCalmTransport(nil, time.Hour, nil)
+	require.GreaterOrEqual(t, paused(tr, "n2"), time.Duration(0))
 
-	tr := newCalmTransport(nil, time.Hour, ended)
-	tr.pause("n2")
+	tr.forget("n2")
 	require.Less(t, paused(tr, "n2"), time.Minute)
+}
+
+// A heartbeat that is held back and leaves when its term is over would make its sender the
+// leader again for those who have lost it.
+func TestHeartbeatOfATermThatIsOverIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan struct{})
+		tr := newCalmTransport(nil, time.Second, ended)
+
+		var leads atomic.Bool
+
+		leads.Store(true)
+
+		ask := func(term uint64) bool { return leads.Load() && term == 1 }
+		tr.leads.Store(&ask)
+
+		require.NoError(t, tr.pause("n2", 1))
+		require.ErrorIs(t, tr.pause("n3", 0), errOver, "a former term")
+
+		waited := make(chan error, 1)
+		go func() { waited <- tr.pause("n2", 1) }()
+
+		leads.Store(false)
+		require.ErrorIs(t, <-waited, errOver)
+
+		leads.Store(true)
+		time.Sleep(time.Second)
+		require.NoError(t, tr.pause("n2", 1))
+
+		close(ended)
+		require.ErrorIs(t, tr.pause("n2", 1), errOver, "Raft is to end")
+	})
 }
 
 func TestOnlyHeartbeatsAreHeldBack(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -50,6 +51,41 @@ func TestForcedGrantThatNobodyWaitsForIsHeardOut(t *testing.T) {
 	out := l.submit(ctx, "n1", unsigned)
 	require.ErrorIs(t, out.err, ErrNobodySigned)
 	require.True(t, l.renew("n1", 1, 1), "the epoch is open again")
+}
+
+// TestRenewalWaitsForALeaderThatIsNotReady: who has heard of an election asks at once, and
+// the lease may not last until it asks again.
+func TestRenewalWaitsForALeaderThatIsNotReady(t *testing.T) {
+	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n1"}}
+	q := &quorum{raft: aloneInRaft(t, r), record: r, transport: newCalmTransport(nil, time.Hour, nil)}
+	l := &leadership{quorum: q, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
+	l.term = q.raft.CurrentTerm()
+	l.lease = NewLeaderLease(l.timing, time.Now(), 1)
+	a := &Authority{config: Config{Self: "n1", Timing: l.timing, Now: time.Now}, quorum: q, changed: make(chan struct{})}
+	request := &antlerv1.RenewRequest{Epoch: 1, Run: 1, Report: reportToWire(Report{})}
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	answer, err := a.answerRenew(gone, "n1", request)
+	require.NoError(t, err)
+	require.Empty(t, answer.GetLeader(), "nobody waits for the answer any more")
+
+	answered := make(chan *antlerv1.RenewResponse, 1)
+
+	go func() {
+		answer, err := a.answerRenew(t.Context(), "n1", request)
+		assert.NoError(t, err)
+		answered <- answer
+	}()
+
+	a.update(func() {}) // of something else
+	require.Empty(t, answered)
+	a.update(func() { a.leading = l })
+
+	answer = <-answered
+	require.Equal(t, "n1", answer.GetLeader())
+	require.True(t, answer.GetRenewed())
 }
 
 // TestWhoIsCutOffPromisesNothing: a leader to which no quorum answers any more doesn't

@@ -53,6 +53,9 @@ func (p quorumParts) join(s store) (q *quorum, err error) {
 		return nil, errors.Join(fmt.Errorf("start Raft from the store in %s: %w: %s", p.dir, err, replaceAdvice), transport.Close())
 	}
 
+	leads := func(term uint64) bool { return q.raft.State() == raft.Leader && q.raft.CurrentTerm() == term }
+	transport.leads.Store(&leads)
+
 	return q, nil
 }
 

@@ -196,7 +196,7 @@ func (a *Authority) rememberLease() {
 
 // answerRenew answers a renewal, as the leader or by naming it.
 func (a *Authority) answerRenew(ctx context.Context, from string, request *antlerv1.RenewRequest) (*antlerv1.RenewResponse, error) {
-	l, leader := a.leadership()
+	l, leader := a.readyLeadership(ctx)
 	if l == nil {
 		return &antlerv1.RenewResponse{Leader: leader}, nil
 	}
@@ -220,6 +220,25 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 	answer.Leader, answer.Renewed = a.config.Self, renewed
 
 	return answer, nil
+}
+
+// readyLeadership waits for as long as this node is elected and not ready yet: whoever
+// asks has just heard of the election, and would only come again later.
+func (a *Authority) readyLeadership(ctx context.Context) (*leadership, string) {
+	for {
+		changed := a.Changed()
+
+		l, leader := a.leadership()
+		if l != nil || leader != "" || a.knownLeader() != a.config.Self {
+			return l, leader
+		}
+
+		select {
+		case <-ctx.Done():
+			return nil, ""
+		case <-changed:
+		}
+	}
 }
 
 // leadership returns this node's term as the leader, or nil and who leads as far

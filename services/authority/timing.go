@@ -63,8 +63,8 @@ type Timing struct {
 	DeadWait, GuardMin time.Duration
 
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
-	// stands for election after one to two of it), RaftElection its election
-	// timeout. When the leader dies the holder must find the next one before its
+	// stands for election after one to three of it, since its timer of one to two isn't
+	// started anew by contact), RaftElection its election timeout. When the leader dies the holder must find the next one before its
 	// lease ends.
 	RaftHeartbeat, RaftElection time.Duration
 	// HeartbeatInterval is how often the leader sends a heartbeat of its own accord. Each
@@ -157,10 +157,10 @@ func DefaultTiming() Timing {
 		DeadWait:        config.DeadWait,
 		GuardMin:        config.MinDeadAfter - config.DeadWait,
 
-		RaftHeartbeat:     1000 * ms,
-		RaftElection:      1000 * ms,
-		HeartbeatInterval: 500 * ms,
-		RaftLeaderLease:   1000 * ms,
+		RaftHeartbeat:     950 * ms,
+		RaftElection:      950 * ms,
+		HeartbeatInterval: 450 * ms,
+		RaftLeaderLease:   950 * ms,
 		RaftCommit:        time.Second,
 		RaftTakeover:      300 * ms,
 		RaftIO:            2 * time.Second,
@@ -261,15 +261,17 @@ func (t Timing) service() []rule {
 	probes := time.Duration(t.ProbesFailed) * (t.ProbeInterval + t.ProbeTimeout)
 
 	return []rule{
-		// The last renewal is up to one interval old when the leader dies; the
-		// survivors notice after up to two heartbeat timeouts; the new leader
-		// needs RaftTakeover; and the next renewal leaves as soon as it is known.
+		// The last renewal is up to one interval old when the leader dies; both
+		// survivors notice after two heartbeat timeouts, more often than not; the new
+		// leader needs RaftTakeover; and the next renewal leaves as soon as it is known,
+		// and waits there until it can be answered. Raft's timers may take up to three
+		// timeouts: then the lease ends, and what served serves again in a new epoch.
 		{
 			t.LeaseTTL >= 2*t.RaftHeartbeat+t.RaftTakeover+t.RenewInterval,
 			"LeaseTTL < 2 RaftHeartbeat + RaftTakeover + RenewInterval: the death of the Raft leader would stop the master",
 		},
 		{
-			t.HeartbeatInterval > t.RenewInterval && 2*t.HeartbeatInterval <= t.RaftLeaderLease,
+			t.HeartbeatInterval > t.RenewInterval && 2*t.HeartbeatInterval < t.RaftLeaderLease,
 			"HeartbeatInterval outside RenewInterval .. RaftLeaderLease/2: heartbeats that nobody needs, or one lost heartbeat would end the leader's term",
 		},
 		{

@@ -20,9 +20,9 @@ import (
 
 // Machines asks whether machines are there at all.
 type Machines interface {
-	// Answers reports whether the kernel of the machine at the address says anything,
-	// be it that nobody listens. It takes a little more than a second where it doesn't.
-	Answers(ctx context.Context, ip netip.Addr) bool
+	// Gone reports that the kernel of the machine at the address says nothing at all, not
+	// even that nobody listens. It takes a little more than a second to find that out.
+	Gone(ctx context.Context, ip netip.Addr) bool
 }
 
 // chunkserverPorts are those at which chunkservers meet others: the master's for
@@ -39,7 +39,7 @@ var chunkserverPorts = []uint16{config.MasterChunkserverPort, config.Chunkserver
 // connection to this node's. Neither means that its chunkserver is gone, since antlerd
 // may be restarting and DRBD may stand alone. So the machine is asked, by this node, since it
 // is the link from here that counts. A connection over which anything was
-// acknowledged meanwhile is left alone; one that is ended in error is made again within
+// heard meanwhile is left alone; one that is ended in error is made again within
 // a second.
 type Disconnector struct {
 	Sockets  Sockets
@@ -51,15 +51,26 @@ type Disconnector struct {
 
 // suspect is a node that may be gone.
 type suspect struct {
-	address netip.Addr
-	// since is when it became suspect, asked when it was last asked.
+	suspicion
+
+	// since is when it became suspect for these reasons, asked when it was last asked.
 	since, asked time.Time
-	// gone: it did not answer, and its connections were ended.
-	gone bool
+}
+
+// suspicion is what speaks against a node.
+type suspicion struct {
+	address netip.Addr
+	// unheard by the quorum, unlinked with this node's replica.
+	unheard, unlinked bool
+}
+
+// more reports whether something speaks against the node that didn't before.
+func (s suspicion) more(before suspicion) bool {
+	return s.unheard && !before.unheard || s.unlinked && !before.unlinked || s.address != before.address
 }
 
 // The first times a suspect is asked each second, then after half as long again as it
-// has been suspect: a replica may stand alone for days.
+// has been suspect: a replica may stand alone for days, and a machine be off.
 const (
 	askAgain    = time.Second
 	askAgainMax = 30 * time.Second
@@ -103,12 +114,12 @@ func (c *Disconnector) Run(ctx context.Context, r controller.Runtime, logger *za
 		case <-timer.C:
 		}
 
-		addresses, err := c.suspected(ctx, r)
+		found, err := c.suspected(ctx, r)
 		if err != nil {
 			return err
 		}
 
-		c.note(addresses, time.Now())
+		c.note(found, time.Now())
 		c.ask(ctx, logger)
 
 		if next, some := c.next(); some {
@@ -119,8 +130,8 @@ func (c *Disconnector) Run(ctx context.Context, r controller.Runtime, logger *za
 	}
 }
 
-// suspected are the addresses of the nodes that may be gone, by their names.
-func (c *Disconnector) suspected(ctx context.Context, r controller.Reader) (map[string]netip.Addr, error) {
+// suspected is what speaks against other nodes, by their names.
+func (c *Disconnector) suspected(ctx context.Context, r controller.Reader) (map[string]suspicion, error) {
 	cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, r, node.ConfigID)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -136,21 +147,20 @@ func (c *Disconnector) suspected(ctx context.Context, r controller.Reader) (map[
 		return nil, err
 	}
 
-	addresses := map[string]netip.Addr{}
+	found := map[string]suspicion{}
 
 	for report := range reports.All() {
 		name := report.Metadata().ID()
-		if report.TypedSpec().Alive && name != peer {
-			continue
-		}
-
 		member, known := cfg.TypedSpec().Cluster.Member(name)
-		if known && name != cfg.TypedSpec().Node.Name && member.Address.Is4() {
-			addresses[name] = member.Address
+		against := suspicion{address: member.Address, unheard: !report.TypedSpec().Alive, unlinked: name == peer}
+
+		// MooseFS speaks IPv4 only.
+		if known && name != cfg.TypedSpec().Node.Name && member.Address.Is4() && (against.unheard || against.unlinked) {
+			found[name] = against
 		}
 	}
 
-	return addresses, nil
+	return found, nil
 }
 
 // lostPeer is the node with the other replica, if the two have no connection.
@@ -168,22 +178,19 @@ func (*Disconnector) lostPeer(ctx context.Context, r controller.Reader) (string,
 	return spec.Peer, nil
 }
 
-// note who is suspect now.
-func (c *Disconnector) note(addresses map[string]netip.Addr, now time.Time) {
-	if c.suspects == nil {
-		c.suspects = map[string]*suspect{}
-	}
+// note who is suspect now. Another reason is a new suspicion.
+func (c *Disconnector) note(found map[string]suspicion, now time.Time) {
+	before := c.suspects
+	c.suspects = map[string]*suspect{}
 
-	for name := range c.suspects {
-		if _, still := addresses[name]; !still {
-			delete(c.suspects, name)
+	for name, against := range found {
+		s := before[name]
+		if s == nil || against.more(s.suspicion) {
+			s = &suspect{since: now}
 		}
-	}
 
-	for name, address := range addresses {
-		if c.suspects[name] == nil {
-			c.suspects[name] = &suspect{address: address, since: now}
-		}
+		s.suspicion = against
+		c.suspects[name] = s
 	}
 }
 
@@ -194,19 +201,16 @@ func (c *Disconnector) ask(ctx context.Context, logger *zap.Logger) {
 
 	for name, s := range c.suspects {
 		now := time.Now()
-		if s.gone || now.Before(s.due()) {
+		if now.Before(s.due()) {
 			continue
 		}
 
 		s.asked = now
 
 		wg.Go(func() {
-			if c.Machines.Answers(ctx, s.address) || ctx.Err() != nil {
-				return
+			if c.Machines.Gone(ctx, s.address) {
+				c.disconnect(name, s, logger)
 			}
-
-			s.gone = true
-			c.disconnect(name, s, logger)
 		})
 	}
 }
@@ -218,18 +222,16 @@ func (c *Disconnector) disconnect(name string, s *suspect, logger *zap.Logger) {
 		logger.Warn("end connections with a chunkserver that is gone", zap.String("node", name), zap.Error(err))
 	}
 
-	logger.Info("a machine does not answer", zap.String("node", name), zap.Int("ended", count))
-
 	if count > 0 {
 		c.Events.Emit("chunkservers.disconnected", 0,
-			fmt.Sprintf("%s does not answer: ended %d connections with its chunkserver", name, count))
+			fmt.Sprintf("%s does not answer: ended %d connections with it, of chunkservers", name, count))
 	}
 }
 
 // next is when somebody is to be asked, if anybody is.
 func (c *Disconnector) next() (next time.Time, some bool) {
 	for _, s := range c.suspects {
-		if due := s.due(); !s.gone && (!some || due.Before(next)) {
+		if due := s.due(); !some || due.Before(next) {
 			next, some = due, true
 		}
 	}

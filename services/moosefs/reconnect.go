@@ -20,7 +20,7 @@ import (
 // Sockets ends TCP connections of this host, whoever owns them.
 type Sockets interface {
 	// Destroy ends the connections to remote, at any of the ports, over which
-	// nothing was acknowledged from since on. Their owners get an error at once.
+	// nothing was heard from since on. Their owners get an error at once.
 	// It returns how many there were.
 	Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error)
 	// Part does the same to the connections with remote of which either end is at one of

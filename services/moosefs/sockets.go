@@ -95,7 +95,10 @@ func stale(found *netlink.InetDiagTCPInfoResp, remote netip.Addr, silence time.D
 		return false
 	}
 
-	return time.Duration(found.TCPInfo.Last_ack_recv)*time.Millisecond >= silence
+	// Data that comes with no new acknowledgement counts apart.
+	heard := min(found.TCPInfo.Last_ack_recv, found.TCPInfo.Last_data_recv)
+
+	return time.Duration(heard)*time.Millisecond >= silence
 }
 
 // HostMachines asks machines at the port of Antler's API.
@@ -104,18 +107,21 @@ type HostMachines struct{}
 // answerTime is how long a machine gets: TCP sends its SYN again after a second.
 const answerTime = 1200 * time.Millisecond
 
-// Answers implements Machines.
-func (HostMachines) Answers(ctx context.Context, ip netip.Addr) bool {
+// Gone implements Machines. What this machine itself has to say against the call, such
+// as that it has no network, says nothing of the other.
+func (HostMachines) Gone(ctx context.Context, ip netip.Addr) bool {
 	dialer := net.Dialer{Timeout: answerTime}
 
 	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(ip, config.APIPort).String())
 	if err == nil {
 		_ = conn.Close()
 
-		return true
+		return false
 	}
 
-	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET)
+	var failure net.Error
+
+	return ctx.Err() == nil && errors.As(err, &failure) && failure.Timeout()
 }
 
 // HostNeighbours watches the kernel's neighbour table.

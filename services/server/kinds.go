@@ -65,7 +65,7 @@ func Kinds() []KindInfo {
 		{"address.conflict", "somebody else answers for the floating address"},
 
 		{"clients.reconnect", "connections to the old master were ended, so that clients look for the new one"},
-		{"chunkservers.disconnected", "connections with the chunkserver of a machine that is gone were ended, so that nobody waits for it"},
+		{"chunkservers.disconnected", "connections of chunkservers with a machine that is gone were ended, so that nobody waits for it"},
 		{"storage.defaults", "copies and trash time of new data are set"},
 		{"chunkstore.refused", "a place for chunks is not used"},
 
