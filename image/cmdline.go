@@ -21,10 +21,18 @@ import (
 //   - quiet loglevel=4: the console is for errors and for antlerd.
 const kernelArguments = "panic=5 gpt quiet loglevel=4 lsm=capability audit=0 init_on_alloc=0 systemd.show_status=0"
 
-// arguments are the kernel's, and what init must know of the root.
-func arguments(root verity.Root) string { return kernelArguments + " " + root.Argument() }
+// arguments are the kernel's, what init must know of the root, and what whoever upgrades
+// to this system must know of it. k3s is the version in it, or "".
+func arguments(root verity.Root, k3s string) string {
+	all := kernelArguments + " " + root.Argument()
+	if k3s != "" {
+		all += " " + slots.K3sArgument + k3s
+	}
+
+	return all
+}
 
 // byHand are those for a kernel that no boot loader starts.
-func byHand(root verity.Root) string {
-	return "console=ttyAMA0 " + arguments(root) + " " + slots.SlotArgument + layout.SlotA
+func byHand(root verity.Root, k3s string) string {
+	return "console=ttyAMA0 " + arguments(root, k3s) + " " + slots.SlotArgument + layout.SlotA
 }

@@ -115,7 +115,18 @@ func TestPiBootHasWhatTheFirmwareReads(t *testing.T) {
 
 func TestArgumentsNameTheRoot(t *testing.T) {
 	root := verity.Root{Blocks: 7, Hash: "ab"}
-	require.Contains(t, arguments(root)+" ", " antler.root=7:ab ")
-	require.NotContains(t, arguments(root), "console=", "a board's console is the boot loader's to say")
-	require.Regexp(t, "^console=ttyAMA0 .* antler.slot=a$", byHand(root))
+	require.Contains(t, arguments(root, "")+" ", " antler.root=7:ab ")
+	require.NotContains(t, arguments(root, ""), "console=", "a board's console is the boot loader's to say")
+	require.Regexp(t, "^console=ttyAMA0 .* antler.slot=a$", byHand(root, ""))
+}
+
+func TestArgumentsSayWhetherThereIsK3s(t *testing.T) {
+	root := verity.Root{Blocks: 7, Hash: "ab"}
+	require.False(t, slots.HasK3s(arguments(root, "")))
+	require.True(t, slots.HasK3s(arguments(root, "v1.33.1+k3s1")))
+
+	_, err := slots.ParseEntry(slots.Entry(arguments(root, "v1.33.1+k3s1")))
+	require.NoError(t, err)
+	require.True(t, slots.HasK3s(byHand(root, "v1.33.1+k3s1")))
+	require.False(t, slots.HasK3s("antler.k3s= x.antler.k3s=v1"), "named by nobody")
 }

@@ -18,7 +18,7 @@ import (
 // makeBoot writes vmlinuz, initrd.img and cmdline. The initrd holds a static init
 // (image/init) and the modules it loads: its only work is to find our
 // partitions and to hand over to systemd.
-func makeBoot(ctx context.Context, base, out string, hash verity.Root) error {
+func makeBoot(ctx context.Context, base, out string, hash verity.Root, k3s string) error {
 	root := filepath.Join(base, "root")
 	release, err := kernel.Release(root)
 	if err != nil {
@@ -31,7 +31,7 @@ func makeBoot(ctx context.Context, base, out string, hash verity.Root) error {
 	if err := os.WriteFile(filepath.Join(out, "vmlinuz"), vmlinuz, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(byHand(hash)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(out, "cmdline"), []byte(byHand(hash, k3s)+"\n"), 0o644); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(out, "boot")); err != nil {
@@ -48,7 +48,7 @@ func makeBoot(ctx context.Context, base, out string, hash verity.Root) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(out, slots.EntryFile), slots.Entry(arguments(hash)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(out, slots.EntryFile), slots.Entry(arguments(hash, k3s)), 0o644); err != nil {
 		return err
 	}
 	init, err := buildInit(ctx, filepath.Join(out, "init"))

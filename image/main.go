@@ -139,7 +139,7 @@ func (b build) run(ctx context.Context) error {
 		return err
 	}
 	step("initrd and kernel")
-	if err := makeBoot(ctx, base, b.out, hash); err != nil {
+	if err := makeBoot(ctx, base, b.out, hash, b.k3s.version); err != nil {
 		return err
 	}
 	step("disk")

@@ -29,6 +29,9 @@ const (
 	LoaderArgument = "antler.loader"
 	// TrialArgument says that it is tried once.
 	TrialArgument = "antler.trial"
+	// K3sArgument names the version of k3s that the system holds; one without k3s
+	// doesn't have it.
+	K3sArgument = "antler.k3s="
 )
 
 // GuardFile holds the process id of the guard that resets a machine whose system
@@ -132,6 +135,13 @@ func ParseEntry(data []byte) (string, error) {
 	}
 
 	return arguments, nil
+}
+
+// HasK3s reports whether the system with these arguments holds k3s.
+func HasK3s(arguments string) bool {
+	return slices.ContainsFunc(strings.Fields(arguments), func(word string) bool {
+		return len(word) > len(K3sArgument) && strings.HasPrefix(word, K3sArgument)
+	})
 }
 
 // Started is what the kernel's command line tells of how it was started.

@@ -9,8 +9,11 @@ import (
 	"google.golang.org/grpc/codes"
 
 	antlerv1 "antler/api/antler/v1"
+	"antler/image/slots"
+	"antler/services/node"
 	"antler/services/node/upgrade"
 	"antler/services/node/version"
+	"antler/services/resources"
 )
 
 // Systems is what is asked of the node's own system.
@@ -62,6 +65,11 @@ func (n *nodeService) Upgrade(stream antlerv1.NodeService_UpgradeServer) error {
 		return err
 	}
 
+	err = n.keepsK3s(stream.Context(), begin.GetArguments())
+	if err != nil {
+		return err
+	}
+
 	slot, err := n.server.options.Systems.Upgrade(stream.Context(), systemOf(begin), &received{stream: stream}, n.progress(stream))
 	if errors.Is(err, upgrade.ErrRefused) {
 		return problem(codes.FailedPrecondition, "UPGRADE_REFUSED", err.Error(), "")
@@ -96,6 +104,22 @@ func (n *nodeService) mayRestart(ctx context.Context) error {
 	}
 
 	return problem(codes.FailedPrecondition, "NOT_HEALTHY", "this node may not restart now: "+why, "wait, or mend it; `antlerctl status` shows more")
+}
+
+// keepsK3s refuses a system without k3s in the place of one that runs it: every pod of
+// the node would be gone, and the new system be found healthy.
+func (n *nodeService) keepsK3s(ctx context.Context, arguments string) error {
+	k3s, err := resources.Spec[*node.K3sStatus](ctx, n.server.options.State, node.K3sStatusID)
+	if err != nil {
+		return explained(err, "look at the node's k3s")
+	}
+
+	if k3s == nil || k3s.Error != "" || slots.HasK3s(arguments) {
+		return nil
+	}
+
+	return problem(codes.FailedPrecondition, "UPGRADE_REFUSED", "the new system has no k3s, and this node runs it: nothing was changed",
+		"build the image with K3S=, or take node.k3s out of this node's antler.yaml and start it again first")
 }
 
 func systemOf(begin *antlerv1.UpgradeRequest_Begin) upgrade.System {

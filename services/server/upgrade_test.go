@@ -16,6 +16,7 @@ import (
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/image/slots"
+	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/upgrade"
 	"antler/services/replication"
@@ -82,6 +83,11 @@ func (c *testCluster) settle() {
 
 // send upgrades with three MiB, and returns the answers.
 func send(ctx context.Context, conn *grpc.ClientConn) (answers []*antlerv1.UpgradeResponse, sum string, err error) {
+	return sendWith(ctx, conn, "")
+}
+
+// sendWith sends a system whose kernel has these arguments.
+func sendWith(ctx context.Context, conn *grpc.ClientConn, arguments string) (answers []*antlerv1.UpgradeResponse, sum string, err error) {
 	stream, err := antlerv1.NewNodeServiceClient(conn).Upgrade(ctx)
 	if err != nil {
 		return nil, "", err
@@ -89,7 +95,7 @@ func send(ctx context.Context, conn *grpc.ClientConn) (answers []*antlerv1.Upgra
 
 	hash := sha256.New()
 
-	_ = stream.Send(&antlerv1.UpgradeRequest{Part: &antlerv1.UpgradeRequest_Begin_{Begin: &antlerv1.UpgradeRequest_Begin{RootSize: 3 << 20}}})
+	_ = stream.Send(&antlerv1.UpgradeRequest{Part: &antlerv1.UpgradeRequest_Begin_{Begin: &antlerv1.UpgradeRequest_Begin{Arguments: arguments, RootSize: 3 << 20}}})
 
 	for i := range 3 {
 		data := make([]byte, 1<<20)
@@ -152,6 +158,35 @@ func TestUpgradeIsRefused(t *testing.T) {
 	require.Equal(t, "UPGRADE_REFUSED", reasonOf(t, err))
 	require.Empty(t, got)
 	require.Empty(t, *restarted)
+}
+
+// A node that runs k3s keeps it, whoever forgot to put it into the image.
+func TestUpgradeKeepsK3s(t *testing.T) {
+	c, got, restarted := newUpgradable(t, nil)
+	c.settle()
+
+	k3s := node.NewK3sStatus(&config.Config{}, t.TempDir())
+	k3s.TypedSpec().Role, k3s.TypedSpec().Version = config.K3sServer, "v1.33.1+k3s1"
+	c.put(c.node("n2"), k3s)
+
+	_, _, err := send(t.Context(), c.dial("n2", c.files.Admin))
+	require.Equal(t, "UPGRADE_REFUSED", reasonOf(t, err))
+	require.ErrorContains(t, err, "no k3s")
+	require.Empty(t, got)
+	require.Empty(t, *restarted)
+
+	_, sum, err := sendWith(t.Context(), c.dial("n2", c.files.Admin), "antler.root=1:ab antler.k3s=v1.34.0+k3s1")
+	require.NoError(t, err)
+	require.Equal(t, sum, got["n2"])
+
+	// One that asked for k3s and never had it loses nothing.
+	without := node.NewK3sStatus(&config.Config{}, t.TempDir())
+	without.TypedSpec().Role, without.TypedSpec().Error = config.K3sServer, "this image was built without k3s"
+	c.put(c.node("n3"), without)
+
+	_, sum, err = send(t.Context(), c.dial("n3", c.files.Admin))
+	require.NoError(t, err)
+	require.Equal(t, sum, got["n3"])
 }
 
 func TestGetSystem(t *testing.T) {

@@ -52,10 +52,44 @@ func clearSecrets(boot Partition, raw []byte, cfg *config.Config, note string) e
 		note = "\nNote: " + note + "\n"
 	}
 
-	return tell(boot, fmt.Sprintf("%s is in force: this is %s of cluster %s.\n\n"+
+	left := remaining(stripped, cfg)
+	if left != nil {
+		note += "\nNote: " + left.Error() + "\n"
+	}
+
+	return errors.Join(left, tell(boot, fmt.Sprintf("%s is in force: this is %s of cluster %s.\n\n"+
 		"Its secrets were moved to the node; in the file they read %q. Leave those\n"+
 		"lines as they are, edit others, and start the node again to change the configuration.\n",
-		File, cfg.Node.Name, cfg.Cluster.Name, Kept)+note)
+		File, cfg.Node.Name, cfg.Cluster.Name, Kept)+note))
+}
+
+// tellable is the length in bytes from which on a line can be told from any other text.
+const tellable = 8
+
+// remaining is an error where the text still holds a secret: in a comment, which is
+// nobody's to change but who wrote it.
+func remaining(text []byte, cfg *config.Config) error {
+	var paths []string
+
+	for _, secret := range cfg.Secrets() {
+		var longest string
+
+		for line := range strings.Lines(*secret.Value) {
+			if line = strings.TrimSpace(line); len(line) > len(longest) {
+				longest = line
+			}
+		}
+
+		if len(longest) >= tellable && bytes.Contains(text, []byte(longest)) {
+			paths = append(paths, secret.Path)
+		}
+	}
+
+	if paths == nil {
+		return nil
+	}
+
+	return fmt.Errorf("%s still holds the value of %s, in a comment: take it out there", File, strings.Join(paths, ", "))
 }
 
 // strip puts Kept in the place of each secret and reports whether there was one.
@@ -91,8 +125,11 @@ func strip(raw []byte) ([]byte, bool, error) {
 	return out.Bytes(), had, err
 }
 
+// mergeKey is YAML's: a mapping has what its value has, or its values have.
+const mergeKey = "<<"
+
 // find returns the value at the path of keys, or nil. An alias stands for what
-// it points to.
+// it points to, and what was merged into a mapping is found where it came from.
 func find(node *yaml.Node, path []string) *yaml.Node {
 	switch {
 	case node.Kind == yaml.DocumentNode && len(node.Content) > 0:
@@ -103,13 +140,34 @@ func find(node *yaml.Node, path []string) *yaml.Node {
 		return node
 	}
 
-	for i := 0; i+1 < len(node.Content) && node.Kind == yaml.MappingNode; i += 2 {
-		if node.Content[i].Value == path[0] {
-			return find(node.Content[i+1], path[1:])
+	if node.Kind == yaml.SequenceNode { // merged, the first counts
+		for _, mapping := range node.Content {
+			if found := find(mapping, path); found != nil {
+				return found
+			}
 		}
 	}
 
-	return nil
+	if node.Kind != yaml.MappingNode {
+		return nil
+	}
+
+	var merged *yaml.Node
+
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		switch node.Content[i].Value {
+		case path[0]:
+			return find(node.Content[i+1], path[1:])
+		case mergeKey:
+			merged = node.Content[i+1]
+		}
+	}
+
+	if merged == nil {
+		return nil
+	}
+
+	return find(merged, path)
 }
 
 // wipe overwrites a file in place before it is removed: on a FAT its blocks

@@ -2,6 +2,7 @@ package bootconfig_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -166,6 +167,48 @@ func TestAnEditedFileKeepsTheSecrets(t *testing.T) {
 
 	cfg.Cluster.Storage.TrashTime = 60
 	require.Equal(t, cfg, c.config())
+}
+
+// Written by hand, in ways that YAML allows.
+func TestASecretThatIsMergedInIsCleared(t *testing.T) {
+	for _, merged := range []string{"<<: {password: %s}", "<<: [{name: home}, {password: %s}]"} {
+		t.Run(merged, func(t *testing.T) {
+			c := newCard(t)
+			text, cfg := generated(t)
+			c.put(bootconfig.File, text)
+			c.edit("    password: "+cfg.Cluster.Password+"\n", "    "+fmt.Sprintf(merged, cfg.Cluster.Password)+"\n")
+
+			result := c.start()
+			require.NoError(t, result.Refused)
+			require.NoError(t, result.Incomplete)
+			require.Equal(t, cfg, c.config())
+			c.requireClean(cfg)
+
+			// What was written reads back.
+			c.edit("trashTime: 86400", "trashTime: 60")
+			require.NoError(t, c.start().Refused)
+			require.Equal(t, cfg.Cluster.Password, c.config().Cluster.Password)
+		})
+	}
+}
+
+func TestASecretInACommentIsToldOf(t *testing.T) {
+	c := newCard(t)
+	text, cfg := generated(t)
+	c.put(bootconfig.File, text+"# it was "+cfg.Cluster.AdminPassword+" before\n")
+
+	for range 2 { // for as long as it is there
+		result := c.start()
+		require.NoError(t, result.Refused)
+		require.ErrorContains(t, result.Incomplete, "still holds the value of cluster.adminPassword, in a comment")
+		require.Contains(t, c.get(bootconfig.StatusFile), "still holds the value of cluster.adminPassword")
+		require.Equal(t, cfg, c.config(), "it is in force all the same")
+	}
+
+	c.edit("# it was "+cfg.Cluster.AdminPassword+" before\n", "")
+	require.NoError(t, c.start().Incomplete)
+	require.NotContains(t, c.get(bootconfig.StatusFile), "Note")
+	c.requireClean(cfg)
 }
 
 func TestRefusals(t *testing.T) {
