@@ -12,6 +12,7 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/stretchr/testify/require"
 
+	"antler/image/slots"
 	"antler/image/verity"
 )
 
