@@ -129,10 +129,10 @@ test-recovery: build image ## Lose hardware for good in VMs, and go the ways tha
 	$(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestHardwareLost' ./qemu-tests/faults/...
 
 .PHONY: test-kubernetes
-test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so)
+test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so, CLAIMS=500 is how large the storm is)
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
 	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && \
-		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds $(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes
+		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds CLAIMS=$(CLAIMS) $(GO) test -tags vm -count=1 -v -timeout 90m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes
 
 .PHONY: test-provisioner
 test-provisioner: ## Claims, against a real Kubernetes control plane on this machine (built once, which takes minutes)

@@ -5,6 +5,8 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -89,11 +91,27 @@ func (k *trial) retained() {
 	k.await("the persistent volume is gone", func() error { return k.plane.VolumeGone(k.ctx, pv.Name) })
 }
 
+// stormClaims is what CLAIMS= says, or as many as emulated machines make in a minute.
+func (k *trial) stormClaims() int {
+	k.Helper()
+
+	said := os.Getenv("CLAIMS")
+	if said == "" {
+		return 50
+	}
+
+	claims, err := strconv.Atoi(said)
+	if err != nil || claims < 3 {
+		k.fail("CLAIMS=%s: give a number of claims, 3 or more", said)
+		k.FailNow()
+	}
+
+	return claims
+}
+
 // claimStorm cuts the serving node's power while it provisions.
 func (k *trial) claimStorm() {
-	// As many as emulated machines make in some minutes; `make test-provisioner`
-	// has 500.
-	const claims = 50
+	claims := k.stormClaims()
 
 	k.must(k.plane.NoneLeft(k.ctx))
 

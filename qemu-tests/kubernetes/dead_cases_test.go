@@ -37,9 +37,9 @@ func (k *trial) podDeadNode() {
 	k.must(err)
 	k.awaitPodOn("set-0", "n3")
 
-	// What a shell in the pod has written and synced is acknowledged.
+	// Made after fsync has returned: only then is what the pod wrote acknowledged.
 	k.await("the pod has written", func() error {
-		_, err := k.pods.Console().Run(k.ctx, "test -s /var/lib/kubelet/pods/*/volumes/kubernetes.io~csi/*/mount/done")
+		_, err := k.pods.Console().Run(k.ctx, "test -d /var/lib/kubelet/pods/*/volumes/kubernetes.io~csi/*/mount/synced")
 
 		return err
 	})
@@ -71,7 +71,7 @@ func (k *trial) podDeadNode() {
 		return err
 	})
 
-	if said := k.once("reads", "n2", "stays", "cat /data/first /data/done"); said != "n3\nwritten\n" {
+	if said := k.once("reads", "n2", "stays", "cat /data/first"); said != "n3\n" {
 		k.fail("the other node reads %q", said)
 	}
 
@@ -87,7 +87,7 @@ func (k *trial) podDeadNode() {
 func (k *trial) statefulSet(name, claim, node string) *appsv1.StatefulSet {
 	one, off, grace := int32(1), false, int64(2)
 	labels := map[string]string{"set": name}
-	script := "[ -e /data/first ] || { echo $NODE > /data/first; sync; echo written > /data/done; sync; }\nexec sleep 3600"
+	script := "[ -e /data/synced ] || { echo $NODE | dd of=/data/first conv=fsync && mkdir /data/synced; }\nexec sleep 3600"
 
 	return &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},

@@ -1,9 +1,11 @@
 package authority
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/zap"
@@ -26,9 +28,19 @@ func newRaftLogger(logger *zap.Logger) *raftLogger { return &raftLogger{zap: log
 // Log implements hclog.Logger.
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	ours := zapLevel(level)
+	if slices.ContainsFunc(args, isOver) {
+		ours = zapcore.DebugLevel // a heartbeat that was rightly not sent
+	}
+
 	if entry := l.zap.Check(ours, msg); entry != nil {
 		entry.Write(append(fields(l.args), fields(args)...)...)
 	}
+}
+
+func isOver(arg any) bool {
+	err, ok := arg.(error)
+
+	return ok && errors.Is(err, errOver)
 }
 
 func zapLevel(level hclog.Level) zapcore.Level {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"go.uber.org/zap"
 
 	antlerv1 "antler/api/antler/v1"
@@ -222,14 +223,18 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 	return answer, nil
 }
 
-// readyLeadership waits for as long as this node is elected and not ready yet: whoever
-// asks has just heard of the election, and would only come again later.
+// readyLeadership waits while this node is elected and not ready yet: whoever asks has
+// just heard of the election, and would only come again later.
 func (a *Authority) readyLeadership(ctx context.Context) (*leadership, string) {
+	// One that takes much longer is better told of: the caller's own patience ends, too.
+	ctx, cancel := context.WithTimeout(ctx, 2*a.config.Timing.RaftTakeover)
+	defer cancel()
+
 	for {
 		changed := a.Changed()
 
 		l, leader := a.leadership()
-		if l != nil || leader != "" || a.knownLeader() != a.config.Self {
+		if l != nil || !a.elected() {
 			return l, leader
 		}
 
@@ -239,6 +244,14 @@ func (a *Authority) readyLeadership(ctx context.Context) (*leadership, string) {
 		case <-changed:
 		}
 	}
+}
+
+// elected is Raft's word, with which a term begins before this node can lead.
+func (a *Authority) elected() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return a.quorum != nil && a.quorum.raft.State() == raft.Leader
 }
 
 // leadership returns this node's term as the leader, or nil and who leads as far

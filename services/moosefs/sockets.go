@@ -108,7 +108,8 @@ type HostMachines struct{}
 const answerTime = 1200 * time.Millisecond
 
 // Gone implements Machines. What this machine itself has to say against the call, such
-// as that it has no network, says nothing of the other.
+// as that it has no network, says nothing of the other; that nobody has the address on
+// the wire (EHOSTUNREACH) does.
 func (HostMachines) Gone(ctx context.Context, ip netip.Addr) bool {
 	dialer := net.Dialer{Timeout: answerTime}
 
@@ -121,7 +122,7 @@ func (HostMachines) Gone(ctx context.Context, ip netip.Addr) bool {
 
 	var failure net.Error
 
-	return ctx.Err() == nil && errors.As(err, &failure) && failure.Timeout()
+	return ctx.Err() == nil && (errors.As(err, &failure) && failure.Timeout() || errors.Is(err, unix.EHOSTUNREACH))
 }
 
 // HostNeighbours watches the kernel's neighbour table.

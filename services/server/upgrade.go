@@ -118,7 +118,7 @@ func (n *nodeService) keepsK3s(ctx context.Context, arguments string) error {
 		return nil
 	}
 
-	return problem(codes.FailedPrecondition, "UPGRADE_REFUSED", "the new system has no k3s, and this node runs it: nothing was changed",
+	return problem(codes.FailedPrecondition, "UPGRADE_REFUSED", "the new system does not say that it holds k3s, and this node runs it: nothing was changed",
 		"build the image with K3S=, or take node.k3s out of this node's antler.yaml and start it again first")
 }
 

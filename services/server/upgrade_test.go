@@ -171,7 +171,7 @@ func TestUpgradeKeepsK3s(t *testing.T) {
 
 	_, _, err := send(t.Context(), c.dial("n2", c.files.Admin))
 	require.Equal(t, "UPGRADE_REFUSED", reasonOf(t, err))
-	require.ErrorContains(t, err, "no k3s")
+	require.ErrorContains(t, err, "does not say that it holds k3s")
 	require.Empty(t, got)
 	require.Empty(t, *restarted)
 

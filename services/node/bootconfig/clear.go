@@ -66,10 +66,17 @@ func clearSecrets(boot Partition, raw []byte, cfg *config.Config, note string) e
 // tellable is the length in bytes from which on a line can be told from any other text.
 const tellable = 8
 
-// remaining is an error where the text still holds a secret: in a comment, which is
-// nobody's to change but who wrote it.
+// remaining is an error where a comment holds a secret: it is nobody's to change but
+// who wrote it.
 func remaining(text []byte, cfg *config.Config) error {
-	var paths []string
+	var doc yaml.Node
+
+	err := yaml.Unmarshal(text, &doc)
+	if err != nil {
+		return err
+	}
+
+	said, paths := comments(&doc), []string(nil)
 
 	for _, secret := range cfg.Secrets() {
 		var longest string
@@ -80,7 +87,7 @@ func remaining(text []byte, cfg *config.Config) error {
 			}
 		}
 
-		if len(longest) >= tellable && bytes.Contains(text, []byte(longest)) {
+		if len(longest) >= tellable && strings.Contains(said, longest) {
 			paths = append(paths, secret.Path)
 		}
 	}
@@ -90,6 +97,16 @@ func remaining(text []byte, cfg *config.Config) error {
 	}
 
 	return fmt.Errorf("%s still holds the value of %s, in a comment: take it out there", File, strings.Join(paths, ", "))
+}
+
+// comments of the node and all beneath it.
+func comments(node *yaml.Node) string {
+	all := node.HeadComment + "\n" + node.LineComment + "\n" + node.FootComment + "\n"
+	for _, child := range node.Content {
+		all += comments(child)
+	}
+
+	return all
 }
 
 // strip puts Kept in the place of each secret and reports whether there was one.
@@ -106,7 +123,7 @@ func strip(raw []byte) ([]byte, bool, error) {
 
 	for _, secret := range (&config.Config{}).Secrets() {
 		node := find(&doc, strings.Split(secret.Path, "."))
-		if node == nil || node.Value == Kept || node.Value == "" {
+		if node == nil || node.Value == Kept || node.Value == "" || node.ShortTag() == "!!null" {
 			continue
 		}
 
@@ -128,46 +145,62 @@ func strip(raw []byte) ([]byte, bool, error) {
 // mergeKey is YAML's: a mapping has what its value has, or its values have.
 const mergeKey = "<<"
 
-// find returns the value at the path of keys, or nil. An alias stands for what
-// it points to, and what was merged into a mapping is found where it came from.
+// find returns the value at the path of keys, or nil.
 func find(node *yaml.Node, path []string) *yaml.Node {
-	switch {
-	case node.Kind == yaml.DocumentNode && len(node.Content) > 0:
-		return find(node.Content[0], path)
-	case node.Kind == yaml.AliasNode:
-		return find(node.Alias, path)
-	case len(path) == 0:
-		return node
+	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
 	}
 
-	if node.Kind == yaml.SequenceNode { // merged, the first counts
-		for _, mapping := range node.Content {
-			if found := find(mapping, path); found != nil {
-				return found
-			}
+	for _, key := range path {
+		node = value(node, key, map[*yaml.Node]bool{})
+		if node == nil {
+			return nil
 		}
 	}
 
-	if node.Kind != yaml.MappingNode {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+
+	return node
+}
+
+// value of the key in a mapping, or nil. An alias stands for what it points to, and
+// what is merged in counts where the mapping doesn't have it, of several the first. An
+// alias may lead back to where it stands: seen are those that were looked at.
+func value(node *yaml.Node, key string, seen map[*yaml.Node]bool) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+
+	if seen[node] {
 		return nil
 	}
 
-	var merged *yaml.Node
+	seen[node] = true
 
-	for i := 0; i+1 < len(node.Content); i += 2 {
+	var merged []*yaml.Node
+
+	for i := 0; i+1 < len(node.Content) && node.Kind == yaml.MappingNode; i += 2 {
 		switch node.Content[i].Value {
-		case path[0]:
-			return find(node.Content[i+1], path[1:])
+		case key:
+			return node.Content[i+1]
 		case mergeKey:
-			merged = node.Content[i+1]
+			merged = append(merged, node.Content[i+1])
 		}
 	}
 
-	if merged == nil {
-		return nil
+	if node.Kind == yaml.SequenceNode {
+		merged = node.Content
 	}
 
-	return find(merged, path)
+	for _, from := range merged {
+		if found := value(from, key, seen); found != nil {
+			return found
+		}
+	}
+
+	return nil
 }
 
 // wipe overwrites a file in place before it is removed: on a FAT its blocks

@@ -192,6 +192,30 @@ func TestASecretThatIsMergedInIsCleared(t *testing.T) {
 	}
 }
 
+// YAML lets an alias lead back to where it stands, where nobody who reads the file looks.
+func TestAnAliasThatLeadsBackEndsNothing(t *testing.T) {
+	c := newCard(t)
+	text, cfg := generated(t)
+	cfg.Node.K3s.Token = ""
+	c.put(bootconfig.File, text)
+	c.edit("    k3s:\n        role: server\n        token: a-token-of-k3s\n", "    <<: [{k3s: {role: server}}, {k3s: &a {<<: *a}}]\n")
+
+	require.NoError(t, c.start().Refused)
+	require.Equal(t, cfg, c.config())
+}
+
+func TestASecretThatIsNotThereStaysSo(t *testing.T) {
+	c := newCard(t)
+	text, _ := generated(t)
+	c.put(bootconfig.File, text)
+	c.edit("token: a-token-of-k3s", "token: ~")
+
+	for range 2 {
+		require.NoError(t, c.start().Refused)
+		require.Empty(t, c.config().Node.K3s.Token)
+	}
+}
+
 func TestASecretInACommentIsToldOf(t *testing.T) {
 	c := newCard(t)
 	text, cfg := generated(t)
