@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"antler/services/containers"
 	"antler/services/moosefs/protocol"
@@ -243,8 +244,11 @@ func TestVolumeMountIsChecked(t *testing.T) {
 func TestLinkAtAVolumesMountPoint(t *testing.T) {
 	ctx, b := newMountBench(t)
 	require.NoError(t, b.Ensure(ctx, "db", someID, nil))
-	require.NoError(t, os.Remove(filepath.Join(b.Dir, someID)))
-	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(b.Dir, someID)))
+
+	// In one step: the controller makes a directory that is missing.
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(t.TempDir(), link))
+	require.NoError(t, unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, filepath.Join(b.Dir, someID), unix.RENAME_EXCHANGE))
 
 	_, err := b.Open(ctx, "db", someID)
 	require.ErrorIs(t, err, volume.ErrPrecondition)
