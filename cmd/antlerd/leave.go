@@ -143,6 +143,7 @@ func (d *antlerd) disarm(ctx context.Context) {
 // stopAll ends every container. Above all the mounts: without a master in reach
 // nobody could unmount them, and the machine would wait for that.
 func (d *antlerd) stopAll(ctx context.Context) (stopped bool) {
+	begun := time.Now()
 	names, err := d.tasks.Names(ctx)
 
 	running := atomic.Bool{}
@@ -159,6 +160,8 @@ func (d *antlerd) stopAll(ctx context.Context) (stopped bool) {
 			err := errors.Join(
 				d.tasks.Stop(ctx, name, syscall.SIGTERM, stopTime),
 				d.tasks.Delete(ctx, name),
+				// It waits for a line on a pipe, and would keep the machine waiting.
+				d.tasks.RemoveSpare(ctx, name),
 			)
 			if err != nil {
 				running.Store(true)
@@ -168,6 +171,7 @@ func (d *antlerd) stopAll(ctx context.Context) (stopped bool) {
 	}
 
 	group.Wait()
+	d.logger.Info("ended the containers", zap.Strings("containers", names), zap.Duration("took", time.Since(begun)))
 
 	return !running.Load()
 }

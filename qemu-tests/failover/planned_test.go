@@ -47,6 +47,7 @@ func TestPlannedShutdownOfTheServingNode(t *testing.T) {
 	s.servedBy(s.otherReplica())
 	s.goesOn(asked, gapShutDown)
 	s.handedOver(s.serving, off)
+	s.leftNothing(s.serving)
 
 	s.powerOn(s.serving)
 	s.healthy()

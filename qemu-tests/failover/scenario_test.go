@@ -131,6 +131,18 @@ func (s *scenario) otherReplica() *lab.Machine {
 	return nil
 }
 
+// leftNothing checks that antlerd had ended all that it had started: what is left holds
+// file systems, and systemd waits for it.
+func (s *scenario) leftNothing(m *lab.Machine) {
+	s.Helper()
+
+	for _, line := range m.Console().Lines(s.marks[m.Name]) {
+		if strings.Contains(line.Text, "Waiting for process") {
+			s.Errorf("%s was kept from going off: %s", m.Name, line.Text)
+		}
+	}
+}
+
 // handedOver checks that the machine gave up its role by itself before it was off.
 func (s *scenario) handedOver(m *lab.Machine, off time.Time) {
 	s.Helper()
