@@ -45,7 +45,8 @@ type Door struct {
 func (d Door) Open() error { return d.set(nil) }
 
 // Hold lets connections be made, and keeps the requests on them out: TCP sends them
-// again, after 0.2 s and then after twice as long each time.
+// again, each 0.2 s from nodes that are set up for that (tcp_thin_linear_timeouts),
+// and from others after twice as long each time.
 func (d Door) Hold() error { return d.set(pushed) }
 
 // Close keeps new requests out while answers still leave: what clients send is
