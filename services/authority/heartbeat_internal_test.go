@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"io"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // paused is for how long a heartbeat of the first term is held back.
@@ -97,6 +101,18 @@ func TestHeartbeatOfATermThatIsOverIsNotSent(t *testing.T) {
 		close(ended)
 		require.ErrorIs(t, tr.pause("n2", 1), errOver, "Raft is to end")
 	})
+}
+
+// At a warning's level it would look like a fault each time the leadership moves.
+func TestHeartbeatThatIsNotSentIsNoNews(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	logger := newRaftLogger(zap.New(core))
+
+	logger.Error("failed to heartbeat to", "peer", "n2", "error", errOver)
+	logger.Error("failed to heartbeat to", "peer", "n2", "error", io.EOF)
+
+	require.Equal(t, zapcore.DebugLevel, logs.All()[0].Level)
+	require.Equal(t, zapcore.WarnLevel, logs.All()[1].Level)
 }
 
 func TestOnlyHeartbeatsAreHeldBack(t *testing.T) {

@@ -71,6 +71,14 @@ func TestRenewalWaitsForALeaderThatIsNotReady(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, answer.GetLeader(), "nobody waits for the answer any more")
 
+	a.config.Timing.RaftTakeover = 10 * time.Millisecond
+	begun := time.Now()
+	answer, err = a.answerRenew(t.Context(), "n1", request)
+	require.NoError(t, err)
+	require.Empty(t, answer.GetLeader(), "it takes too long")
+	require.GreaterOrEqual(t, time.Since(begun), 2*a.config.Timing.RaftTakeover)
+
+	a.config.Timing.RaftTakeover = time.Hour
 	answered := make(chan *antlerv1.RenewResponse, 1)
 
 	go func() {

@@ -204,6 +204,20 @@ func TestAnAliasThatLeadsBackEndsNothing(t *testing.T) {
 	require.Equal(t, cfg, c.config())
 }
 
+// What a power cut leaves is never loaded, so anything may be in it.
+func TestAnAliasThatLeadsBackInWhatAPowerCutLeft(t *testing.T) {
+	c := newCard(t)
+	text, cfg := generated(t)
+	c.put(bootconfig.File, text)
+	c.start()
+
+	require.NoError(t, os.Remove(filepath.Join(c.boot, bootconfig.File)))
+	c.put("antler-taken.yaml", "cluster: &a {<<: *a}\n")
+
+	require.NoError(t, c.start().Refused)
+	require.Equal(t, cfg, c.config())
+}
+
 func TestASecretThatIsNotThereStaysSo(t *testing.T) {
 	c := newCard(t)
 	text, _ := generated(t)
