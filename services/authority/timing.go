@@ -64,8 +64,8 @@ type Timing struct {
 
 	// RaftHeartbeat is Raft's heartbeat timeout (a follower without contact
 	// stands for election after one to three of it, since its timer of one to two isn't
-	// started anew by contact), RaftElection its election timeout. When the leader dies the holder must find the next one before its
-	// lease ends.
+	// started anew by contact), RaftElection its election timeout. When the leader dies
+	// the holder must find the next one before its lease ends.
 	RaftHeartbeat, RaftElection time.Duration
 	// HeartbeatInterval is how often the leader sends a heartbeat of its own accord. Each
 	// renewal has it send one: with a little more than RenewInterval there are no others
