@@ -90,10 +90,12 @@ func TestWitnessGone(t *testing.T) {
 	s := begin(t, "without the witness service goes on")
 	witness := s.cluster.Machine("n3")
 	s.moveWorkload(s.otherReplica())
+	s.ledBy(witness) // the harder case: no lease is renewed until another leads
 
 	cut := s.powerCut(witness)
 	s.goesOn(cut, gapPowerCut)
 	s.servedBy(s.serving)
+	s.neverSaw("authority.lease-lost") // the witness led, and was replaced in time: the promise itself
 	s.saw("chunkservers.disconnected") // so nobody waited until MooseFS missed it
 
 	s.powerOn(witness)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"antler/qemu-tests/lab"
+	"antler/services/authority"
 )
 
 // What somebody does on purpose, and what is rare or takes long: `make test-planned`.
@@ -116,6 +117,28 @@ func TestPlannedReturnOfAnOutdatedReplica(t *testing.T) {
 	s.powerOn(s.serving)
 	s.comesBack(back)
 	s.healthy()
+	s.nothingLost()
+}
+
+// No lease is renewed, and the third node hears both.
+func TestPlannedLinkToTheLeaderCut(t *testing.T) {
+	s := begin(t, "a serving node that doesn't hear the leader of the quorum takes its place, and goes on")
+	s.moveWorkload(s.otherReplica())
+
+	leader := s.cluster.Machine("n3")
+	s.ledBy(leader)
+
+	cut := s.cut(s.serving, leader)
+	s.goesOn(cut, gapPowerCut)
+	// Leadership moves on to who hears all, and not from there to who is not heard.
+	s.ledBy(s.otherReplica())
+	s.must(s.workload.AwaitAcknowledged(s.ctx, time.Now().Add(3*authority.DefaultTiming().TransferDelay), someOps))
+	s.servedBy(s.serving)
+	s.neverSaw("authority.lease-lost")
+
+	s.cluster.Switch.Heal(s.serving.Name, leader.Name)
+	s.healthy()
+	s.ledBy(leader)
 	s.nothingLost()
 }
 

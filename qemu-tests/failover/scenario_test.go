@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,13 +196,22 @@ func (s *scenario) timeline(ops []history.Op) {
 func (s *scenario) saw(kind string) {
 	s.Helper()
 
-	for _, event := range s.cluster.EventsSince(s.marks, s.began) {
-		if event.Kind == kind {
-			return
-		}
+	if len(s.told(kind)) == 0 {
+		s.Errorf("no node told of %s", kind)
 	}
+}
 
-	s.Errorf("no node told of %s", kind)
+// neverSaw is saw's opposite.
+func (s *scenario) neverSaw(kind string) {
+	s.Helper()
+
+	for _, event := range s.told(kind) {
+		s.Errorf("%s told of %s: %s", event.Node, kind, event.Message)
+	}
+}
+
+func (s *scenario) told(kind string) []lab.Event {
+	return slices.DeleteFunc(s.cluster.EventsSince(s.marks, s.began), func(e lab.Event) bool { return e.Kind != kind })
 }
 
 // served waits until somebody serves, and returns who.

@@ -142,7 +142,7 @@ func decide(record authority.AuthorityStatusSpec, master *metadata.MasterStatusS
 		}
 
 		return release
-	case metadata.PhaseStopping, metadata.PhaseUnmounting, metadata.PhaseFailed, metadata.PhaseFormatting:
+	case metadata.PhaseStopping, metadata.PhaseUnmounting, metadata.PhaseFull, metadata.PhaseFailed, metadata.PhaseFormatting:
 		return release
 	case metadata.PhaseMounting, metadata.PhaseRecovering, metadata.PhaseStarting:
 	}

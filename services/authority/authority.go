@@ -111,6 +111,10 @@ type Authority struct {
 	// is zero unless it is bound by one.
 	guardTTL     time.Duration
 	guardedUntil time.Time
+	// unheard is the leader in whose place this node stood, for it didn't hear it, and
+	// unheardAt when that was, or when it was last asked; empty if it hears it.
+	unheard   string
+	unheardAt time.Time
 }
 
 // New checks the configuration. Nothing runs and nothing is written before Run.
@@ -273,7 +277,14 @@ func (a *Authority) vote(ctx context.Context, s store) error {
 		a.quorum = q
 		a.learn(q.record.read())
 	})
+
+	var wg sync.WaitGroup
+
+	wg.Go(func() { a.standForever(ctx, q) })
 	a.lead(ctx, q)
+	q.stream.dialNoMore() // who stands would wait for a connection
+	wg.Wait()
+
 	a.update(func() { a.quorum = nil })
 
 	return q.leave()

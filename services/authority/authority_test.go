@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest/observer"
 
 	"antler/services/authority"
 )
@@ -49,6 +50,7 @@ func TestHolderThatIsCutOffStopsBeforeTheNextStarts(t *testing.T) {
 	c := newCluster(t)
 	c.formed()
 	c.network.isolate("n1", true)
+	cut := time.Now()
 
 	lost := make(chan time.Time, 1)
 
@@ -73,6 +75,9 @@ func TestHolderThatIsCutOffStopsBeforeTheNextStarts(t *testing.T) {
 
 	require.Error(t, c.nodes["n1"].Outdate(ctx, "n2"))
 
+	// It can't win, so it doesn't stand: its term would depose the others' leader.
+	require.Empty(t, c.nodes["n1"].stood(cut))
+
 	c.network.isolate("n1", false)
 	c.await("n1", "learns who holds", func(s authority.AuthorityStatusSpec) bool { return s.Holder == "n2" })
 }
@@ -88,6 +93,47 @@ func TestLeaderDiesAndTheHolderGoesOn(t *testing.T) {
 
 	c.await("n1", "finds another leader", func(s authority.AuthorityStatusSpec) bool { return s.Leader != "" && s.Leader != leader })
 	require.EqualValues(t, 1, c.serves("n1", 1).Epoch)
+}
+
+// stood are the times that the node stood in the place of a leader that was silent.
+func (n *node) stood(since time.Time) []observer.LoggedEntry {
+	return n.log.FilterMessageSnippet("standing for election").Filter(func(e observer.LoggedEntry) bool { return e.Time.After(since) }).All()
+}
+
+// The link to the leader is cut and stays so, and no lease is renewed there, while the
+// third node hears both: the node that serves goes on, and who leads then stays.
+func TestHolderTakesThePlaceOfALeaderThatItDoesNotHear(t *testing.T) {
+	t.Parallel()
+
+	c := newCluster(t)
+	// Raft alone would need longer than a lease lasts.
+	for _, n := range c.nodes {
+		timing := &n.config.Timing
+		timing.RaftHeartbeat, timing.RaftElection = 1900*time.Millisecond, 1900*time.Millisecond
+		timing.LeaseTTL, timing.GrantWait = 4500*time.Millisecond, 5500*time.Millisecond
+		timing.GuardMin += timing.GrantWait
+		timing.UnheardFor = 3 * timing.TransferDelay
+	}
+
+	c.formed()
+
+	begun := c.await("n1", "follows the witness", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n3" })
+	// One whose log is behind isn't elected: all that formed the cluster has arrived.
+	c.await("n1", "is renewed", func(s authority.AuthorityStatusSpec) bool {
+		return s.LeaseUntil.Sub(begun.LeaseUntil) > testTiming().RenewInterval
+	})
+
+	c.network.link("n1", "n3", true)
+	cut := time.Now()
+
+	c.await("n1", "leads", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n1" && s.LeaseValid })
+	c.await("n1", "hands the leadership to who hears all", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n2" && s.LeaseValid })
+	require.Equal(t, "n3", c.nodes["n2"].Reports()["n1"].Report.Unheard)
+
+	c.network.link("n1", "n3", false)
+	c.await("n1", "follows the witness again", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n3" && s.LeaseValid })
+	require.EqualValues(t, 1, c.serves("n1", 1).Epoch)
+	require.Len(t, c.nodes["n1"].stood(cut), 1)
 }
 
 func TestSwitchoverNeedsNoWait(t *testing.T) {

@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -43,7 +45,9 @@ type node struct {
 	*authority.Authority
 
 	config authority.Config
-	stop   func()
+	// log is what it has said.
+	log  *observer.ObservedLogs
+	stop func()
 }
 
 // testTiming is half of the product's.
@@ -51,7 +55,7 @@ func testTiming() authority.Timing {
 	timing := authority.DefaultTiming()
 	for _, d := range []*time.Duration{
 		&timing.RenewInterval, &timing.ReportInterval, &timing.RenewTimeout, &timing.AliveWithin, &timing.LeaseTTL, &timing.FenceDeadline,
-		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.HeartbeatInterval, &timing.RaftLeaderLease,
+		&timing.ClockMargin, &timing.GrantWait, &timing.RaftHeartbeat, &timing.RaftElection, &timing.LeaderSilence, &timing.HeartbeatInterval, &timing.RaftLeaderLease,
 		&timing.RaftCommit, &timing.RaftTakeover, &timing.TransferDelay,
 		&timing.ReplicaPingInterval, &timing.ReplicaPingTimeout,
 	} {
@@ -82,11 +86,13 @@ func newClusterOf(t testing.TB, names ...string) *cluster {
 
 	for _, m := range c.members {
 		server, client := c.pki.node(t, m.Name)
-		c.nodes[m.Name] = &node{config: authority.Config{
+		log, said := observer.New(zap.InfoLevel)
+		tee := zap.WrapCore(func(test zapcore.Core) zapcore.Core { return zapcore.NewTee(test, log) })
+		c.nodes[m.Name] = &node{log: said, config: authority.Config{
 			Self: m.Name, ClusterID: "k", Members: c.members, Dir: filepath.Join(dir, m.Name, "raft"), Timing: testTiming(),
 			ServerTLS: server, ClientTLS: client, Now: time.Now,
 			Memory: authority.LeaseFile(filepath.Join(dir, m.Name+".lease")), Dial: c.network.dialer(m.Name, c.members),
-			Logger: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(m.Name),
+			Logger: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel), zaptest.WrapOptions(tee)).Named(m.Name),
 		}}
 	}
 

@@ -147,13 +147,15 @@ func (s Situation) watch() Action {
 // successor in the leadership, or "" if it is well placed. A witness leads where
 // there is one: the holder must reach the leader while its link to the other
 // replica is cut. The holder doesn't lead, so that a power cut of it costs no
-// election.
+// election. One that the holder doesn't hear would be deposed by it (stand.go).
 func (s Situation) successor() string {
 	var witness, other string
 
+	unheard := s.Nodes[s.Record.Holder].Report.Unheard
+
 	for _, m := range s.Members {
 		switch {
-		case !m.Voter || m.Name != s.Self && !s.alive(m.Name):
+		case !m.Voter || m.Name != s.Self && (!s.alive(m.Name) || m.Name == unheard):
 		case !m.Replica && (witness == "" || m.Name == s.Self):
 			witness = m.Name
 		case m.Replica && m.Name != s.Self && other == "":

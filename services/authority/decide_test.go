@@ -166,6 +166,14 @@ func TestDecide(t *testing.T) {
 			formed(t), []func(*authority.Situation){lease, leads("n2"), dead("n3")},
 			authority.Action{Kind: authority.ActWait}, "",
 		},
+		"the standby leads, and the holder doesn't hear the witness": {
+			formed(t), []func(*authority.Situation){lease, leads("n2"), says("n1", authority.Report{Unheard: "n3"})},
+			authority.Action{Kind: authority.ActWait}, "",
+		},
+		"the holder leads, and doesn't hear the witness": {
+			formed(t), []func(*authority.Situation){lease, leads("n1"), says("n1", authority.Report{Unheard: "n3"})},
+			authority.Action{Kind: authority.ActTransfer, Node: "n2"}, "",
+		},
 		"the witness leads": {
 			formed(t), []func(*authority.Situation){lease, leads("n3")},
 			authority.Action{Kind: authority.ActWait}, "",

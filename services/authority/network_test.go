@@ -19,29 +19,38 @@ import (
 	"antler/services/authority"
 )
 
-// network drops what nodes that are cut off send and should receive. Their
-// connections stay open, as after a power cut.
+// network drops all on links that are cut. Their connections stay open, as after a power
+// cut.
 type network struct {
-	mu  sync.Mutex
-	cut map[string]bool
+	mu sync.Mutex
+	// cut links, in both directions.
+	cut map[[2]string]bool
 }
 
+// isolate cuts or heals all of the node's links.
 func (n *network) isolate(node string, cut bool) {
+	for _, other := range []string{"n1", "n2", "n3", "n4"} {
+		n.link(node, other, cut)
+	}
+}
+
+// link cuts or heals one.
+func (n *network) link(a, b string, cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 
 	if n.cut == nil {
-		n.cut = map[string]bool{}
+		n.cut = map[[2]string]bool{}
 	}
 
-	n.cut[node] = cut
+	n.cut[[2]string{min(a, b), max(a, b)}] = cut
 }
 
 func (n *network) drops(a, b string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 
-	return a != b && (n.cut[a] || n.cut[b])
+	return a != b && n.cut[[2]string{min(a, b), max(a, b)}]
 }
 
 func (n *network) dialer(self string, members []authority.Member) func(context.Context, string, string) (net.Conn, error) {

@@ -12,6 +12,7 @@ import (
 
 // quorum is this voter's part in Raft.
 type quorum struct {
+	self      Member
 	raft      *raft.Raft
 	record    *replicated
 	store     store
@@ -46,7 +47,7 @@ func (p quorumParts) join(s store) (q *quorum, err error) {
 		Timeout:               p.timing.RaftIO,
 		ServerAddressProvider: p,
 	}), p.timing.HeartbeatInterval, stream.dialing.Done())
-	q = &quorum{record: &replicated{changed: p.changed}, store: s, stream: stream, transport: transport}
+	q = &quorum{self: p.self, record: &replicated{changed: p.changed}, store: s, stream: stream, transport: transport}
 
 	q.raft, err = raft.NewRaft(p.config(), q.record, p.cached(s), s.log, s.snapshots, transport)
 	if err != nil {

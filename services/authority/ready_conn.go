@@ -14,7 +14,8 @@ import (
 
 // A survivor of the leader's death has to ask the others for their votes at once.
 // A TLS handshake takes a small machine longer than everything else about an
-// election, so one connection to each other voter is kept ready.
+// election, so one connection to each voter is kept ready; also to this node itself,
+// which may tell itself to stand (stand.go).
 
 // readyConn is a connection that nobody uses yet.
 type readyConn struct {
@@ -119,7 +120,7 @@ func (s *stream) offer(ctx context.Context, address raft.ServerAddress, conn net
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	spare, known := s.spare[address]
 	if !known {
-		return nil, fmt.Errorf("dial Raft at %s: no other node of the configuration has this address", address)
+		return nil, fmt.Errorf("dial Raft at %s: no voter of the configuration has this address", address)
 	}
 
 	deadline := time.NewTimer(timeout)

@@ -81,7 +81,7 @@ func (a *Authority) request() *antlerv1.RenewRequest {
 	defer a.mu.Unlock()
 
 	report := a.report
-	report.Guard = a.offer()
+	report.Guard, report.Unheard = a.offer(), a.unheard
 
 	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report)}
 	if a.holds() {

@@ -181,6 +181,9 @@ type Report struct {
 	Leaving bool `yaml:"leaving,omitempty"`
 	// Guard that the node offers. The authority fills it in itself.
 	Guard Guard `yaml:"guard,omitempty"`
+	// Unheard is the leader in whose place the node stood for election, since it heard
+	// nothing of it. The authority fills it in itself.
+	Unheard string `yaml:"unheard,omitempty"`
 }
 
 // ReplicaReport is the state of a node's replica. See replication.ReplicaStatus.
@@ -204,6 +207,7 @@ type MasterReport struct {
 	MetaVersion  uint64 `yaml:"metaVersion,omitempty"`
 	MetadataID   uint64 `yaml:"metadataID,omitempty"`
 	Version      string `yaml:"version,omitempty"`
+	ReplicaFree  uint64 `yaml:"replicaFree,omitempty"`
 	TotalSpace   uint64 `yaml:"totalSpace,omitempty"`
 	FreeSpace    uint64 `yaml:"freeSpace,omitempty"`
 	Chunks       uint64 `yaml:"chunks,omitempty"`

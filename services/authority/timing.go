@@ -67,6 +67,11 @@ type Timing struct {
 	// started anew by contact), RaftElection its election timeout. When the leader dies
 	// the holder must find the next one before its lease ends.
 	RaftHeartbeat, RaftElection time.Duration
+	// LeaderSilence is for how long the holder hears nothing from the leader before it
+	// stands for election in its place (stand.go). Raft must not begin an election of its
+	// own before, which nobody would vote in yet. UnheardFor is for how long that leader
+	// isn't to lead again; after that it may as soon as it answers.
+	LeaderSilence, UnheardFor time.Duration
 	// HeartbeatInterval is how often the leader sends a heartbeat of its own accord. Each
 	// renewal has it send one: with a little more than RenewInterval there are no others
 	// as long as somebody serves.
@@ -159,6 +164,8 @@ func DefaultTiming() Timing {
 
 		RaftHeartbeat:     950 * ms,
 		RaftElection:      950 * ms,
+		LeaderSilence:     800 * ms,
+		UnheardFor:        time.Minute,
 		HeartbeatInterval: 450 * ms,
 		RaftLeaderLease:   950 * ms,
 		RaftCommit:        time.Second,
@@ -261,14 +268,17 @@ func (t Timing) service() []rule {
 	probes := time.Duration(t.ProbesFailed) * (t.ProbeInterval + t.ProbeTimeout)
 
 	return []rule{
-		// The last renewal is up to one interval old when the leader dies; both
-		// survivors notice after two heartbeat timeouts, more often than not; the new
-		// leader needs RaftTakeover; and the next renewal leaves as soon as it is known,
-		// and waits there until it can be answered. Raft's timers may take up to three
-		// timeouts: then the lease ends, and what served serves again in a new epoch.
+		// The last renewal is up to one interval old when the leader dies; the holder
+		// stands for election after LeaderSilence and leads RaftTakeover later. If its log
+		// lacks what another's has, or the others' answers come too late, another one does,
+		// once all have missed the leader: after two heartbeat timeouts, more often than not.
 		{
 			t.LeaseTTL >= 2*t.RaftHeartbeat+t.RaftTakeover+t.RenewInterval,
 			"LeaseTTL < 2 RaftHeartbeat + RaftTakeover + RenewInterval: the death of the Raft leader would stop the master",
+		},
+		{
+			t.HeartbeatInterval < t.askAfter() && t.LeaderSilence < t.RaftHeartbeat,
+			"3/4 LeaderSilence <= HeartbeatInterval, or LeaderSilence >= RaftHeartbeat: the holder would depose leaders for nothing, or stand too late",
 		},
 		{
 			t.HeartbeatInterval > t.RenewInterval && 2*t.HeartbeatInterval < t.RaftLeaderLease,
@@ -319,11 +329,15 @@ func (t Timing) service() []rule {
 	}
 }
 
+// askAfter is when the holder asks the others whether it would have a quorum without the
+// leader: early enough for their answers, and after the next heartbeat should be there.
+func (t Timing) askAfter() time.Duration { return t.LeaderSilence * 3 / 4 }
+
 // positive reports whether no time was left out.
 func (t Timing) positive() bool {
 	for _, d := range []time.Duration{
 		t.RenewInterval, t.ReportInterval, t.RenewTimeout, t.AliveWithin, t.LeaseTTL, t.FenceDeadline, t.ClockMargin,
-		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.HeartbeatInterval, t.RaftLeaderLease,
+		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.LeaderSilence, t.UnheardFor, t.HeartbeatInterval, t.RaftLeaderLease,
 		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ConnectTimeout, t.HandshakeTimeout, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,

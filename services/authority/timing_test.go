@@ -43,6 +43,14 @@ func TestTimingValidateNamesWhatIsBroken(t *testing.T) {
 			func(tm *authority.Timing) { tm.RaftHeartbeat *= 2 },
 			"the death of the Raft leader would stop the master",
 		},
+		"stands too late": {
+			func(tm *authority.Timing) { tm.LeaderSilence = tm.RaftHeartbeat },
+			"the holder would depose leaders for nothing, or stand too late",
+		},
+		"stands too early": {
+			func(tm *authority.Timing) { tm.LeaderSilence = tm.HeartbeatInterval * 4 / 3 },
+			"the holder would depose leaders for nothing, or stand too late",
+		},
 		"one lost heartbeat": {
 			func(tm *authority.Timing) { tm.HeartbeatInterval = tm.RaftLeaderLease },
 			"one lost heartbeat would end the leader's term",

@@ -25,7 +25,7 @@ type stream struct {
 	timing Timing
 
 	ready chan net.Conn
-	// spare has a connection that is ready to each other voter, see keepReady.
+	// spare has a connection that is ready to each voter, see keepReady.
 	spare map[raft.ServerAddress]*spare
 	// dialing ends before Raft does, which waits for what it has asked of others.
 	dialing    context.Context
@@ -63,9 +63,12 @@ func newStream(p quorumParts) *stream {
 	s.dialing, s.dialNoMore = context.WithCancel(ctx)
 
 	for address := range s.names {
-		if address != s.self {
-			s.spare[address] = newSpare()
+		// The only voter there is never has to tell itself anything.
+		if address == s.self && len(s.names) == 1 {
+			continue
 		}
+
+		s.spare[address] = newSpare()
 	}
 
 	// Raft closes it, and so does who made it.

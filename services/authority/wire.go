@@ -72,7 +72,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Services:  r.Services,
 		Leaving:   r.Leaving,
 		Addresses: r.Addresses, AddressError: r.AddressError,
-		Guard: guardToWire(r.Guard),
+		Guard: guardToWire(r.Guard), Unheard: r.Unheard,
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
@@ -81,7 +81,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Master: &antlerv1.MasterReport{
 			Phase: r.Master.Phase, Epoch: r.Master.Epoch, Answering: r.Master.Answering,
 			MetaVersion: r.Master.MetaVersion, MetadataId: r.Master.MetadataID, Version: r.Master.Version,
-			TotalSpace: r.Master.TotalSpace, FreeSpace: r.Master.FreeSpace, Chunks: r.Master.Chunks,
+			ReplicaFree: r.Master.ReplicaFree, TotalSpace: r.Master.TotalSpace, FreeSpace: r.Master.FreeSpace, Chunks: r.Master.Chunks,
 			Chunkservers: int32(r.Master.Chunkservers), Restarts: int32(r.Master.Restarts), Error: r.Master.Error,
 		},
 	}
@@ -95,7 +95,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Services:  r.GetServices(),
 		Leaving:   r.GetLeaving(),
 		Addresses: r.GetAddresses(), AddressError: r.GetAddressError(),
-		Guard: guardFromWire(r.GetGuard()),
+		Guard: guardFromWire(r.GetGuard()), Unheard: r.GetUnheard(),
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),
@@ -104,7 +104,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Master: MasterReport{
 			Phase: master.GetPhase(), Epoch: master.GetEpoch(), Answering: master.GetAnswering(),
 			MetaVersion: master.GetMetaVersion(), MetadataID: master.GetMetadataId(), Version: master.GetVersion(),
-			TotalSpace: master.GetTotalSpace(), FreeSpace: master.GetFreeSpace(), Chunks: master.GetChunks(),
+			ReplicaFree: master.GetReplicaFree(), TotalSpace: master.GetTotalSpace(), FreeSpace: master.GetFreeSpace(), Chunks: master.GetChunks(),
 			Chunkservers: int(master.GetChunkservers()), Restarts: int(master.GetRestarts()), Error: master.GetError(),
 		},
 	}

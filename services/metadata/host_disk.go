@@ -244,28 +244,20 @@ func writeDurably(path string, content []byte) error {
 // Stored implements Disk.
 func (HostDisk) Stored() (files.Stored, error) { return files.ReadStored(DataPath) }
 
-// leastFree is what must be free for the changelog to go on while somebody
-// makes room: some hours' worth.
-const leastFree = 8 << 20
-
 // Healthy implements Disk. It reads no file, so frozen I/O doesn't hold it up.
-func (HostDisk) Healthy() error {
+func (HostDisk) Healthy() (free uint64, err error) {
 	var stat unix.Statfs_t
 
-	err := unix.Statfs(config.MetadataPath, &stat)
+	err = unix.Statfs(config.MetadataPath, &stat)
 	if err != nil {
-		return fmt.Errorf("look at the replica's file system: %w", err)
+		return 0, fmt.Errorf("look at the replica's file system: %w", err)
 	}
 
 	if stat.Flags&unix.ST_RDONLY != 0 {
-		return errors.New("the replica's file system has become read-only after an error of its device: mfsmaster could not write its changelog")
+		return 0, errors.New("the replica's file system has become read-only after an error of its device: mfsmaster could not write its changelog")
 	}
 
-	if free := stat.Bavail * uint64(stat.Bsize); free < leastFree {
-		return fmt.Errorf("the replica's file system is full (%d MiB are left): make room below %s, or replace the disk by a larger one", free>>20, config.MetadataPath)
-	}
-
-	return nil
+	return stat.Bavail * uint64(stat.Bsize), nil
 }
 
 // unmountRetry is how often unmounting is tried: for a moment after the kill

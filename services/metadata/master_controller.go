@@ -73,8 +73,8 @@ type Disk interface {
 	Install(files.Stored) error
 	// Stored is what a start would load.
 	Stored() (files.Stored, error)
-	// Healthy says why a master must not go on: read-only or full.
-	Healthy() error
+	// Healthy returns how many bytes are free, or why no master must go on there.
+	Healthy() (free uint64, err error)
 	// Unmount ends when it is unmounted or ctx does.
 	Unmount(ctx context.Context) error
 }
@@ -232,6 +232,10 @@ func (m *master) pass(ctx context.Context) (time.Duration, error) {
 
 	if m.status.Phase == "" {
 		m.status.Phase = PhaseStopped
+	}
+
+	if !m.status.Mounted {
+		m.status.ReplicaFree = 0
 	}
 
 	if spec == nil {

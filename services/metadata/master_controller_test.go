@@ -36,6 +36,8 @@ type machine struct {
 	mounted    bool
 	stored     files.Stored
 	sick       error
+	// filled is how much of 1 GiB is in use.
+	filled uint64
 	silent     bool
 	// mended is what was wrong with the metadata.
 	mended string
@@ -174,11 +176,11 @@ func (m *machine) Stored() (files.Stored, error) {
 	return m.stored, nil
 }
 
-func (m *machine) Healthy() error {
+func (m *machine) Healthy() (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
-	return m.sick
+	return 1<<30 - m.filled, m.sick
 }
 
 func (m *machine) Unmount(context.Context) error {
@@ -847,6 +849,32 @@ func TestMasterIsStoppedWhenItsFileSystemFails(t *testing.T) {
 		a.Contains(s.Error, "read-only")
 	})
 	require.True(t, m.was("kill"))
+}
+
+// The other replica is as full, and nobody could make room where nothing is mounted.
+func TestMasterWaitsForRoomOnAFullFileSystem(t *testing.T) {
+	m := aged()
+	serve(t, m, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+
+	m.set(func() { m.filled = 1<<30 - metadata.LeastFree + 1 })
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseFull, s.Phase)
+		a.True(s.Mounted)
+		a.False(s.Answering)
+		a.Contains(s.Error, "is full (7 MiB are left): remove what doesn't belong below /var/lib/antler/meta/replica")
+	})
+	require.True(t, m.was("kill"))
+	m.standsBy(t, 2)
+	m.looksAgain(t)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) { a.Equal(metadata.PhaseFull, s.Phase) })
+
+	m.set(func() { m.filled = 0 })
+	m.started(t, 3)
+	m.becomes(t, func(s *metadata.MasterStatusSpec, a *assert.Assertions) {
+		a.Equal(metadata.PhaseServing, s.Phase)
+		a.Empty(s.Error)
+		a.EqualValues(1<<30, s.ReplicaFree)
+	})
 }
 
 func TestLeaseLostKillsAndUnmounts(t *testing.T) {

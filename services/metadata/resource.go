@@ -112,6 +112,10 @@ const (
 	PhaseStopping Phase = "stopping"
 	// PhaseUnmounting: no mfsmaster runs any more, and its file system goes.
 	PhaseUnmounting Phase = "unmounting"
+	// PhaseFull: its file system has no room for the changelog. It stays mounted, and the
+	// master is started again as soon as somebody has made room: the other replica is the
+	// same, so it is no better.
+	PhaseFull Phase = "full"
 	// PhaseFailed: this node can't serve; Error says why and what to do.
 	PhaseFailed Phase = "failed"
 )
@@ -136,6 +140,9 @@ type MasterStatusSpec struct {
 	Restarts int `yaml:"restarts"`
 	// Version of mfsmaster, for example "4.57.5".
 	Version string `yaml:"version,omitempty"`
+	// ReplicaFree is what the replica's file system has left while it is mounted, in bytes,
+	// rounded down so that not each change of it is news.
+	ReplicaFree uint64 `yaml:"replicaFree,omitempty"`
 	// TotalSpace and FreeSpace in bytes, Chunks and missing copies as the
 	// master counts them.
 	TotalSpace   uint64 `yaml:"totalSpace"`

@@ -7,16 +7,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"antler/services/node/config"
 )
 
 // supervise asks the master, and restarts it when it has ended or doesn't
 // answer.
 func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Duration, error) {
-	err := m.Disk.Healthy()
-	if err != nil {
-		return m.abandon(ctx, err)
-	}
-
 	current := m.running.Generation == m.generation
 
 	switch {
@@ -39,6 +36,58 @@ func (m *master) supervise(ctx context.Context, spec *MasterSpecSpec) (time.Dura
 
 	// The container's status wakes us.
 	return time.Second, nil
+}
+
+const (
+	// LeastFree is what must be free for the changelog to go on while somebody makes
+	// room: some hours' worth, in bytes.
+	LeastFree = 8 << 20
+	// LowFree is when somebody should, in bytes: mfsmaster writes its metadata anew each
+	// hour beside what it keeps.
+	LowFree = 8 * LeastFree
+	// freeStep is what the free room is told in steps of.
+	freeStep = 1 << 20
+)
+
+// examine looks whether the replica's file system can hold what mfsmaster is about to
+// write; it doesn't look itself. wait is set where it can't.
+func (m *master) examine(ctx context.Context) (wait time.Duration, err error) {
+	free, err := m.Disk.Healthy()
+	if err != nil {
+		_, err = m.abandon(ctx, err)
+
+		return m.Timing.ProbeInterval, err
+	}
+
+	m.status.ReplicaFree = free / freeStep * freeStep
+
+	if free < LeastFree {
+		return m.waitForRoom(ctx)
+	}
+
+	if m.status.Phase == PhaseFull {
+		m.status.Phase, m.status.Error = PhaseStopped, ""
+	}
+
+	return 0, nil
+}
+
+// waitForRoom without a master, which would acknowledge what it can't write down.
+func (m *master) waitForRoom(ctx context.Context) (time.Duration, error) {
+	if m.status.Phase != PhaseFull {
+		err := errors.Join(m.kill(ctx), m.unwant(ctx))
+		if err != nil {
+			return 0, err
+		}
+
+		m.status.Phase, m.status.Answering = PhaseFull, false
+		m.emit("full", "the replica's file system is full: mfsmaster is stopped")
+	}
+
+	m.status.Error = fmt.Sprintf("the replica's file system is full (%d MiB are left): remove what doesn't belong below %s there, or the oldest of what mfsmaster keeps there "+
+		"(metadata.mfs.back.2, then metadata.mfs.back.1); service goes on by itself with %d MiB", m.status.ReplicaFree>>20, config.MetadataPath, LeastFree>>20)
+
+	return m.Timing.ProbeInterval, nil
 }
 
 // ended reports whether the container of this generation has run and is over.

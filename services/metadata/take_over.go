@@ -40,6 +40,10 @@ func (m *master) takeOver(ctx context.Context, spec *MasterSpecSpec) (time.Durat
 
 	m.status.Formatted = false
 
+	if wait, err := m.examine(ctx); wait > 0 || err != nil {
+		return wait, err
+	}
+
 	if !m.wanted {
 		return m.start(ctx, spec)
 	}

@@ -256,6 +256,11 @@ func (s snapshot) storageProblems(list *problemList) {
 			"delete what is not needed, or add a chunkserver").Reason = "SPACE_LOW"
 	}
 
+	if free := s.reports[s.serving()].Report.Master.ReplicaFree; free > 0 && free < metadata.LowFree {
+		list.warn(s.serving(), fmt.Sprintf("the replica's file system has %d MiB left", free>>20),
+			fmt.Sprintf("see below %s what doesn't belong there; with less than %d MiB the master is stopped", config.MetadataPath, metadata.LeastFree>>20)).Reason = "REPLICA_FILLING"
+	}
+
 	if s.serving() != s.self {
 		return
 	}

@@ -61,6 +61,11 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"the floating address on n2: 10.5.0.250 is outside every local network", ""},
 		}},
+		{"the replica fills", func(s *snapshot) {
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.ReplicaFree = 40 << 20 })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the replica's file system has 40 MiB left", "see below /var/lib/antler/meta/replica what doesn't belong there; with less than 8 MiB the master is stopped"},
+		}},
 		{"a node is dead", func(s *snapshot) {
 			s.cluster.Kubernetes.DeadNode.Release = true
 			s.authority.Guards = map[string]authority.Guard{"n1": {TTLMS: 1}, "n2": {}, "n3": {TTLMS: 1, Dead: true}}

@@ -970,7 +970,10 @@ type NodeReport struct {
 	// guard that the node offers; it says which boot this is in any case.
 	Guard *Guard `protobuf:"bytes,7,opt,name=guard,proto3" json:"guard,omitempty"`
 	// address_error is what is wrong with them there, or would be if the node held them.
-	AddressError  string `protobuf:"bytes,8,opt,name=address_error,json=addressError,proto3" json:"address_error,omitempty"`
+	AddressError string `protobuf:"bytes,8,opt,name=address_error,json=addressError,proto3" json:"address_error,omitempty"`
+	// unheard is the leader of the quorum in whose place the node stood for election, since
+	// it heard nothing of it; empty while it hears from it.
+	Unheard       string `protobuf:"bytes,9,opt,name=unheard,proto3" json:"unheard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1057,6 +1060,13 @@ func (x *NodeReport) GetGuard() *Guard {
 func (x *NodeReport) GetAddressError() string {
 	if x != nil {
 		return x.AddressError
+	}
+	return ""
+}
+
+func (x *NodeReport) GetUnheard() string {
+	if x != nil {
+		return x.Unheard
 	}
 	return ""
 }
@@ -1205,7 +1215,10 @@ type MasterReport struct {
 	// restarts in place in this epoch.
 	Restarts int32 `protobuf:"varint,11,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	// error says what is wrong.
-	Error         string `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"`
+	// replica_free is what the replica's file system has left, in bytes; 0 where it isn't
+	// mounted.
+	ReplicaFree   uint64 `protobuf:"varint,13,opt,name=replica_free,json=replicaFree,proto3" json:"replica_free,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1322,6 +1335,13 @@ func (x *MasterReport) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *MasterReport) GetReplicaFree() uint64 {
+	if x != nil {
+		return x.ReplicaFree
+	}
+	return 0
 }
 
 // ReplaceStoreRequest carries a person's decision.
@@ -1659,7 +1679,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\x8e\x03\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xa8\x03\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
@@ -1669,7 +1689,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\aleaving\x18\x05 \x01(\bR\aleaving\x12\x1c\n" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x12&\n" +
 	"\x05guard\x18\a \x01(\v2\x10.antler.v1.GuardR\x05guard\x12#\n" +
-	"\raddress_error\x18\b \x01(\tR\faddressError\x1a;\n" +
+	"\raddress_error\x18\b \x01(\tR\faddressError\x12\x18\n" +
+	"\aunheard\x18\t \x01(\tR\aunheard\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
@@ -1685,7 +1706,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\fsync_percent\x18\a \x01(\x01R\vsyncPercent\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x1f\n" +
 	"\vsplit_brain\x18\t \x01(\bR\n" +
-	"splitBrain\"\xe4\x02\n" +
+	"splitBrain\"\x87\x03\n" +
 	"\fMasterReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
@@ -1702,7 +1723,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\fchunkservers\x18\n" +
 	" \x01(\x05R\fchunkservers\x12\x1a\n" +
 	"\brestarts\x18\v \x01(\x05R\brestarts\x12\x14\n" +
-	"\x05error\x18\f \x01(\tR\x05error\"e\n" +
+	"\x05error\x18\f \x01(\tR\x05error\x12!\n" +
+	"\freplica_free\x18\r \x01(\x04R\vreplicaFree\"e\n" +
 	"\x13ReplaceStoreRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06forget\x18\x02 \x01(\tR\x06forget\x12\x10\n" +

@@ -122,7 +122,7 @@ func ofReplica(s replication.ReplicaStatusSpec) authority.ReplicaReport {
 func ofMaster(s metadata.MasterStatusSpec) authority.MasterReport {
 	return authority.MasterReport{
 		Phase: string(s.Phase), Epoch: s.Epoch, Answering: s.Answering, MetaVersion: s.MetaVersion, MetadataID: s.MetadataID,
-		Version: s.Version, TotalSpace: s.TotalSpace, FreeSpace: s.FreeSpace, Chunks: s.Chunks,
+		Version: s.Version, ReplicaFree: s.ReplicaFree, TotalSpace: s.TotalSpace, FreeSpace: s.FreeSpace, Chunks: s.Chunks,
 		Chunkservers: s.Chunkservers, Restarts: s.Restarts, Error: s.Error,
 	}
 }
