@@ -4,9 +4,11 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"antler/qemu-tests/lab"
+	"antler/services/node/config"
 )
 
 // commandTime is what a command typed at a console gets; a machine that is off or
@@ -37,6 +39,8 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 		return r.link(on, true, lab.Rule{Drop: 0.2})
 	case HeavyLoss:
 		return r.link(on, true, lab.Rule{Drop: 0.5})
+	case Disorder:
+		return r.link(on, true, lab.Rule{Jitter: 20 * time.Millisecond, Twice: 0.1})
 	case Isolated:
 		others := r.cluster.Others(on[0])
 		r.cluster.Switch.Cut(on[0].Name, others...)
@@ -47,6 +51,8 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 	case MasterStopped:
 		// Nobody lets it go on: antlerd replaces it.
 		r.harm(on[0], "kill -STOP $(pidof mfsmaster)")
+	case MasterOOM:
+		r.harm(on[0], "for p in $(pidof mfsmaster); do echo 1000 > /proc/$p/oom_score_adj; done; echo f > /proc/sysrq-trigger")
 	case ChunkserverKilled:
 		r.harm(on[0], "kill -KILL $(pidof mfschunkserver)")
 	case AntlerdKilled:
@@ -65,11 +71,103 @@ func (r *run) inject(f Fault, roles map[Role]*lab.Machine) (heal func()) {
 		r.pause(on[0], time.Second)
 	case PausedLong:
 		r.pause(on[0], 10*time.Second)
-	case DiskStalled:
-		return r.stall(on[0])
+	case PausedMinute:
+		r.pause(on[0], time.Minute)
+	case Switchover:
+		go r.switchover(on[0].Name)
+	default:
+		return r.injectMore(f.Kind, on)
 	}
 
 	return nothing
+}
+
+// injectMore has what is no fault by itself.
+func (r *run) injectMore(kind Kind, on []*lab.Machine) (heal func()) {
+	switch kind {
+	case PowerOn:
+		r.start(on)
+	case Heal:
+		r.cluster.Switch.HealAll()
+	case Served:
+		r.awaitServed()
+	default:
+		return r.injectDisk(kind, on[0])
+	}
+
+	return func() {}
+}
+
+// injectDisk makes the faults of disks and clocks.
+func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
+	switch kind {
+	case DiskStalled:
+		return r.stall(m)
+	case WriteErrors:
+		return r.breakDisk(m, "write")
+	case ReadErrors:
+		return r.breakDisk(m, "read")
+	case DiskReplaced:
+		r.powerCut(m)
+
+		if err := r.cluster.ReplaceDisk(m, "replica", lab.ReplicaSize); err != nil {
+			r.Fatalf("%v", err)
+		}
+	case DiskFull:
+		return r.fill(m)
+	case ClockAhead:
+		return r.step(m, 36*time.Hour)
+	case ClockBehind:
+		return r.step(m, -36*time.Hour)
+	default:
+		r.Fatalf("nobody knows how to make the fault %q", kind)
+	}
+
+	return func() {}
+}
+
+// switchover is asked for, and may fail: its machines lose their power.
+func (r *run) switchover(target string) {
+	err := r.cluster.Switchover(r.ctx, r.cluster.Machine("n3"), target)
+	if err != nil {
+		r.cluster.Say("the switchover to %s is told to have failed: %v", target, err)
+	}
+}
+
+// breakDisk has the replica's disk answer requests of the kind with an error until the
+// machine is started again, which is what somebody does who trusts the disk.
+func (r *run) breakDisk(m *lab.Machine, requests string) (heal func()) {
+	if err := m.BreakDisk("replica", requests); err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	if requests == "read" {
+		// What mfsmaster needs it has in memory: somebody copies the disk.
+		r.harm(m, "dd if=/dev/drbd0 of=/dev/null bs=1M iflag=direct 2>/dev/null || dd if=/dev/disk/by-id/virtio-replica of=/dev/null bs=1M iflag=direct || true")
+	}
+
+	return func() { r.powerCut(m) }
+}
+
+// fill leaves 4 MiB of the replica's file system. Who makes room needs it mounted.
+func (r *run) fill(m *lab.Machine) (heal func()) {
+	const meta = config.MetadataPath
+
+	r.harm(m, "fallocate -l $(( $(stat -f -c '%a * %S' "+meta+") - 4194304 )) "+meta+"/fill")
+
+	return func() {
+		for _, m := range r.cluster.Machines {
+			r.harm(m, "rm -f "+meta+"/fill")
+		}
+	}
+}
+
+// step the machine's clock; the host's is the right one.
+func (r *run) step(m *lab.Machine, by time.Duration) (heal func()) {
+	set := func(by time.Duration) { r.harm(m, fmt.Sprintf("date -u -s @%d", time.Now().Add(by).Unix())) }
+	set(by)
+
+	return func() { set(0) }
 }
 
 // powerCut of a machine also ends the client that is at work there.

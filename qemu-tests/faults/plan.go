@@ -41,17 +41,38 @@ const (
 	// Nobody lets mfsmaster go on: it is replaced.
 	MasterKilled       Kind = "mfsmaster killed"
 	MasterStopped      Kind = "mfsmaster stopped"
+	MasterOOM          Kind = "mfsmaster killed for want of memory"
 	ChunkserverKilled  Kind = "mfschunkserver killed"
 	ChunkserverStopped Kind = "mfschunkserver stopped"
 	AntlerdKilled      Kind = "antlerd killed"
 	AntlerdStopped     Kind = "antlerd stopped"
 	ContainerdKilled   Kind = "containerd killed"
 	ContainerdStopped  Kind = "containerd stopped"
-	// Paused is the whole machine, for a second; PausedLong for longer than any lease.
-	Paused     Kind = "paused for 1 s"
-	PausedLong Kind = "paused for 10 s"
-	// DiskStalled: the replica's disk does one request a second.
-	DiskStalled Kind = "replica disk stalled"
+	// Disorder is on the link as well: a tenth of the frames comes twice, and all come in
+	// another order.
+	Disorder Kind = "frames out of order and twice"
+	// Paused is the whole machine, for a second; the others for longer than any lease.
+	Paused       Kind = "paused for 1 s"
+	PausedLong   Kind = "paused for 10 s"
+	PausedMinute Kind = "paused for 60 s"
+	// DiskStalled: the replica's disk does one request a second. WriteErrors and
+	// ReadErrors are what it answers all requests of the kind with, until the machine
+	// is started again; DiskReplaced: it has lost its power, and a blank disk is there.
+	DiskStalled  Kind = "replica disk stalled"
+	WriteErrors  Kind = "replica disk fails to write"
+	ReadErrors   Kind = "replica disk fails to read"
+	DiskReplaced Kind = "replica disk replaced by a blank one"
+	// DiskFull: the file system on the replica has no room left.
+	DiskFull Kind = "replica full"
+	// ClockAhead and ClockBehind step the wall clock by a day and a half.
+	ClockAhead  Kind = "clock steps ahead"
+	ClockBehind Kind = "clock steps behind"
+	// Switchover is no fault, PowerOn and Heal (of all links) end one: something is to
+	// happen meanwhile. Served waits until somebody serves, on whatever is there.
+	Switchover Kind = "switchover"
+	PowerOn    Kind = "power on"
+	Heal       Kind = "links healed"
+	Served     Kind = "served"
 )
 
 // Fault is one of a round.
@@ -59,6 +80,8 @@ type Fault struct {
 	Kind Kind
 	// On are the machines that it is for: for a link the two ends.
 	On []Role
+	// At is the event of the first of them at which it begins; empty for none.
+	At string
 }
 
 // String is for people.
@@ -68,7 +91,16 @@ func (f Fault) String() string {
 		on[i] = string(role)
 	}
 
-	return fmt.Sprintf("%s (%s)", f.Kind, strings.Join(on, ", "))
+	text := string(f.Kind)
+	if len(on) > 0 {
+		text = fmt.Sprintf("%s (%s)", f.Kind, strings.Join(on, ", "))
+	}
+
+	if f.At != "" {
+		text += " at " + f.At
+	}
+
+	return text
 }
 
 // Round is faults at the same time, and what follows.
@@ -81,6 +113,16 @@ type Round struct {
 	// after a Pause, in the middle of the recovery.
 	Settle bool
 	Pause  time.Duration
+}
+
+// String is for people, and what ONLY= is matched with.
+func (r Round) String() string {
+	faults := make([]string, len(r.Faults))
+	for i, f := range r.Faults {
+		faults[i] = f.String()
+	}
+
+	return strings.Join(faults, " + ")
 }
 
 // Planner makes rounds. The same seed gives the same ones.
@@ -117,31 +159,31 @@ func (p *Planner) upTo(d time.Duration) time.Duration {
 // fault: power cuts and cut links make up more than half.
 func (p *Planner) fault() Fault {
 	roles := p.shuffled()
-	replicas := []Role{Serving, Standby}[p.random.IntN(2)]
+	replica := []Role{Serving, Standby}[p.random.IntN(2)]
 
 	switch n := p.random.IntN(20); {
 	case n < 6:
-		return Fault{PowerCut, roles[:p.several()]}
+		return Fault{Kind: PowerCut, On: roles[:p.several()]}
 	case n < 12:
 		kind := []Kind{LinkCut, OneWay, Isolated, Delay, Loss, HeavyLoss}[p.random.IntN(6)]
 		if kind == Isolated {
-			return Fault{kind, roles[:1]}
+			return Fault{Kind: kind, On: roles[:1]}
 		}
 
-		return Fault{kind, roles[:2]}
+		return Fault{Kind: kind, On: roles[:2]}
 	case n < 14:
-		return Fault{MasterKilled, []Role{Serving}}
+		return Fault{Kind: MasterKilled, On: []Role{Serving}}
 	case n < 15:
-		return Fault{MasterStopped, []Role{Serving}}
+		return Fault{Kind: MasterStopped, On: []Role{Serving}}
 	case n < 16:
-		return Fault{DiskStalled, []Role{replicas}}
+		return Fault{Kind: DiskStalled, On: []Role{replica}}
 	default:
 		kind := []Kind{
 			ChunkserverKilled, AntlerdKilled, ContainerdKilled, Paused,
 			ChunkserverStopped, AntlerdStopped, ContainerdStopped, PausedLong,
 		}[p.random.IntN(8)]
 
-		return Fault{kind, roles[:1]}
+		return Fault{Kind: kind, On: roles[:1]}
 	}
 }
 

@@ -67,3 +67,38 @@ func TestPlansHoldEveryFault(t *testing.T) {
 	require.Equal(t, map[Role]bool{Serving: true, Standby: true}, seen[DiskStalled])
 	require.Len(t, cuts, 3, "one, two and all three machines")
 }
+
+// The catalogue tries every fault on every machine that it makes sense for.
+func TestTheCatalogueHoldsEveryFault(t *testing.T) {
+	alone := map[Kind]map[Role]bool{}
+
+	for _, round := range Singles() {
+		require.Len(t, round.Faults, 1)
+		require.True(t, round.Settle)
+
+		f := round.Faults[0]
+		if alone[f.Kind] == nil {
+			alone[f.Kind] = map[Role]bool{}
+		}
+
+		for _, role := range f.On {
+			alone[f.Kind][role] = true
+		}
+	}
+
+	for seed := range uint64(100) {
+		for _, f := range NewPlanner(seed).Next().Faults {
+			for _, role := range f.On {
+				require.True(t, alone[f.Kind][role], f)
+			}
+		}
+	}
+
+	names := map[string]bool{}
+
+	for _, round := range Catalogue() {
+		name := round.String() + ", for " + round.Hold.String()
+		require.False(t, names[name], "%s is there twice", name)
+		names[name] = true
+	}
+}

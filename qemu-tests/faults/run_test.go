@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -44,24 +43,22 @@ type run struct {
 func (r *run) round(plan Round) {
 	r.rounds++
 
-	names := make([]string, len(plan.Faults))
-	for i, f := range plan.Faults {
-		names[i] = f.String()
-	}
-
-	what := strings.Join(names, " + ")
+	what := plan.String()
 	result := lab.Case{
 		Name: fmt.Sprintf("Round%d", r.rounds), Promise: what, Passed: true,
 		Figures: map[string]any{"at_s": int(time.Since(r.began).Seconds()), "hold_ms": plan.Hold.Milliseconds()},
 	}
 	r.cluster.Say("--- round %d: %s, for %s", r.rounds, what, plan.Hold)
 
-	roles, from := r.roles(), time.Now()
+	roles, from, marks := r.roles(), time.Now(), r.cluster.Marks()
 
 	var heals []func()
 
 	for i, f := range plan.Faults {
-		if i > 0 {
+		switch {
+		case f.At != "":
+			r.awaitEvent(roles[f.On[0]], marks, f.At)
+		case i > 0:
 			r.pass(plan.Gap)
 		}
 
@@ -88,6 +85,18 @@ func (r *run) round(plan Round) {
 	// What was under way at any time until now may have failed.
 	r.windows = append(r.windows, history.Window{From: from, To: time.Now()})
 	r.report.Add(result)
+}
+
+// awaitEvent waits until the machine tells of it, for as long as the longest of what is
+// begun here takes: one that boots.
+func (r *run) awaitEvent(m *lab.Machine, marks map[string]int, kind string) {
+	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
+	defer cancel()
+
+	err := lab.AwaitEvent(ctx, m, marks[m.Name], kind)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
 }
 
 // pass lets time pass: faults last.
@@ -148,6 +157,26 @@ func (r *run) settle(after string) {
 			r.work(ctx, m)
 		}
 	}
+
+	r.goesOn(after)
+}
+
+// goesOn waits until every client is answered again: a chunk that was promised to one
+// that never heard of it is locked for two minutes (docs/limits.md).
+func (r *run) goesOn(after string) {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTime)
+	defer cancel()
+
+	since := time.Now()
+
+	for _, m := range r.cluster.Machines {
+		if err := r.working[m.Name].AwaitAcknowledged(ctx, since, 1); err != nil {
+			_, _ = m.Console().Run(r.ctx, "date; ps -ef | tail -40; for p in $(pidof agent) $(pidof mfsmount) $(pidof mfschunkserver); do for t in /proc/$p/task/*; do echo $t $(cat $t/comm) $(cat $t/wchan); head -6 $t/stack; done; done; netstat -tn; ss -tn")
+			r.Fatalf("after %s: %v", after, err)
+		}
+	}
+
+	r.cluster.Say("all clients are answered after %s", time.Since(since).Round(time.Second))
 }
 
 // over notes that the client at work on the machine is no more.
@@ -190,19 +219,29 @@ func (r *run) work(ctx context.Context, m *lab.Machine) {
 }
 
 // powerOn starts every machine that is off.
-func (r *run) powerOn() {
+func (r *run) powerOn() { r.start(r.cluster.Machines) }
+
+// start those of the machines that are off.
+func (r *run) start(machines []*lab.Machine) {
 	ctx, cancel := context.WithTimeout(r.ctx, bootTime)
 	defer cancel()
 
-	var off []*lab.Machine
-
-	for _, m := range r.cluster.Machines {
-		if !m.On() {
-			off = append(off, m)
-		}
-	}
+	off := slices.DeleteFunc(slices.Clone(machines), (*lab.Machine).On)
 
 	if err := r.cluster.PowerOn(ctx, off...); err != nil {
 		r.Fatalf("%v", err)
 	}
+}
+
+// awaitServed waits until somebody serves.
+func (r *run) awaitServed() {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTime)
+	defer cancel()
+
+	serving, err := r.cluster.AwaitServing(ctx, "")
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+
+	r.cluster.Say("%s serves", serving.Name)
 }

@@ -157,8 +157,7 @@ func (k *trial) podUndelete() {
 func (k *trial) writer(name, claim string, pv *corev1.PersistentVolume) *lab.Workload {
 	k.Helper()
 
-	workload, err := k.pods.Follow(k.ctx, lab.MountPath+volume.PathOf(nameOf(pv))+"/files")
-	k.must(err)
+	workload := k.pods.Follow(lab.MountPath + volume.PathOf(nameOf(pv)) + "/files")
 
 	// The port to the host is one of the machine's devices.
 	privileged := true

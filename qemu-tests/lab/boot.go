@@ -22,16 +22,21 @@ const volumeSize = 2 << 30
 // Boot makes a cluster from blank disks and waits until all of it is healthy. The
 // cluster is also returned with an error, for its consoles; the caller closes it.
 func Boot(ctx context.Context, options Options) (*Booted, error) {
-	begin := time.Now()
-
 	c, err := New(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 
-	booted := &Booted{Cluster: c}
+	return c.Boot(ctx)
+}
 
-	if err = c.PowerOn(ctx, c.Machines...); err != nil {
+// Boot is the second half of it, of a cluster whose disks are made and may be more than
+// blank.
+func (c *Cluster) Boot(ctx context.Context) (*Booted, error) {
+	begin, booted := c.start, &Booted{Cluster: c}
+
+	err := c.PowerOn(ctx, c.Machines...)
+	if err != nil {
 		return booted, err
 	}
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -51,6 +52,20 @@ func (c *Console) Events(from int) []Event {
 	}
 
 	return events
+}
+
+// AwaitEvent waits until the machine tells of it, from line from of its console on.
+func AwaitEvent(ctx context.Context, m *Machine, from int, kind string) error {
+	_, err := m.console.Wait(ctx, from, func(line string) bool {
+		event, ok := ParseEvent(line)
+
+		return ok && event.Kind == kind
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s of %s: %w", kind, m.Name, err)
+	}
+
+	return nil
 }
 
 // stamped is a line of the kernel's, or of a service on its console: seconds since the

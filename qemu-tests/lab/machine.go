@@ -288,7 +288,8 @@ func (m *Machine) arguments() []string {
 	}
 
 	for i, d := range append(m.disks, disk{file: m.toolsD, serial: "lab", cache: "unsafe", readOnly: true}) {
-		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=%s,file=%s", i, d.cache, d.file)
+		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,node-name=%s,cache=%s,file.driver=file,file.node-name=%s,file.filename=%s",
+			i, formatNode(d.serial), d.cache, fileNode(d.serial), d.file)
 		if d.readOnly {
 			drive += ",readonly=on"
 		}

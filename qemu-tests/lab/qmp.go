@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // qmp sends one command to QEMU's monitor; arguments may be nil.
@@ -63,6 +65,32 @@ func (m *Machine) StallDisk(serial string, stall bool) error {
 		"device": fmt.Sprintf("disk%d", i), "iops": limit, "iops_rd": 0, "iops_wr": 0, "bps": 0, "bps_rd": 0, "bps_wr": 0,
 	})
 }
+
+// BreakDisk has the disk with the serial answer all requests of the kind, "read" or
+// "write", with an I/O error, until the machine is started again.
+func (m *Machine) BreakDisk(serial, requests string) error {
+	if !slices.ContainsFunc(m.disks, func(d disk) bool { return d.serial == serial }) {
+		return fmt.Errorf("break a disk of %s: it has none called %s", m.Name, serial)
+	}
+
+	// From QEMU's block-core.json: a node that fails is put between the disk's format and
+	// its file.
+	err := m.qmp("blockdev-add", map[string]any{
+		"driver": "blkdebug", "node-name": serial + "-broken", "image": fileNode(serial),
+		"inject-error": []map[string]any{{"event": requests + "_aio", "iotype": requests, "errno": int(unix.EIO)}},
+	})
+	if err != nil {
+		return err
+	}
+
+	return m.qmp("blockdev-reopen", map[string]any{"options": []map[string]any{{
+		"driver": "raw", "node-name": formatNode(serial), "file": serial + "-broken", "cache": map[string]any{"no-flush": true},
+	}}})
+}
+
+// formatNode and fileNode are what QEMU calls the two layers of a disk.
+func formatNode(serial string) string { return serial + "-disk" }
+func fileNode(serial string) string   { return serial + "-file" }
 
 // answer skips the events that come between a command and its answer.
 func answer(decoder *json.Decoder) error {

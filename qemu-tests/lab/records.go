@@ -23,12 +23,9 @@ type recordPort struct {
 
 	mu       sync.Mutex
 	changed  chan struct{}
-	messages []received
-}
-
-type received struct {
-	at time.Time
-	history.Message
+	messages []history.Message
+	// begun is when the host heard of each operation.
+	begun map[int]int64
 }
 
 func newRecordPort(path string) (*recordPort, error) {
@@ -37,7 +34,7 @@ func newRecordPort(path string) (*recordPort, error) {
 		return nil, fmt.Errorf("keep the record: %w", err)
 	}
 
-	return &recordPort{file: file, changed: make(chan struct{})}, nil
+	return &recordPort{file: file, changed: make(chan struct{}), begun: map[int]int64{}}, nil
 }
 
 func (p *recordPort) attach(conn net.Conn) {
@@ -53,7 +50,7 @@ func (p *recordPort) attach(conn net.Conn) {
 				p.add(message)
 			}
 
-			fmt.Fprintf(p.file, "%s\n", lines.Bytes())
+			fmt.Fprintf(p.file, "%s %s\n", time.Now().Format(time.RFC3339Nano), lines.Bytes())
 		}
 	}()
 }
@@ -62,18 +59,34 @@ func (p *recordPort) add(message history.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	p.messages = append(p.messages, received{time.Now(), message})
+	if message.Op != nil {
+		p.stamp(message.Op, time.Now())
+	}
+
+	p.messages = append(p.messages, message)
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
+// stamp the operation with the host's time: guests' clocks stand still while their
+// machine does, and some are set. The lock is held.
+func (p *recordPort) stamp(op *history.Op, now time.Time) {
+	if !op.Done {
+		p.begun[op.ID] = now.UnixNano()
+	} else {
+		op.End = now.UnixNano()
+	}
+
+	op.Start = p.begun[op.ID]
+}
+
 // from returns what came after the first n messages, and a channel that is
 // closed when there is more.
-func (p *recordPort) from(n int) ([]received, <-chan struct{}) {
+func (p *recordPort) from(n int) ([]history.Message, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	return append([]received(nil), p.messages[min(n, len(p.messages)):]...), p.changed
+	return append([]history.Message(nil), p.messages[min(n, len(p.messages)):]...), p.changed
 }
 
 func (p *recordPort) count() int {
@@ -84,7 +97,7 @@ func (p *recordPort) count() int {
 }
 
 // wait returns the messages from n on, up to the first for which done is true.
-func (p *recordPort) wait(ctx context.Context, n int, done func(received) bool) ([]received, error) {
+func (p *recordPort) wait(ctx context.Context, n int, done func(history.Message) bool) ([]history.Message, error) {
 	for {
 		messages, changed := p.from(n)
 
@@ -109,8 +122,6 @@ type Workload struct {
 	// first message of this workload on the machine's port, and the first that is
 	// no longer of it; 0 while it may go on.
 	first, until int
-	// offset of the guest's clock against the host's.
-	offset time.Duration
 }
 
 // ProgramDir is where a machine has the agent and the programs of Options.
@@ -133,14 +144,9 @@ func AtEase() Load { return Load{Workers: 2, Think: time.Second} }
 
 // Work starts workers in dir of the machine.
 func (m *Machine) Work(ctx context.Context, dir string, seed uint64, load Load) (*Workload, error) {
-	offset, err := m.ClockOffset(ctx)
-	if err != nil {
-		return nil, err
-	}
+	w := &Workload{machine: m, dir: dir, first: m.records.count()}
 
-	w := &Workload{machine: m, dir: dir, first: m.records.count(), offset: offset}
-
-	_, err = m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d %s >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, load.Workers, load.Think))
+	_, err := m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d %s >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, load.Workers, load.Think))
 	if err != nil {
 		return nil, fmt.Errorf("start the workload on %s: %w", m.Name, err)
 	}
@@ -150,13 +156,8 @@ func (m *Machine) Work(ctx context.Context, dir string, seed uint64, load Load) 
 
 // Follow is Work for workers that somebody else starts on the machine, with
 // "agent work": their files will be in dir. Stop is not for them.
-func (m *Machine) Follow(ctx context.Context, dir string) (*Workload, error) {
-	offset, err := m.ClockOffset(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	return &Workload{machine: m, dir: dir, first: m.records.count(), offset: offset}, nil
+func (m *Machine) Follow(dir string) *Workload {
+	return &Workload{machine: m, dir: dir, first: m.records.count()}
 }
 
 // Ops returns the record so far, in the host's time: each operation once, with
@@ -177,11 +178,6 @@ func (w *Workload) Ops() []history.Op {
 		}
 
 		op := *message.Op
-		op.Start -= int64(w.offset)
-
-		if op.Done {
-			op.End -= int64(w.offset)
-		}
 
 		if i, known := index[op.ID]; known {
 			ops[i] = op
@@ -202,8 +198,8 @@ func (w *Workload) AwaitAcknowledged(ctx context.Context, since time.Time, n int
 	// The same record is looked at again whenever others have come.
 	acknowledged := map[int]bool{}
 
-	_, err := w.machine.records.wait(ctx, w.first, func(m received) bool {
-		if m.Op != nil && m.Op.Acknowledged() && m.Op.Start-int64(w.offset) > since.UnixNano() {
+	_, err := w.machine.records.wait(ctx, w.first, func(m history.Message) bool {
+		if m.Op != nil && m.Op.Acknowledged() && m.Op.Start > since.UnixNano() {
 			acknowledged[m.Op.ID] = true
 		}
 
@@ -228,7 +224,7 @@ func (w *Workload) Stop(ctx context.Context) error {
 
 // AwaitEnd waits until the workers have ended after their current operation.
 func (w *Workload) AwaitEnd(ctx context.Context) error {
-	_, err := w.machine.records.wait(ctx, w.first, func(m received) bool { return m.End == "work" })
+	_, err := w.machine.records.wait(ctx, w.first, func(m history.Message) bool { return m.End == "work" })
 	if err != nil {
 		return fmt.Errorf("wait for the workload to end: %w", err)
 	}
@@ -285,7 +281,7 @@ func (w *Workload) Check(ctx context.Context, on *Machine, faults ...history.Win
 		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
 	}
 
-	messages, err := on.records.wait(ctx, first, func(m received) bool { return m.End == "walk" })
+	messages, err := on.records.wait(ctx, first, func(m history.Message) bool { return m.End == "walk" })
 	if err != nil {
 		return history.Result{}, fmt.Errorf("read back on %s: %w", on.Name, err)
 	}
@@ -329,24 +325,4 @@ func (m *Machine) writeHeads(ctx context.Context, sizes map[string]int) error {
 	}
 
 	return err
-}
-
-// ClockOffset is the guest's wall clock minus the host's. The console's and
-// the port's latency, some 10 ms, is in it.
-func (m *Machine) ClockOffset(ctx context.Context) (time.Duration, error) {
-	first := m.records.count()
-
-	_, err := m.console.Run(ctx, agent+" clock")
-	if err != nil {
-		return 0, fmt.Errorf("ask %s for the time: %w", m.Name, err)
-	}
-
-	messages, err := m.records.wait(ctx, first, func(r received) bool { return r.Clock != 0 })
-	if err != nil {
-		return 0, fmt.Errorf("ask %s for the time: %w", m.Name, err)
-	}
-
-	last := messages[len(messages)-1]
-
-	return time.Duration(last.Clock - last.at.UnixNano()), nil
 }

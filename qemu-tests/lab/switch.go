@@ -23,8 +23,10 @@ type Rule struct {
 	Cut bool
 	// Drop is the share of frames lost, 0..1.
 	Drop float64
-	// Delay is added to each frame.
-	Delay time.Duration
+	// Delay is added to each frame, and of Jitter another share to each.
+	Delay, Jitter time.Duration
+	// Twice is the share of frames that come twice, 0..1.
+	Twice float64
 }
 
 // Switch is the network between machines: an Ethernet switch that floods (with
@@ -45,10 +47,17 @@ const queueLength = 1024
 type port struct {
 	name     string
 	listener net.Listener
-	queue    chan []byte
 
 	mu   sync.Mutex
-	conn net.Conn
+	line *line
+}
+
+// line is a machine's connection, from when it has power until it is cut: what waits for
+// it then is lost, and not for the next.
+type line struct {
+	conn  net.Conn
+	queue chan []byte
+	cut   chan struct{}
 }
 
 // NewSwitch returns a switch without ports; seed drives the losses.
@@ -69,14 +78,13 @@ func (s *Switch) Plug(name, path string) error {
 		return fmt.Errorf("open the switch's port for %s: %w", name, err)
 	}
 
-	p := &port{name: name, listener: listener, queue: make(chan []byte, queueLength)}
+	p := &port{name: name, listener: listener}
 
 	s.mu.Lock()
 	s.ports[name] = p
 	s.mu.Unlock()
 
 	go s.serve(p)
-	go p.drain()
 
 	return nil
 }
@@ -130,6 +138,7 @@ func (s *Switch) serve(p *port) {
 
 		p.attach(conn)
 		s.pump(p, conn)
+		p.attach(nil)
 	}
 }
 
@@ -170,47 +179,74 @@ func (s *Switch) flood(from *port, frame []byte) {
 
 		rule := s.rules[Link{from.name, name}]
 
-		switch {
-		case rule.Cut, rule.Drop > 0 && s.random.Float64() < rule.Drop:
-		case rule.Delay > 0:
-			time.AfterFunc(rule.Delay, func() { to.send(frame) })
-		default:
-			to.send(frame)
+		if rule.Cut || rule.Drop > 0 && s.random.Float64() < rule.Drop {
+			continue
+		}
+
+		s.carry(frame, to, rule)
+
+		if rule.Twice > 0 && s.random.Float64() < rule.Twice {
+			s.carry(frame, to, rule)
 		}
 	}
 }
 
+// carry the frame, which may take time. The lock is held.
+func (s *Switch) carry(frame []byte, to *port, rule Rule) {
+	delay := rule.Delay
+	if rule.Jitter > 0 {
+		delay += time.Duration(s.random.Int64N(int64(rule.Jitter)))
+	}
+
+	if delay == 0 {
+		to.send(frame)
+
+		return
+	}
+
+	time.AfterFunc(delay, func() { to.send(frame) })
+}
+
 func (p *port) send(frame []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.line == nil {
+		return
+	}
+
 	select {
-	case p.queue <- frame:
+	case p.line.queue <- frame:
 	default:
 	}
 }
 
-// drain writes to whichever QEMU is connected; what waits for a machine that is
-// off is lost.
-func (p *port) drain() {
-	for frame := range p.queue {
-		p.mu.Lock()
-		conn := p.conn
-		p.mu.Unlock()
-
-		if conn == nil {
-			continue
+// drain writes to the machine until its line is cut.
+func (l *line) drain() {
+	for {
+		select {
+		case <-l.cut:
+			return
+		case frame := <-l.queue:
+			// An error means that the machine lost its power; pump sees it as well.
+			_, _ = l.conn.Write(frame)
 		}
-
-		// An error means that the machine lost its power; pump sees it as well.
-		_, _ = conn.Write(frame)
 	}
 }
 
+// attach the machine's next connection; nil for none.
 func (p *port) attach(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if p.conn != nil {
-		p.conn.Close()
+	if p.line != nil {
+		p.line.conn.Close()
+		close(p.line.cut)
+		p.line = nil
 	}
 
-	p.conn = conn
+	if conn != nil {
+		p.line = &line{conn: conn, queue: make(chan []byte, queueLength), cut: make(chan struct{})}
+		go p.line.drain()
+	}
 }

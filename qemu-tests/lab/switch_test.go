@@ -30,7 +30,7 @@ func plug(t *testing.T, s *Switch, name string) net.Conn {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 
-		return p.conn != nil
+		return p.line != nil
 	}, 5*time.Second, time.Millisecond)
 
 	return conn
@@ -111,6 +111,7 @@ func TestSwitchAfterAPowerCut(t *testing.T) {
 	c := plug(t, s, "c")
 	send(t, a, "lost")
 	require.Equal(t, "lost", receive(t, c))
+	s.HealAll() // waits until the switch has offered it to all
 
 	again, err := net.Dial("unix", b.RemoteAddr().String())
 	require.NoError(t, err)

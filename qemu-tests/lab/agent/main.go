@@ -2,7 +2,6 @@
 // and tells the host each call and each answer over a virtio-serial port, as
 // they happen, so that the record survives the guest.
 //
-//	agent clock               tell the guest's time
 //	agent work DIR SEED N T   N workers, until SIGTERM, that pause up to T after each operation
 //	agent walk DIR PATH=N...  tell everything that is there, and apart the first N bytes of PATH
 package main
@@ -41,8 +40,6 @@ func run(args []string) error {
 	}
 
 	switch {
-	case len(args) == 1 && args[0] == "clock":
-		return host.tell(history.Message{Clock: time.Now().UnixNano()})
 	case len(args) == 5 && args[0] == "work":
 		return work(host, args[1], args[2], args[3], args[4])
 	case len(args) >= 2 && args[0] == "walk":
@@ -54,7 +51,7 @@ func run(args []string) error {
 		return walk(host, args[1], heads)
 	}
 
-	return errors.New("usage: agent clock | work DIR SEED WORKERS THINK | walk DIR [PATH=N...]")
+	return errors.New("usage: agent work DIR SEED WORKERS THINK | walk DIR [PATH=N...]")
 }
 
 // host is the way out of the guest.

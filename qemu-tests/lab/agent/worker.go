@@ -98,12 +98,12 @@ func (w *worker) step() {
 
 // call tells the host of the call, makes it, and tells the answer.
 func (w *worker) call(op history.Op, do func() error) bool {
-	op.ID, op.Worker, op.Start = w.ids.next(), w.number, time.Now().UnixNano()
+	op.ID, op.Worker = w.ids.next(), w.number
 	_ = w.host.tell(history.Message{Op: &op})
 
 	err := do()
 
-	op.Done, op.End = true, time.Now().UnixNano()
+	op.Done = true
 	if err != nil {
 		op.Err = err.Error()
 	}

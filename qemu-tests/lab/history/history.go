@@ -36,8 +36,9 @@ type Op struct {
 	Hash string `json:"hash,omitempty"`
 	// Size of that content in bytes.
 	Size int `json:"size,omitempty"`
-	// Start and End in nanoseconds of the guest's wall clock.
-	Start int64 `json:"start"`
+	// Start and End are when the host heard of the call and of its answer, in nanoseconds
+	// of its wall clock; the guest leaves them out.
+	Start int64 `json:"start,omitempty"`
 	End   int64 `json:"end,omitempty"`
 	// Done says that the call returned; Err is what it returned.
 	Done bool   `json:"done,omitempty"`
@@ -76,8 +77,6 @@ type Entry struct {
 type Message struct {
 	Op    *Op    `json:"op,omitempty"`
 	Entry *Entry `json:"entry,omitempty"`
-	// Clock is the guest's wall clock in nanoseconds.
-	Clock int64 `json:"clock,omitempty"`
 	// End of a walk, or of a workload that was stopped.
 	End string `json:"end,omitempty"`
 }
