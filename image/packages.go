@@ -10,7 +10,7 @@ const components = "main non-free-firmware"
 // There is no moosefs-cli (it is Python), no ssh, no getty and no dbus.
 var packages = []string{
 	"base-files", "base-passwd", "netbase", "libc-bin", "coreutils", "dash", "busybox-static",
-	"linux-image-arm64", "raspi-firmware", "u-boot-rpi", "kmod", "udev", "systemd", "systemd-sysv",
+	"linux-image-arm64", "raspi-firmware", "u-boot-rpi", "kmod", "udev", "systemd", "systemd-sysv", "systemd-timesyncd",
 	"util-linux", "mount", "e2fsprogs", "iproute2",
 	"containerd", "runc",
 	"drbd-utils",

@@ -29,6 +29,7 @@ var links = map[string]string{
 	"etc/systemd/system/multi-user.target.wants/antler-going-down.service": "../antler-going-down.service",
 	"etc/systemd/system/multi-user.target.wants/containerd.service":        "../containerd.service",
 	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service":  "/usr/lib/systemd/system/systemd-networkd.service",
+	"etc/systemd/system/multi-user.target.wants/antler-time.service":       "../antler-time.service",
 	"etc/systemd/system/multi-user.target.wants/k3s.service":               "../k3s.service",
 	"etc/systemd/system/sockets.target.wants/systemd-networkd.socket":      "/usr/lib/systemd/system/systemd-networkd.socket",
 

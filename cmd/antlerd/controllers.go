@@ -137,7 +137,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&metadata.MasterController{
 			Disk: metadata.HostDisk{}, Prober: metadata.NewLocalMaster(), Killer: d.tasks, Events: d.events, Timing: d.timing, Now: time.Now,
 			Door: door, Reachable: func() bool { return address.Here(d.config.Cluster.Floating) },
-			Activity: node.ProcessActivity,
+			Activity: node.ProcessActivity, Heard: d.clock.Heard,
 		},
 		&address.SpecController{},
 		&address.Controller{Network: address.Kernel{Nodes: nodeAddresses(d.config.Cluster)}, Events: d.events, Times: address.DefaultTimes()},

@@ -18,11 +18,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"antler/services/authority"
+	"antler/services/node/clock"
 	"antler/services/node/config"
 	"antler/services/server"
 )
 
-func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timing, logger *zap.Logger) (*authority.Authority, error) {
+func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timing, wall *clock.Clock, logger *zap.Logger) (*authority.Authority, error) {
 	serverTLS, clientTLS, err := nodesOnly(cfg.PKI)
 	if err != nil {
 		return nil, err
@@ -32,6 +33,7 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 		Members: authority.MembersOf(cfg.Cluster), AwaitRestore: cfg.Cluster.Metadata.AwaitRestore,
 		Self: cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
 		Timing: timing, ServerTLS: serverTLS, ClientTLS: clientTLS, Now: time.Now, Logger: logger,
+		Heard:  func(name string, at time.Time) { wall.Heard("the clock of "+name, at) },
 		Memory: authority.LeaseFile(filepath.Join(config.RunDir, "lease")),
 		Boot:   bootID(logger), GuardMemory: authority.GuardFile{LeaseFile: authority.LeaseFile(filepath.Join(config.RunDir, "guard"))},
 	}
@@ -44,6 +46,16 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 	}
 
 	return authority.New(parts)
+}
+
+// newClock follows others for as long as this node's certificate is good.
+func newClock(pki config.PKI, events *server.EventLog, logger *zap.Logger) (*clock.Clock, error) {
+	pair, _, err := pki.TLSCertificate()
+	if err != nil {
+		return nil, err
+	}
+
+	return clock.New(pair.Leaf.NotAfter, func(kind, message string) { events.Emit(kind, 0, message) }, logger), nil
 }
 
 // bootID is a random number of this boot, "" where it can't be read.

@@ -25,6 +25,7 @@ import (
 	"antler/services/metadata"
 	"antler/services/moosefs"
 	"antler/services/node"
+	"antler/services/node/clock"
 	"antler/services/node/config"
 	"antler/services/node/version"
 	"antler/services/replication"
@@ -47,6 +48,7 @@ type antlerd struct {
 	server    *server.Server
 	handler   *replication.HandlerServer
 	volumes   *volume.Store
+	clock     *clock.Clock
 	// aside saves what a replica holds that is given up.
 	aside *metadata.Aside
 	// drbd is the kernel's.
@@ -155,7 +157,12 @@ func assemble(ctx context.Context, cfg *config.Config, on platform) (*antlerd, e
 		return nil, err
 	}
 
-	d.authority, err = newAuthority(ctx, cfg, d.timing, d.logger)
+	d.clock, err = newClock(cfg.PKI, d.events, d.logger)
+	if err != nil {
+		return nil, err
+	}
+
+	d.authority, err = newAuthority(ctx, cfg, d.timing, d.clock, d.logger)
 	if err != nil {
 		return nil, err
 	}

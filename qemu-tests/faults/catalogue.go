@@ -60,6 +60,7 @@ var singles = []entry{
 	{DiskFull, serving, long},
 	{ClockAhead, anyOne, long},
 	{ClockBehind, anyOne, long},
+	{ClockLost, anyOne, long},
 	// A client that is away for longer than MooseFS's own patience with it.
 	{Isolated, [][]Role{{Witness}}, 4 * time.Minute},
 	{Isolated, [][]Role{{Witness}}, 20 * time.Minute},
@@ -127,6 +128,9 @@ func Orders() []Round {
 	}
 
 	return append(rounds,
+		// A board without a clock serves next, or all are such boards.
+		sequence(on(ClockLost, Standby), on(PowerOn, Standby), on(Whole), on(PowerCut, Serving), on(Served)),
+		sequence(on(ClockLost, Serving), on(ClockLost, Standby), on(ClockLost, Witness)),
 		sequence(on(LinkCut, Serving, Standby), on(PowerCut, Witness)),
 		sequence(on(LinkCut, Serving, Standby), on(Isolated, Witness)),
 		// The witness changes sides, and changes them again.

@@ -91,6 +91,8 @@ func (r *run) injectMore(kind Kind, on []*lab.Machine) (heal func()) {
 		r.cluster.Switch.HealAll()
 	case Served:
 		r.awaitServed()
+	case Whole:
+		r.settle("what was before")
 	default:
 		return r.injectDisk(kind, on[0])
 	}
@@ -113,12 +115,16 @@ func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
 		if err := r.cluster.ReplaceDisk(m, "replica", lab.ReplicaSize); err != nil {
 			r.Fatalf("%v", err)
 		}
+	case ClockLost:
+		m.NoClock = true
+
+		r.powerCut(m)
 	case DiskFull:
 		return r.fill(m)
 	case ClockAhead:
-		return r.step(m, 36*time.Hour)
+		r.step(m, 36*time.Hour)
 	case ClockBehind:
-		return r.step(m, -36*time.Hour)
+		r.step(m, -36*time.Hour)
 	default:
 		r.Fatalf("nobody knows how to make the fault %q", kind)
 	}
@@ -162,12 +168,9 @@ func (r *run) fill(m *lab.Machine) (heal func()) {
 	}
 }
 
-// step the machine's clock; the host's is the right one.
-func (r *run) step(m *lab.Machine, by time.Duration) (heal func()) {
-	set := func(by time.Duration) { r.harm(m, fmt.Sprintf("date -u -s @%d", time.Now().Add(by).Unix())) }
-	set(by)
-
-	return func() { set(0) }
+// step the machine's clock. Whether it is put right nobody but the cluster sees to.
+func (r *run) step(m *lab.Machine, by time.Duration) {
+	r.harm(m, fmt.Sprintf("date -u -s @$(( $(date +%%s) + %d ))", int(by.Seconds())))
 }
 
 // powerCut of a machine also ends the client that is at work there.

@@ -67,12 +67,16 @@ const (
 	// ClockAhead and ClockBehind step the wall clock by a day and a half.
 	ClockAhead  Kind = "clock steps ahead"
 	ClockBehind Kind = "clock steps behind"
+	// ClockLost: it loses its power, and its clock begins in the past from then on.
+	ClockLost Kind = "power cut of a board without a clock"
 	// Switchover is no fault, PowerOn and Heal (of all links) end one: something is to
-	// happen meanwhile. Served waits until somebody serves, on whatever is there.
+	// happen meanwhile. Served waits until somebody serves, on whatever is there, and
+	// Whole until all is as it should be.
 	Switchover Kind = "switchover"
 	PowerOn    Kind = "power on"
 	Heal       Kind = "links healed"
 	Served     Kind = "served"
+	Whole      Kind = "whole"
 )
 
 // Fault is one of a round.

@@ -25,6 +25,8 @@ type Machine struct {
 	APIPort int
 	// TalosPort is forwarded to Talos's API in the same way; 0 where there is none.
 	TalosPort int
+	// NoClock: its board has no clock that goes on without power. Each start is in the past.
+	NoClock bool
 
 	image     Image
 	loader    string
@@ -252,6 +254,11 @@ const board = "virt,gic-version=3,dtb-randomness=off"
 func (m *Machine) arguments() []string {
 	path := func(name string) string { return filepath.Join(m.Dir, name) }
 
+	clock := "utc"
+	if m.NoClock {
+		clock = "2025-06-01" // systemd puts that forward to the day on which it was built
+	}
+
 	restrict := "on"
 	if m.reachHost {
 		restrict = "off"
@@ -262,7 +269,7 @@ func (m *Machine) arguments() []string {
 		// A machine has its memory from the start: it doesn't get it page by page
 		// from a host when something is first started.
 		"-object", fmt.Sprintf("memory-backend-ram,id=ram,size=%dM,prealloc=on", m.memory), "-machine", "memory-backend=ram",
-		"-nodefaults", "-display", "none", "-rtc", "base=utc",
+		"-nodefaults", "-display", "none", "-rtc", "base=" + clock,
 		"-netdev", "stream,id=cluster,server=off,addr.type=unix,addr.path=" + path("network.sock"),
 		"-device", "virtio-net-pci,romfile=,netdev=cluster,mac=" + mac(m.index),
 		"-netdev", "user,id=access,restrict=" + restrict + m.forwards(),

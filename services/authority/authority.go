@@ -56,7 +56,10 @@ type Config struct {
 	Boot        string
 	GuardMemory GuardMemory
 	// Now is the clock. Its times must have a monotonic reading, as time.Now's.
-	Now    func() time.Time
+	Now func() time.Time
+	// Heard is called with the wall clocks of other nodes, as they were when they were told.
+	Heard func(node string, at time.Time)
+
 	Logger *zap.Logger
 }
 
@@ -115,6 +118,8 @@ type Authority struct {
 	// unheardAt when that was, or when it was last asked; empty if it hears it.
 	unheard   string
 	unheardAt time.Time
+	// clockAhead is by how much this node's wall clock is ahead of the leader's.
+	clockAhead time.Duration
 }
 
 // New checks the configuration. Nothing runs and nothing is written before Run.
@@ -142,6 +147,10 @@ func New(c Config) (*Authority, error) {
 
 	if c.Members[i].Voter && c.Listener == nil {
 		return nil, errors.New("set up the authority: a voter needs a listener for Raft")
+	}
+
+	if c.Heard == nil {
+		c.Heard = func(string, time.Time) {}
 	}
 
 	if c.Dial == nil {

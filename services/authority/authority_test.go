@@ -3,6 +3,7 @@ package authority_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,6 +135,46 @@ func TestHolderTakesThePlaceOfALeaderThatItDoesNotHear(t *testing.T) {
 	c.await("n1", "follows the witness again", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n3" && s.LeaseValid })
 	require.EqualValues(t, 1, c.serves("n1", 1).Epoch)
 	require.Len(t, c.nodes["n1"].stood(cut), 1)
+}
+
+// All hear of each other's wall clocks: those of the voters of the leader, and the leader
+// of all.
+func TestNodesTellEachOtherTheTime(t *testing.T) {
+	t.Parallel()
+
+	c := newCluster(t)
+
+	var (
+		mu    sync.Mutex
+		heard = map[[2]string]time.Time{}
+	)
+
+	for _, n := range c.nodes {
+		n.config.Heard = func(from string, at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+
+			heard[[2]string{n.config.Self, from}] = at
+		}
+	}
+
+	begun := time.Now().Round(0)
+
+	c.formed()
+	leader := c.await("n1", "follows the witness", func(s authority.AuthorityStatusSpec) bool { return s.Leader == "n3" }).Leader
+
+	for _, n := range []string{"n1", "n2"} {
+		for _, pair := range [][2]string{{n, leader}, {leader, n}} {
+			require.Eventually(t, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+
+				return heard[pair].After(begun) && !heard[pair].After(time.Now())
+			}, patience, time.Millisecond, "%s hears of the clock of %s", pair[0], pair[1])
+		}
+	}
+
+	require.Zero(t, c.nodes["n1"].Reports()["n2"].Report.ClockAhead)
 }
 
 func TestSwitchoverNeedsNoWait(t *testing.T) {

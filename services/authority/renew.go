@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -64,6 +65,10 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 		return
 	}
 
+	if at := answer.GetTime(); at != nil && to != a.config.Self {
+		a.config.Heard(to, at.AsTime())
+	}
+
 	a.renewed(to, request.GetEpoch(), sent, answer)
 
 	if answer.GetLeader() == to {
@@ -83,7 +88,9 @@ func (a *Authority) request() *antlerv1.RenewRequest {
 	report := a.report
 	report.Guard, report.Unheard = a.offer(), a.unheard
 
-	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report)}
+	report.ClockAhead = a.clockAhead
+
+	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report), Time: timestamppb.New(a.config.Now())}
 	if a.holds() {
 		request.Epoch = a.record.Epoch
 	}
@@ -165,6 +172,8 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
 
 	now := a.config.Now()
+	a.compareClocks(sent, now, answer.GetTime())
+
 	for _, m := range answer.GetMembers() {
 		a.alive[m.GetName()] = m.GetAlive()
 		if m.GetAge() != nil {
@@ -174,6 +183,18 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 
 	a.learn(recordFromWire(answer.GetRecord()), answer.GetIndex())
 	a.notify()
+}
+
+// compareClocks of this node and the leader, which answered somewhere between the two
+// moments. The lock is held.
+func (a *Authority) compareClocks(sent, answered time.Time, leader *timestamppb.Timestamp) {
+	if leader == nil {
+		return // an antlerd of before that
+	}
+
+	// By the wall clock of now: it may have been set meanwhile.
+	own := answered.Add(-answered.Sub(sent) / 2).Round(0)
+	a.clockAhead = own.Sub(leader.AsTime()).Round(time.Second)
 }
 
 // rememberLease tells the next run of antlerd how long this one's lease lasts,
@@ -204,6 +225,10 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 
 	report := reportFromWire(request.GetReport())
 
+	if at := request.GetTime(); at != nil && from != a.config.Self {
+		a.config.Heard(from, at.AsTime())
+	}
+
 	if request.GetEpoch() != 0 || report.Guard.TTLMS != 0 {
 		if err := l.verify(ctx); err != nil {
 			return nil, err
@@ -218,7 +243,7 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 	l.note(from, report)
 
 	answer := l.view(a.config)
-	answer.Leader, answer.Renewed = a.config.Self, renewed
+	answer.Leader, answer.Renewed, answer.Time = a.config.Self, renewed, timestamppb.New(a.config.Now())
 
 	return answer, nil
 }

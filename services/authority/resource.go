@@ -184,6 +184,9 @@ type Report struct {
 	// Unheard is the leader in whose place the node stood for election, since it heard
 	// nothing of it. The authority fills it in itself.
 	Unheard string `yaml:"unheard,omitempty"`
+	// ClockAhead is by how much the node's wall clock is ahead of the leader's, in whole
+	// seconds. The authority fills it in itself.
+	ClockAhead time.Duration `yaml:"clockAhead,omitempty"`
 }
 
 // ReplicaReport is the state of a node's replica. See replication.ReplicaStatus.

@@ -72,7 +72,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Services:  r.Services,
 		Leaving:   r.Leaving,
 		Addresses: r.Addresses, AddressError: r.AddressError,
-		Guard: guardToWire(r.Guard), Unheard: r.Unheard,
+		Guard: guardToWire(r.Guard), Unheard: r.Unheard, ClockAhead: durationpb.New(r.ClockAhead),
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
@@ -95,7 +95,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Services:  r.GetServices(),
 		Leaving:   r.GetLeaving(),
 		Addresses: r.GetAddresses(), AddressError: r.GetAddressError(),
-		Guard: guardFromWire(r.GetGuard()), Unheard: r.GetUnheard(),
+		Guard: guardFromWire(r.GetGuard()), Unheard: r.GetUnheard(), ClockAhead: r.GetClockAhead().AsDuration(),
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),

@@ -244,6 +244,9 @@ func writeDurably(path string, content []byte) error {
 // Stored implements Disk.
 func (HostDisk) Stored() (files.Stored, error) { return files.ReadStored(DataPath) }
 
+// LastTime implements Disk.
+func (HostDisk) LastTime() (time.Time, error) { return files.LastTime(DataPath) }
+
 // Healthy implements Disk. It reads no file, so frozen I/O doesn't hold it up.
 func (HostDisk) Healthy() (free uint64, err error) {
 	var stat unix.Statfs_t

@@ -73,6 +73,8 @@ type Disk interface {
 	Install(files.Stored) error
 	// Stored is what a start would load.
 	Stored() (files.Stored, error)
+	// LastTime is the latest time in the last changes, by the clock of who served then.
+	LastTime() (time.Time, error)
 	// Healthy returns how many bytes are free, or why no master must go on there.
 	Healthy() (free uint64, err error)
 	// Unmount ends when it is unmounted or ctx does.
@@ -113,6 +115,8 @@ type MasterController struct {
 	// Reachable reports whether clients can still reach this node's master: a
 	// floating address is here.
 	Reachable func() bool
+	// Heard is told of times that were before on this clock or on another's.
+	Heard func(whose string, at time.Time)
 	// Activity tells one that hangs from one that is slow.
 	Activity func(pid int) node.Activity
 }

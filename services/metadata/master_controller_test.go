@@ -38,7 +38,7 @@ type machine struct {
 	sick       error
 	// filled is how much of 1 GiB is in use.
 	filled uint64
-	silent     bool
+	silent bool
 	// mended is what was wrong with the metadata.
 	mended string
 	// noCopy: a restore has staged nothing here.
@@ -174,6 +174,12 @@ func (m *machine) Stored() (files.Stored, error) {
 	defer m.mu.Unlock()
 
 	return m.stored, nil
+}
+
+func (m *machine) LastTime() (time.Time, error) { return time.Unix(1000, 0), nil }
+
+func (m *machine) heard(whose string, at time.Time) {
+	m.did(fmt.Sprintf("heard of %s: %d", whose, at.Unix()))
 }
 
 func (m *machine) Healthy() (uint64, error) {
@@ -339,7 +345,7 @@ func start(t *testing.T, m *machine) {
 	require.NoError(t, m.state.Create(ctx, inventory))
 
 	require.NoError(t, r.RegisterController(&metadata.MasterController{
-		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: m.now, Activity: m.activity,
+		Disk: m, Prober: m, Killer: m, Events: m, Timing: timing, Now: m.now, Activity: m.activity, Heard: m.heard,
 		Reachable: func() bool { return false }, Door: m,
 	}))
 
@@ -849,6 +855,14 @@ func TestMasterIsStoppedWhenItsFileSystemFails(t *testing.T) {
 		a.Contains(s.Error, "read-only")
 	})
 	require.True(t, m.was("kill"))
+}
+
+func TestTheClockIsHeldAgainstTheMetadataBeforeAStart(t *testing.T) {
+	m := aged()
+	start(t, m)
+	m.want(t, metadata.MasterSpecSpec{Run: true, Epoch: 2, Device: "/dev/drbd0"})
+	m.askedFor(t, 1)
+	require.True(t, m.was("heard of the last change of the metadata: 1000"))
 }
 
 // The other replica is as full, and nobody could make room where nothing is mounted.

@@ -177,6 +177,14 @@ func (m *master) start(ctx context.Context, spec *MasterSpecSpec) (time.Duration
 		return 0, nil
 	}
 
+	// By a clock that is behind, what was written since would be locked until it isn't.
+	last, err := m.Disk.LastTime()
+	if err != nil {
+		return 0, err
+	}
+
+	m.Heard("the last change of the metadata", last)
+
 	m.generation = max(m.generation, m.running.Generation) + 1
 
 	// A restart in place stays one until the master answers: see ask.

@@ -83,6 +83,10 @@ func networkUnit(n config.Network) string {
 		line(&b, "Address", address.String())
 	}
 
+	for _, server := range n.NTP {
+		line(&b, "NTP", server)
+	}
+
 	if n.Gateway.IsValid() {
 		line(&b, "Gateway", n.Gateway.String())
 	}

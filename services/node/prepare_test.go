@@ -21,6 +21,7 @@ func TestPrepareWritesWhatTheConfigurationSays(t *testing.T) {
 			Addresses: []netip.Prefix{netip.MustParsePrefix("10.77.0.11/24")},
 			Gateway:   netip.MustParseAddr("10.77.0.1"),
 			DNS:       []netip.Addr{netip.MustParseAddr("10.77.0.1")},
+			NTP:       []string{"10.77.0.1", "time.example.org"},
 		},
 		Debug: config.Debug{ConsoleShell: true},
 	}}
@@ -36,6 +37,8 @@ KeepConfiguration=yes
 IPv6AcceptRA=no
 LinkLocalAddressing=ipv6
 Address=10.77.0.11/24
+NTP=10.77.0.1
+NTP=time.example.org
 Gateway=10.77.0.1
 `, read(t, root, "run/systemd/network/10-antler.network"))
 	require.Equal(t, "nameserver 10.77.0.1\n", read(t, root, "run/antler/resolv.conf"))

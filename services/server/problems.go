@@ -147,6 +147,10 @@ func (s snapshot) movesNow() bool {
 	return s.moves() && s.authority.Reason == "" && s.reports[s.authority.Target].Alive && (holder == "" || s.reports[holder].Alive)
 }
 
+// clockTolerance is what clocks may differ by: comparing them over the network is good to
+// a second at worst.
+const clockTolerance = 2 * time.Second
+
 // returnTime is what chunkservers get to come back after a takeover, and the floating
 // address to be announced: twice the 5 s after which a chunkserver tries again
 // (MASTER_RECONNECTION_DELAY), and some.
@@ -197,6 +201,12 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 	// Of the one that serves, see storageProblems.
 	if problem := report.Report.AddressError; problem != "" && !s.serves(member.Name) {
 		list.warn(member.Name, fmt.Sprintf("the floating address on %s: %s", member.Name, problem), "").Reason = "ADDRESS_FAILED"
+	}
+
+	if ahead := report.Report.ClockAhead; ahead.Abs() > clockTolerance {
+		list.warn(member.Name, fmt.Sprintf("the clocks of %s and %s, which leads the quorum, differ by %s", member.Name, s.authority.Leader, ahead.Abs()),
+			"give both the time by NTP, or neither: a node that nothing tells the time follows the others; "+
+				"after a failover to a node whose clock is behind, what was written since can't be written to for as long").Reason = "CLOCKS_DIFFER"
 	}
 
 	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {

@@ -61,6 +61,12 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"the floating address on n2: 10.5.0.250 is outside every local network", ""},
 		}},
+		{"clocks that differ", func(s *snapshot) {
+			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.ClockAhead = -time.Hour })
+		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
+			{"the clocks of n2 and n3, which leads the quorum, differ by 1h0m0s", "give both the time by NTP, or neither: a node that nothing tells the time follows the others; " +
+				"after a failover to a node whose clock is behind, what was written since can't be written to for as long"},
+		}},
 		{"the replica fills", func(s *snapshot) {
 			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Master.ReplicaFree = 40 << 20 })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{

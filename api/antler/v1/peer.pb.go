@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -164,7 +165,9 @@ type RenewRequest struct {
 	// holds none, or has given it up.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// report of the sender.
-	Report        *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	Report *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// time by the sender's wall clock, when it sent this.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +223,13 @@ func (x *RenewRequest) GetReport() *NodeReport {
 	return nil
 }
 
+func (x *RenewRequest) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // RenewResponse is the leader's view.
 type RenewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -236,7 +246,9 @@ type RenewResponse struct {
 	Members []*MemberView `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
 	// reason is what the leader waits for before somebody serves, and what to do
 	// about it.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// time by the leader's wall clock, when it answered.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +323,13 @@ func (x *RenewResponse) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *RenewResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
 }
 
 // ProposeRequest carries a command.
@@ -973,7 +992,10 @@ type NodeReport struct {
 	AddressError string `protobuf:"bytes,8,opt,name=address_error,json=addressError,proto3" json:"address_error,omitempty"`
 	// unheard is the leader of the quorum in whose place the node stood for election, since
 	// it heard nothing of it; empty while it hears from it.
-	Unheard       string `protobuf:"bytes,9,opt,name=unheard,proto3" json:"unheard,omitempty"`
+	Unheard string `protobuf:"bytes,9,opt,name=unheard,proto3" json:"unheard,omitempty"`
+	// clock_ahead is by how much the node's wall clock is ahead of the leader's, in whole
+	// seconds; negative: behind.
+	ClockAhead    *durationpb.Duration `protobuf:"bytes,10,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1069,6 +1091,13 @@ func (x *NodeReport) GetUnheard() string {
 		return x.Unheard
 	}
 	return ""
+}
+
+func (x *NodeReport) GetClockAhead() *durationpb.Duration {
+	if x != nil {
+		return x.ClockAhead
+	}
+	return nil
 }
 
 // ReplicaReport is the state of a replica, in DRBD's words.
@@ -1591,7 +1620,7 @@ var File_antler_v1_peer_proto protoreflect.FileDescriptor
 
 const file_antler_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x14antler/v1/peer.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\"O\n" +
+	"\x14antler/v1/peer.proto\x12\tantler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n" +
 	"\fHelloRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
@@ -1602,18 +1631,20 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
 	"\n" +
 	"taken_part\x18\x03 \x01(\bR\ttakenPart\x12\x19\n" +
-	"\bknown_as\x18\x04 \x01(\tR\aknownAs\"e\n" +
+	"\bknown_as\x18\x04 \x01(\tR\aknownAs\"\x95\x01\n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x04R\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12-\n" +
-	"\x06report\x18\x03 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xcb\x01\n" +
+	"\x06report\x18\x03 \x01(\v2\x15.antler.v1.NodeReportR\x06report\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xfb\x01\n" +
 	"\rRenewResponse\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x18\n" +
 	"\arenewed\x18\x02 \x01(\bR\arenewed\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12)\n" +
 	"\x06record\x18\x04 \x01(\v2\x11.antler.v1.RecordR\x06record\x12/\n" +
 	"\amembers\x18\x05 \x03(\v2\x15.antler.v1.MemberViewR\amembers\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"*\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12.\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
 	"\acommand\x18\x01 \x01(\fR\acommand\"\xdb\x01\n" +
 	"\x0fProposeResponse\x12%\n" +
@@ -1679,7 +1710,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12-\n" +
-	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xa8\x03\n" +
+	"\x06report\x18\x04 \x01(\v2\x15.antler.v1.NodeReportR\x06report\"\xe4\x03\n" +
 	"\n" +
 	"NodeReport\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x122\n" +
@@ -1690,7 +1721,10 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x12&\n" +
 	"\x05guard\x18\a \x01(\v2\x10.antler.v1.GuardR\x05guard\x12#\n" +
 	"\raddress_error\x18\b \x01(\tR\faddressError\x12\x18\n" +
-	"\aunheard\x18\t \x01(\tR\aunheard\x1a;\n" +
+	"\aunheard\x18\t \x01(\tR\aunheard\x12:\n" +
+	"\vclock_ahead\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockAhead\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
@@ -1762,64 +1796,68 @@ func file_antler_v1_peer_proto_rawDescGZIP() []byte {
 
 var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_antler_v1_peer_proto_goTypes = []any{
-	(*HelloRequest)(nil),         // 0: antler.v1.HelloRequest
-	(*HelloResponse)(nil),        // 1: antler.v1.HelloResponse
-	(*RenewRequest)(nil),         // 2: antler.v1.RenewRequest
-	(*RenewResponse)(nil),        // 3: antler.v1.RenewResponse
-	(*ProposeRequest)(nil),       // 4: antler.v1.ProposeRequest
-	(*ProposeResponse)(nil),      // 5: antler.v1.ProposeResponse
-	(*Record)(nil),               // 6: antler.v1.Record
-	(*Guard)(nil),                // 7: antler.v1.Guard
-	(*GiveUp)(nil),               // 8: antler.v1.GiveUp
-	(*Audit)(nil),                // 9: antler.v1.Audit
-	(*MemberView)(nil),           // 10: antler.v1.MemberView
-	(*NodeReport)(nil),           // 11: antler.v1.NodeReport
-	(*ReplicaReport)(nil),        // 12: antler.v1.ReplicaReport
-	(*MasterReport)(nil),         // 13: antler.v1.MasterReport
-	(*ReplaceStoreRequest)(nil),  // 14: antler.v1.ReplaceStoreRequest
-	(*ReplaceStoreResponse)(nil), // 15: antler.v1.ReplaceStoreResponse
-	(*AcceptStoreRequest)(nil),   // 16: antler.v1.AcceptStoreRequest
-	(*AcceptStoreResponse)(nil),  // 17: antler.v1.AcceptStoreResponse
-	nil,                          // 18: antler.v1.Record.ObservedEntry
-	nil,                          // 19: antler.v1.Record.GiveUpsEntry
-	nil,                          // 20: antler.v1.Record.GuardsEntry
-	nil,                          // 21: antler.v1.NodeReport.ServicesEntry
-	(*durationpb.Duration)(nil),  // 22: google.protobuf.Duration
+	(*HelloRequest)(nil),          // 0: antler.v1.HelloRequest
+	(*HelloResponse)(nil),         // 1: antler.v1.HelloResponse
+	(*RenewRequest)(nil),          // 2: antler.v1.RenewRequest
+	(*RenewResponse)(nil),         // 3: antler.v1.RenewResponse
+	(*ProposeRequest)(nil),        // 4: antler.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 5: antler.v1.ProposeResponse
+	(*Record)(nil),                // 6: antler.v1.Record
+	(*Guard)(nil),                 // 7: antler.v1.Guard
+	(*GiveUp)(nil),                // 8: antler.v1.GiveUp
+	(*Audit)(nil),                 // 9: antler.v1.Audit
+	(*MemberView)(nil),            // 10: antler.v1.MemberView
+	(*NodeReport)(nil),            // 11: antler.v1.NodeReport
+	(*ReplicaReport)(nil),         // 12: antler.v1.ReplicaReport
+	(*MasterReport)(nil),          // 13: antler.v1.MasterReport
+	(*ReplaceStoreRequest)(nil),   // 14: antler.v1.ReplaceStoreRequest
+	(*ReplaceStoreResponse)(nil),  // 15: antler.v1.ReplaceStoreResponse
+	(*AcceptStoreRequest)(nil),    // 16: antler.v1.AcceptStoreRequest
+	(*AcceptStoreResponse)(nil),   // 17: antler.v1.AcceptStoreResponse
+	nil,                           // 18: antler.v1.Record.ObservedEntry
+	nil,                           // 19: antler.v1.Record.GiveUpsEntry
+	nil,                           // 20: antler.v1.Record.GuardsEntry
+	nil,                           // 21: antler.v1.NodeReport.ServicesEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 }
 var file_antler_v1_peer_proto_depIdxs = []int32{
 	11, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
-	6,  // 1: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
-	10, // 2: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
-	6,  // 3: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
-	22, // 4: antler.v1.Record.hold:type_name -> google.protobuf.Duration
-	18, // 5: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
-	19, // 6: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
-	9,  // 7: antler.v1.Record.audit:type_name -> antler.v1.Audit
-	20, // 8: antler.v1.Record.guards:type_name -> antler.v1.Record.GuardsEntry
-	22, // 9: antler.v1.Guard.ttl:type_name -> google.protobuf.Duration
-	22, // 10: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
-	11, // 11: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
-	12, // 12: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
-	13, // 13: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
-	21, // 14: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
-	7,  // 15: antler.v1.NodeReport.guard:type_name -> antler.v1.Guard
-	8,  // 16: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
-	7,  // 17: antler.v1.Record.GuardsEntry.value:type_name -> antler.v1.Guard
-	0,  // 18: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
-	2,  // 19: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
-	4,  // 20: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
-	14, // 21: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
-	16, // 22: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
-	1,  // 23: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
-	3,  // 24: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
-	5,  // 25: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
-	15, // 26: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
-	17, // 27: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	22, // 1: antler.v1.RenewRequest.time:type_name -> google.protobuf.Timestamp
+	6,  // 2: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
+	10, // 3: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
+	22, // 4: antler.v1.RenewResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 5: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
+	23, // 6: antler.v1.Record.hold:type_name -> google.protobuf.Duration
+	18, // 7: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
+	19, // 8: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
+	9,  // 9: antler.v1.Record.audit:type_name -> antler.v1.Audit
+	20, // 10: antler.v1.Record.guards:type_name -> antler.v1.Record.GuardsEntry
+	23, // 11: antler.v1.Guard.ttl:type_name -> google.protobuf.Duration
+	23, // 12: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
+	11, // 13: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
+	12, // 14: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
+	13, // 15: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
+	21, // 16: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
+	7,  // 17: antler.v1.NodeReport.guard:type_name -> antler.v1.Guard
+	23, // 18: antler.v1.NodeReport.clock_ahead:type_name -> google.protobuf.Duration
+	8,  // 19: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
+	7,  // 20: antler.v1.Record.GuardsEntry.value:type_name -> antler.v1.Guard
+	0,  // 21: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
+	2,  // 22: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
+	4,  // 23: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
+	14, // 24: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
+	16, // 25: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
+	1,  // 26: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
+	3,  // 27: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
+	5,  // 28: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
+	15, // 29: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
+	17, // 30: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_peer_proto_init() }

@@ -56,7 +56,7 @@ A cluster file:
 
 Also known: networks (who may mount), storage.trashTime (seconds),
 storage.durability (safe, or lose-seconds-on-power-cut), and for each node
-network: {interface or mac, addresses, gateway, dns, dhcp} and
+network: {interface or mac, addresses, gateway, dns, ntp, dhcp} and
 debug: {consoleShell}.
 
 With --talos each node gets two patches of its Talos machine configuration as

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Empty is the metadata file of a new master, from mfsmaster(8).
@@ -52,7 +53,7 @@ func ReadStored(dir string) (Stored, error) {
 		}
 	}
 
-	changes, err := lastChange(dir)
+	changes, _, err := lastChange(dir)
 	if err != nil {
 		return stored, err
 	}
@@ -60,6 +61,14 @@ func ReadStored(dir string) (Stored, error) {
 	stored.Version = max(stored.Version, changes)
 
 	return stored, nil
+}
+
+// LastTime returns the latest time in the last of dir's changes, by the clocks of those who
+// served then; zero if there are none.
+func LastTime(dir string) (time.Time, error) {
+	_, at, err := lastChange(dir)
+
+	return at, err
 }
 
 // readMetadata reads the header of a metadata file; one that is torn counts for
@@ -102,55 +111,61 @@ func readMetadata(path string) (Stored, error) {
 }
 
 // lastChange returns the version after the last complete line of the newest
-// changelog that has one; 0 where there is none.
-func lastChange(dir string) (uint64, error) {
-	var last uint64
+// changelogs, and the latest time in those before it.
+func lastChange(dir string) (version uint64, at time.Time, err error) {
+	var last change
 
 	// changelog.0.mfs is the newest; it may be empty after a rotation.
 	for i := range 3 {
 		path := filepath.Join(dir, fmt.Sprintf("changelog.%d.mfs", i))
 
-		version, err := lastLine(path)
+		found, err := lastLine(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return 0, fmt.Errorf("look at %s: %w", path, err)
+			return 0, time.Time{}, fmt.Errorf("look at %s: %w", path, err)
 		}
 
-		last = max(last, version)
+		last = change{max(last.version, found.version), max(last.at, found.at)}
 	}
 
-	if last == 0 {
-		return 0, nil
+	if last.version == 0 {
+		return 0, time.Time{}, nil
 	}
 
-	return last + 1, nil
+	return last.version + 1, time.Unix(last.at, 0), nil
+}
+
+// change is what lines of a changelog, `VERSION: SECONDS|WHAT`, come to.
+type change struct {
+	version uint64
+	at      int64
 }
 
 // tailSize holds many lines: the longest is a path of some KiB.
 const tailSize = 64 << 10
 
-// lastLine returns the version of the last complete line: `VERSION: CHANGE`.
-func lastLine(path string) (uint64, error) {
+// lastLine returns the last complete line.
+func lastLine(path string) (change, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return change{}, err
 	}
 	defer file.Close()
 
 	info, err := file.Stat()
 	if err != nil {
-		return 0, err
+		return change{}, err
 	}
 
 	_, err = file.Seek(max(0, info.Size()-tailSize), io.SeekStart)
 	if err != nil {
-		return 0, err
+		return change{}, err
 	}
 
-	return lastVersion(file)
+	return lastOf(file)
 }
 
-func lastVersion(r io.Reader) (uint64, error) {
-	var last uint64
+func lastOf(r io.Reader) (change, error) {
+	var last change
 
 	lines := bufio.NewReader(r)
 
@@ -162,17 +177,21 @@ func lastVersion(r io.Reader) (uint64, error) {
 		}
 
 		if err != nil {
-			return 0, err
+			return change{}, err
 		}
 
-		number, _, found := strings.Cut(line, ": ")
+		number, what, found := strings.Cut(line, ": ")
 		if !found {
 			continue
 		}
 
 		version, err := strconv.ParseUint(number, 10, 64)
-		if err == nil {
-			last = version
+		if err != nil {
+			continue
 		}
+
+		seconds, _, _ := strings.Cut(what, "|")
+		at, _ := strconv.ParseInt(seconds, 10, 64) // 0 if there is none
+		last = change{version, max(last.at, at)}
 	}
 }

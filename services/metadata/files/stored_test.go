@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -83,4 +84,22 @@ func TestCutTornChange(t *testing.T) {
 		require.Equal(t, want, string(left))
 		require.Equal(t, int64(len(content)-len(want)), cut)
 	}
+}
+
+func TestLastTime(t *testing.T) {
+	dir := t.TempDir()
+
+	at, err := LastTime(dir)
+	require.NoError(t, err)
+	require.True(t, at.IsZero())
+
+	for name, content := range map[string]string{
+		"changelog.0.mfs": "42: 1795402287|A\n43: 1795402299|B\n44: 1795409999|tor", "changelog.1.mfs": "41: 1795405555|C\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+
+	at, err = LastTime(dir)
+	require.NoError(t, err)
+	require.Equal(t, time.Unix(1795405555, 0), at, "the clock was ahead then, and chunks may be locked until that")
 }

@@ -212,6 +212,9 @@ type Network struct {
 	Addresses []netip.Prefix `yaml:"addresses,omitempty"`
 	Gateway   netip.Addr     `yaml:"gateway,omitempty"`
 	DNS       []netip.Addr   `yaml:"dns,omitempty"`
+	// NTP servers, by address or, with DNS, by name; those of DHCP come on top. With
+	// none, Debian's pool is asked.
+	NTP []string `yaml:"ntp,omitempty"`
 }
 
 // Debug opens a node for looking inside.

@@ -181,7 +181,8 @@ func (n Network) MarshalYAML() (any, error) {
 		Addresses []netip.Prefix `yaml:"addresses,omitempty"`
 		Gateway   string         `yaml:"gateway,omitempty"`
 		DNS       []netip.Addr   `yaml:"dns,omitempty"`
-	}{MAC: n.MAC, Interface: n.Interface, DHCP: n.DHCP, Addresses: n.Addresses, DNS: n.DNS}
+		NTP       []string       `yaml:"ntp,omitempty"`
+	}{MAC: n.MAC, Interface: n.Interface, DHCP: n.DHCP, Addresses: n.Addresses, DNS: n.DNS, NTP: n.NTP}
 
 	if n.Gateway.IsValid() {
 		out.Gateway = n.Gateway.String()

@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"unicode"
 )
 
 func (c *Config) validateNode(p *Problems) {
@@ -78,7 +79,7 @@ func (n Network) validate(p *Problems, self Member) {
 	const path = "node.network"
 
 	if n.MAC == "" && n.Interface == "" {
-		if n.DHCP || len(n.Addresses) > 0 || n.Gateway.IsValid() || len(n.DNS) > 0 {
+		if n.DHCP || len(n.Addresses) > 0 || n.Gateway.IsValid() || len(n.DNS) > 0 || len(n.NTP) > 0 {
 			p.add(path, "names no interface", "write mac or interface")
 		}
 
@@ -95,6 +96,13 @@ func (n Network) validate(p *Problems, self Member) {
 
 	if len(n.Interface) > 15 || strings.ContainsAny(n.Interface, " /\n") {
 		p.add(path+".interface", fmt.Sprintf("%q is not an interface's name", n.Interface), "write for example eth0")
+	}
+
+	for i, server := range n.NTP {
+		// It becomes a word in a file of systemd-networkd's.
+		if server == "" || strings.ContainsFunc(server, func(r rune) bool { return !strings.ContainsRune(".-:", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+			p.add(index(path+".ntp", i), fmt.Sprintf("%q is not the address or name of a server", server), "write for example 192.168.1.1")
+		}
 	}
 
 	n.validateAddresses(p, path, self)

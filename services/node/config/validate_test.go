@@ -238,6 +238,12 @@ func TestRefusesBadConfigurations(t *testing.T) {
 			`node.network.mac: "x" is not a MAC address: write for example 52:54:00:12:34:56`,
 			"node.network.gateway: 10.6.0.1 is in the network of none of the addresses: correct it, or the address's prefix length",
 		}},
+		{"time servers", func(c *config.Config) {
+			c.Node.Network = config.Network{Interface: "eth0", Addresses: prefixes("10.5.0.1/24"), NTP: []string{"10.5.0.254", "a b", ""}}
+		}, []string{
+			`node.network.ntp[1]: "a b" is not the address or name of a server: write for example 192.168.1.1`,
+			`node.network.ntp[2]: "" is not the address or name of a server: write for example 192.168.1.1`,
+		}},
 		{"no keys", func(c *config.Config) { c.PKI = config.PKI{} }, []string{
 			"pki.ca: is missing or is not PEM: take the file that `antlerctl gen config` made",
 			"pki.cert: is missing or is not PEM: take the file that `antlerctl gen config` made",
@@ -347,6 +353,7 @@ func TestSurvivesItsOwnFile(t *testing.T) {
 		Addresses: prefixes("10.5.0.1/24"),
 		Gateway:   netip.MustParseAddr("10.5.0.254"),
 		DNS:       []netip.Addr{netip.MustParseAddr("fd00::53")},
+		NTP:       []string{"fd00::123"},
 	}
 
 	raw, err := yaml.Marshal(cfg)
