@@ -33,7 +33,7 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 		Members: authority.MembersOf(cfg.Cluster), AwaitRestore: cfg.Cluster.Metadata.AwaitRestore,
 		Self: cfg.Node.Name, ClusterID: cfg.Cluster.ID, Dir: filepath.Join(config.StateDir, "raft"),
 		Timing: timing, ServerTLS: serverTLS, ClientTLS: clientTLS, Now: time.Now, Logger: logger,
-		Heard:  func(name string, at time.Time) { wall.Heard("the clock of "+name, at) },
+		Heard: func(name string, at time.Time) { wall.Heard("the clock of "+name, at) }, Keep: wall.Keep,
 		Memory: authority.LeaseFile(filepath.Join(config.RunDir, "lease")),
 		Boot:   bootID(logger), GuardMemory: authority.GuardFile{LeaseFile: authority.LeaseFile(filepath.Join(config.RunDir, "guard"))},
 	}
@@ -48,14 +48,18 @@ func newAuthority(ctx context.Context, cfg *config.Config, timing authority.Timi
 	return authority.New(parts)
 }
 
-// newClock follows others for as long as this node's certificate is good.
+// certificateReserve is what certificates are good for at least where a clock is put to.
+const certificateReserve = 30 * 24 * time.Hour
+
+// newClock is put to no time at which this node's certificate, or the CA's, isn't good for
+// long any more.
 func newClock(pki config.PKI, events *server.EventLog, logger *zap.Logger) (*clock.Clock, error) {
-	pair, _, err := pki.TLSCertificate()
+	expires, err := pki.Expires()
 	if err != nil {
 		return nil, err
 	}
 
-	return clock.New(pair.Leaf.NotAfter, func(kind, message string) { events.Emit(kind, 0, message) }, logger), nil
+	return clock.New(expires.Add(-certificateReserve), func(kind, message string) { events.Emit(kind, 0, message) }, logger), nil
 }
 
 // bootID is a random number of this boot, "" where it can't be read.

@@ -57,8 +57,12 @@ type Config struct {
 	GuardMemory GuardMemory
 	// Now is the clock. Its times must have a monotonic reading, as time.Now's.
 	Now func() time.Time
-	// Heard is called with the wall clocks of other nodes, as they were when they were told.
+	// Heard is called with what the wall clock of another node showed that serves, and Keep
+	// with each renewal. They may be nil.
 	Heard func(node string, at time.Time)
+	Keep  func()
+	// Wall is what this node tells others of its wall clock; nil for Now.
+	Wall func() time.Time
 
 	Logger *zap.Logger
 }
@@ -118,7 +122,7 @@ type Authority struct {
 	// unheardAt when that was, or when it was last asked; empty if it hears it.
 	unheard   string
 	unheardAt time.Time
-	// clockAhead is by how much this node's wall clock is ahead of the leader's.
+	// clockAhead is by how much this node's wall clock is ahead of the serving node's.
 	clockAhead time.Duration
 }
 
@@ -151,6 +155,14 @@ func New(c Config) (*Authority, error) {
 
 	if c.Heard == nil {
 		c.Heard = func(string, time.Time) {}
+	}
+
+	if c.Wall == nil {
+		c.Wall = c.Now
+	}
+
+	if c.Keep == nil {
+		c.Keep = func() {}
 	}
 
 	if c.Dial == nil {

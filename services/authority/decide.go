@@ -34,6 +34,8 @@ type Situation struct {
 type NodeView struct {
 	LastSeen time.Time
 	Report   Report
+	// Clock is what its wall clock showed then.
+	Clock time.Time
 }
 
 // ActionKind is what the leader does next.

@@ -54,6 +54,7 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 	}
 
 	a.beginGuard()
+	a.config.Keep()
 
 	request := a.request()
 	sent := a.config.Now()
@@ -65,11 +66,8 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 		return
 	}
 
-	if at := answer.GetTime(); at != nil && to != a.config.Self {
-		a.config.Heard(to, at.AsTime())
-	}
-
 	a.renewed(to, request.GetEpoch(), sent, answer)
+	a.compareClocks(sent, answer)
 
 	if answer.GetLeader() == to {
 		a.extendGuard(sent)
@@ -90,7 +88,7 @@ func (a *Authority) request() *antlerv1.RenewRequest {
 
 	report.ClockAhead = a.clockAhead
 
-	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report), Time: timestamppb.New(a.config.Now())}
+	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report), Time: timestamppb.New(a.config.Wall())}
 	if a.holds() {
 		request.Epoch = a.record.Epoch
 	}
@@ -172,8 +170,6 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
 
 	now := a.config.Now()
-	a.compareClocks(sent, now, answer.GetTime())
-
 	for _, m := range answer.GetMembers() {
 		a.alive[m.GetName()] = m.GetAlive()
 		if m.GetAge() != nil {
@@ -185,16 +181,23 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 	a.notify()
 }
 
-// compareClocks of this node and the leader, which answered somewhere between the two
-// moments. The lock is held.
-func (a *Authority) compareClocks(sent, answered time.Time, leader *timestamppb.Timestamp) {
-	if leader == nil {
-		return // an antlerd of before that
+// compareClocks of this node, and of the one that serves: the leader told it somewhere
+// between when the renewal was sent and now.
+func (a *Authority) compareClocks(sent time.Time, answer *antlerv1.RenewResponse) {
+	ahead, serving := time.Duration(0), answer.GetRecord().GetHolder()
+
+	if at := answer.GetTime(); at != nil && serving != a.config.Self {
+		a.config.Heard(serving, at.AsTime())
+
+		// By the wall clock of now: it may have been set just before.
+		now := a.config.Now()
+		ahead = now.Add(-now.Sub(sent) / 2).Round(0).Sub(at.AsTime()).Round(time.Second)
 	}
 
-	// By the wall clock of now: it may have been set meanwhile.
-	own := answered.Add(-answered.Sub(sent) / 2).Round(0)
-	a.clockAhead = own.Sub(leader.AsTime()).Round(time.Second)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	a.clockAhead = ahead
 }
 
 // rememberLease tells the next run of antlerd how long this one's lease lasts,
@@ -225,10 +228,6 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 
 	report := reportFromWire(request.GetReport())
 
-	if at := request.GetTime(); at != nil && from != a.config.Self {
-		a.config.Heard(from, at.AsTime())
-	}
-
 	if request.GetEpoch() != 0 || report.Guard.TTLMS != 0 {
 		if err := l.verify(ctx); err != nil {
 			return nil, err
@@ -240,10 +239,10 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 		renewed = l.renew(from, request.GetEpoch(), request.GetRun())
 	}
 
-	l.note(from, report)
+	l.note(from, report, request.GetTime().AsTime())
 
 	answer := l.view(a.config)
-	answer.Leader, answer.Renewed, answer.Time = a.config.Self, renewed, timestamppb.New(a.config.Now())
+	answer.Leader, answer.Renewed = a.config.Self, renewed
 
 	return answer, nil
 }
@@ -326,13 +325,13 @@ func (l *leadership) renew(node string, epoch, run uint64) bool {
 }
 
 // note keeps what a node said, and decides again if that may change anything.
-func (l *leadership) note(node string, r Report) {
+func (l *leadership) note(node string, r Report, clock time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
 	before := l.nodes[node]
 	now := l.now()
-	l.nodes[node] = NodeView{LastSeen: now, Report: r}
+	l.nodes[node] = NodeView{LastSeen: now, Report: r, Clock: clock}
 
 	if !before.alive(now, l.timing) || before.Report.Replica != r.Replica || before.Report.Leaving != r.Leaving || before.Report.Guard != r.Guard {
 		l.wake()
@@ -347,6 +346,10 @@ func (l *leadership) view(c Config) *antlerv1.RenewResponse {
 	record, index := l.quorum.record.read()
 	answer := &antlerv1.RenewResponse{Index: index, Record: recordToWire(record), Reason: l.reason}
 	now := l.now()
+
+	if holder := l.nodes[record.Holder]; holder.alive(now, l.timing) {
+		answer.Time = timestamppb.New(holder.Clock.Add(now.Sub(holder.LastSeen)))
+	}
 
 	for _, m := range c.Members {
 		n := l.nodes[m.Name]

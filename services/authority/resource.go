@@ -184,8 +184,8 @@ type Report struct {
 	// Unheard is the leader in whose place the node stood for election, since it heard
 	// nothing of it. The authority fills it in itself.
 	Unheard string `yaml:"unheard,omitempty"`
-	// ClockAhead is by how much the node's wall clock is ahead of the leader's, in whole
-	// seconds. The authority fills it in itself.
+	// ClockAhead is by how much the node's wall clock is ahead of that of the node that
+	// serves, in whole seconds. The authority fills it in itself.
 	ClockAhead time.Duration `yaml:"clockAhead,omitempty"`
 }
 

@@ -263,6 +263,9 @@ func (HostDisk) Healthy() (free uint64, err error) {
 	return stat.Bavail * uint64(stat.Bsize), nil
 }
 
+// MakeRoom implements Disk.
+func (HostDisk) MakeRoom() (string, error) { return files.MakeRoom(DataPath) }
+
 // unmountRetry is how often unmounting is tried: for a moment after the kill
 // the process still holds its files.
 const unmountRetry = 20 * time.Millisecond

@@ -84,10 +84,30 @@ func (m *master) waitForRoom(ctx context.Context) (time.Duration, error) {
 		m.emit("full", "the replica's file system is full: mfsmaster is stopped")
 	}
 
-	m.status.Error = fmt.Sprintf("the replica's file system is full (%d MiB are left): remove what doesn't belong below %s there, or the oldest of what mfsmaster keeps there "+
-		"(metadata.mfs.back.2, then metadata.mfs.back.1); service goes on by itself with %d MiB", m.status.ReplicaFree>>20, config.MetadataPath, LeastFree>>20)
+	err := m.makeRoom()
+	if err != nil {
+		return 0, err
+	}
+
+	m.status.Error = fmt.Sprintf("the replica's file system is full (%d MiB are left), also without what mfsmaster keeps there of earlier: remove what doesn't belong below %s; "+
+		"service goes on by itself with %d MiB", m.status.ReplicaFree>>20, config.MetadataPath, LeastFree>>20)
 
 	return m.Timing.ProbeInterval, nil
+}
+
+// makeRoom removes one thing that mfsmaster left and that nothing needs, once none runs.
+func (m *master) makeRoom() error {
+	over, err := m.over()
+	if err != nil || !over {
+		return err
+	}
+
+	what, err := m.Disk.MakeRoom()
+	if what != "" {
+		m.emit("room-made", "%s was removed: the replica's file system is full", what)
+	}
+
+	return err
 }
 
 // ended reports whether the container of this generation has run and is over.

@@ -204,6 +204,11 @@ func TestEveryKindIsInTheTable(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 
+	deeper, err := filepath.Glob("../*/*/*.go")
+	require.NoError(t, err)
+
+	files = append(files, deeper...)
+
 	for _, path := range files {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)

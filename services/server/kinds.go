@@ -13,6 +13,7 @@ func Kinds() []KindInfo {
 		{"node.started", "antlerd started on the node"},
 		{"node.stopping", "antlerd was told to stop"},
 		{"node.upgrade", "a new system was written to the other slot, and the node restarts to try it"},
+		{"clock.set", "this node's wall clock was behind, and was put forward"},
 		{"node.fence", "the node resets itself, because it could not stop serving in time, or heard nothing of the quorum for as long as it has promised"},
 
 		{"authority.formed", "the quorum recorded that file system and metadata exist"},
@@ -55,6 +56,9 @@ func Kinds() []KindInfo {
 		{"metadata.saved", "mfsmaster saved its metadata before a switchover"},
 		{"metadata.master-stopped", "mfsmaster has ended"},
 		{"metadata.master-killed", "mfsmaster was killed"},
+		{"metadata.clients-admitted", "clients' requests are let in to a master that has just started"},
+		{"metadata.full", "the replica's file system has no room for mfsmaster's changelog"},
+		{"metadata.room-made", "what nothing needs any more was removed from a full replica"},
 		{"metadata.failed", "this node cannot serve"},
 		{"metadata.backed-up", "a backup of the metadata was made, as configured"},
 		{"metadata.backup-failed", "a backup of the metadata could not be made"},

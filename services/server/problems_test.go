@@ -64,7 +64,7 @@ func TestProblems(t *testing.T) {
 		{"clocks that differ", func(s *snapshot) {
 			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.ClockAhead = -time.Hour })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
-			{"the clocks of n2 and n3, which leads the quorum, differ by 1h0m0s", "give both the time by NTP, or neither: a node that nothing tells the time follows the others; " +
+			{"the clocks of n2 and n1, which serves, differ by 1h0m0s", "give both the time by NTP: a node that nothing tells the time follows the one that serves, but is never put back; " +
 				"after a failover to a node whose clock is behind, what was written since can't be written to for as long"},
 		}},
 		{"the replica fills", func(s *snapshot) {

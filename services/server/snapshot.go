@@ -81,6 +81,9 @@ func (s *Server) snapshot(ctx context.Context) (snapshot, error) {
 		return out, err
 	}
 
+	// What the authority has filled in only it knows.
+	told := out.reports[out.self].Report
+	own.Report.ClockAhead, own.Report.Unheard = told.ClockAhead, told.Unheard
 	out.reports[out.self] = own
 
 	err = s.ownParts(ctx, &out)

@@ -247,7 +247,8 @@ type RenewResponse struct {
 	// reason is what the leader waits for before somebody serves, and what to do
 	// about it.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// time by the leader's wall clock, when it answered.
+	// time by the wall clock of the node that serves; unset while nobody is heard of that
+	// does.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -993,8 +994,8 @@ type NodeReport struct {
 	// unheard is the leader of the quorum in whose place the node stood for election, since
 	// it heard nothing of it; empty while it hears from it.
 	Unheard string `protobuf:"bytes,9,opt,name=unheard,proto3" json:"unheard,omitempty"`
-	// clock_ahead is by how much the node's wall clock is ahead of the leader's, in whole
-	// seconds; negative: behind.
+	// clock_ahead is by how much the node's wall clock is ahead of that of the node that
+	// serves, in whole seconds; negative: behind.
 	ClockAhead    *durationpb.Duration `protobuf:"bytes,10,opt,name=clock_ahead,json=clockAhead,proto3" json:"clock_ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -5,9 +5,11 @@
 // mfsmaster's chunks.c), so a failover to a node whose clock is a month behind would hold
 // up every write to what was written in that month.
 //
-// So a clock never stays behind what the cluster has seen: another node's clock, or the
-// last change of the metadata that is about to be served. It is only ever put forward,
-// and not at all where something like NTP disciplines it.
+// So the clock of the node that serves is the one that counts, and goes only forward:
+// it stays neither behind what it has shown before nor behind the last change of the
+// metadata that is about to be served. The others follow it, forward only as well; a
+// wrong clock of another node takes nobody along. Where something like NTP disciplines a
+// clock it is left alone.
 package clock
 
 import (
@@ -25,27 +27,36 @@ const Tolerance = time.Second
 
 // Clock is the wall clock of this node. Its methods may be called from any goroutine.
 type Clock struct {
-	// Now by the wall clock.
-	Now func() time.Time
+	// Now by the wall clock, and Passed by a monotonic one, which nobody sets.
+	Now    func() time.Time
+	Passed func() time.Duration
 	// Disciplined reports whether something keeps the clock right.
 	Disciplined func() (bool, error)
 	// Set the wall clock.
 	Set func(time.Time) error
-	// Limit is the last moment that is believed of others: this node's certificate is
-	// good for no longer.
+	// Limit is the last moment that the clock is put to: after it the nodes would soon
+	// not take each other's certificates any more.
 	Limit time.Time
 	// Emit tells of a clock that was set.
 	Emit   func(kind, message string)
 	Logger *zap.Logger
 
 	mu sync.Mutex
-	// said is what was last logged of a clock that stays behind.
-	said string
+	// mark is a time that the clock has shown, at markAt of the monotonic one.
+	mark   time.Time
+	markAt time.Duration
+	// said is what was last logged of a clock that stays behind, by behind what.
+	said map[string]string
 }
 
 // New returns the system's clock.
 func New(limit time.Time, emit func(kind, message string), logger *zap.Logger) *Clock {
-	return &Clock{Now: time.Now, Disciplined: disciplined, Set: set, Limit: limit, Emit: emit, Logger: logger}
+	begun := time.Now()
+
+	return &Clock{
+		Now: time.Now, Passed: func() time.Duration { return time.Since(begun) },
+		Disciplined: disciplined, Set: set, Limit: limit, Emit: emit, Logger: logger,
+	}
 }
 
 // Heard puts the clock forward if it is behind at, a time that has been somewhere: whose
@@ -54,49 +65,74 @@ func (c *Clock) Heard(whose string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
+	c.catchUp(whose, at)
+}
+
+// Keep puts the clock forward if it was set back since the last call.
+func (c *Clock) Keep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	now := c.Passed()
+	if !c.mark.IsZero() && !c.catchUp("what it showed before", c.mark.Add(now-c.markAt)) {
+		return
+	}
+
+	c.mark, c.markAt = c.Now().Round(0), now
+}
+
+// catchUp reports whether the clock isn't behind, or isn't any more, or rightly so.
+func (c *Clock) catchUp(whose string, at time.Time) bool {
 	// Without its monotonic part, which knows nothing of clocks that are set.
 	behind := at.Sub(c.Now().Round(0))
 	if behind <= Tolerance {
-		return
+		delete(c.said, whose)
+
+		return true
 	}
 
-	if why := c.follow(at); why != "" {
-		if why != c.said {
-			c.Logger.Warn("the clock is behind, and stays so", zap.String("than", whose), zap.Duration("by", behind), zap.String("why", why))
-		}
+	why, rightly := c.follow(at)
+	if why == "" {
+		c.Emit("clock.set", fmt.Sprintf("the clock was %s behind %s, and nothing like NTP keeps it right: it was put forward", behind.Round(time.Second), whose))
 
-		c.said = why
-
-		return
+		return true
 	}
 
-	c.said = ""
-	c.Emit("clock.set", fmt.Sprintf("the clock was %s behind %s, and nothing like NTP keeps it right: it was put forward", behind.Round(time.Second), whose))
+	if c.said[whose] != why {
+		c.Logger.Warn("the clock is behind, and stays so", zap.String("than", whose), zap.Duration("by", behind), zap.String("why", why))
+	}
+
+	if c.said == nil {
+		c.said = map[string]string{}
+	}
+
+	c.said[whose] = why
+
+	return rightly
 }
 
-// follow sets the clock, or says why not.
-func (c *Clock) follow(at time.Time) string {
-	if at.After(c.Limit) {
-		return "this node's certificate is good until " + c.Limit.UTC().Format(time.DateOnly) + " only"
-	}
-
+// follow sets the clock, or says why not; rightly, if the clock is right as it is.
+func (c *Clock) follow(at time.Time) (why string, rightly bool) {
 	is, err := c.Disciplined()
-	if err != nil {
-		return err.Error()
-	}
 
-	if is {
-		return "something like NTP keeps it right: the other one is wrong"
+	switch {
+	case err != nil:
+		return err.Error(), false
+	case is:
+		return "something like NTP keeps it right: the other one is wrong", true
+	case at.After(c.Limit):
+		return "certificates are good for a month longer than " + c.Limit.UTC().Format(time.DateOnly) + " at most", false
 	}
 
 	if err := c.Set(at); err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
 
-	return ""
+	return "", false
 }
 
-// disciplined asks the kernel, which is told by whoever keeps the clock right.
+// disciplined asks the kernel, which is told by whoever keeps the clock right:
+// systemd-timesyncd and Talos do (chrony only with rtcsync).
 func disciplined() (bool, error) {
 	var state unix.Timex
 

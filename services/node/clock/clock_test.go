@@ -28,7 +28,7 @@ func TestAClockNeverStaysBehind(t *testing.T) {
 		"behind by what may be":     {at: now.Add(clock.Tolerance), want: now},
 		"ahead":                     {at: now.Add(-month), want: now},
 		"kept right":                {at: now.Add(month), disciplined: true, want: now, says: "the other one is wrong"},
-		"after the certificate":     {at: now.Add(12 * month), want: now, says: "good until 2026-08-28 only"},
+		"after the certificate":     {at: now.Add(12 * month), want: now, says: "a month longer than 2026-08-28"},
 		"not allowed to set clocks": {at: now.Add(month), fails: errors.New("EPERM"), want: now, says: "EPERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,6 +63,56 @@ func TestAClockNeverStaysBehind(t *testing.T) {
 
 			require.Len(t, log.All(), 1, "it says so once")
 			require.Contains(t, log.All()[0].ContextMap()["why"], tc.says)
+		})
+	}
+}
+
+// The clock that was set back goes on from where it was, unless NTP did it.
+func TestAClockIsNotSetBack(t *testing.T) {
+	begun := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+	for name, disciplined := range map[string]bool{"by hand": false, "by NTP": true} {
+		t.Run(name, func(t *testing.T) {
+			var (
+				passed, off time.Duration
+				sets        []time.Time
+			)
+
+			c := &clock.Clock{
+				Now:         func() time.Time { return begun.Add(passed + off) },
+				Passed:      func() time.Duration { return passed },
+				Disciplined: func() (bool, error) { return disciplined, nil },
+				Set: func(at time.Time) error {
+					sets, off = append(sets, at), at.Sub(begun)-passed
+
+					return nil
+				},
+				Limit: begun.Add(time.Hour), Emit: func(string, string) {}, Logger: zap.NewNop(),
+			}
+
+			c.Keep()
+
+			passed, off = time.Minute, -30*time.Minute
+
+			c.Keep()
+
+			want := []time.Time{begun.Add(time.Minute)}
+			if disciplined {
+				want = nil
+			}
+
+			require.Equal(t, want, sets)
+
+			// From here on either is what the clock has shown.
+			passed += time.Second
+
+			c.Keep()
+			require.Equal(t, want, sets)
+
+			off += 10 * time.Minute
+
+			c.Keep()
+			require.Equal(t, want, sets, "ahead is where it may be put")
 		})
 	}
 }

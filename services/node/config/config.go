@@ -213,7 +213,7 @@ type Network struct {
 	Gateway   netip.Addr     `yaml:"gateway,omitempty"`
 	DNS       []netip.Addr   `yaml:"dns,omitempty"`
 	// NTP servers, by address or, with DNS, by name; those of DHCP come on top. With
-	// none, Debian's pool is asked.
+	// none, Debian's pool is asked, which takes DNS.
 	NTP []string `yaml:"ntp,omitempty"`
 }
 

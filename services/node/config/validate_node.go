@@ -100,7 +100,9 @@ func (n Network) validate(p *Problems, self Member) {
 
 	for i, server := range n.NTP {
 		// It becomes a word in a file of systemd-networkd's.
-		if server == "" || strings.ContainsFunc(server, func(r rune) bool { return !strings.ContainsRune(".-:", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if server == "" || strings.ContainsFunc(server, func(r rune) bool {
+			return !strings.ContainsRune(".-:", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}) {
 			p.add(index(path+".ntp", i), fmt.Sprintf("%q is not the address or name of a server", server), "write for example 192.168.1.1")
 		}
 	}

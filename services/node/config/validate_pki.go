@@ -121,3 +121,22 @@ func (k PKI) TLSCertificate() (tls.Certificate, *x509.CertPool, error) {
 
 	return pair, pool, nil
 }
+
+// Expires returns when the first of the node's certificate and the CA's is no longer good.
+func (p PKI) Expires() (time.Time, error) {
+	ca, err := parseCertificate(p.CA)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read pki.ca: %w", err)
+	}
+
+	cert, err := parseCertificate(p.Cert)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read pki.cert: %w", err)
+	}
+
+	if ca.NotAfter.Before(cert.NotAfter) {
+		return ca.NotAfter, nil
+	}
+
+	return cert.NotAfter, nil
+}
