@@ -124,6 +124,10 @@ test-planned: build image ## Restarts, shutdowns, cold starts, lost and used dis
 test-faults: build image ## Every fault alone on each machine, and power cuts in each step, in VMs under load (ONLY='clock|at auth' picks some, TIMES=5 repeats them)
 	ONLY='$(ONLY)' TIMES=$(TIMES) $(GO) test -tags vm -count=1 -v -timeout 0 -run 'TestEveryFault' ./qemu-tests/faults/...
 
+.PHONY: test-first-boot
+test-first-boot: build image ## Power cuts in each step of making a cluster of blank disks, in VMs (ONLY=mounted picks some)
+	ONLY='$(ONLY)' $(GO) test -tags vm -count=1 -v -timeout 0 -run 'TestFirstBoot' ./qemu-tests/faults/...
+
 .PHONY: soak
 soak: build image ## Random faults in VMs under load: HOURS=n or DURATION=10m says how long, SEED= chooses the plan
 	SEED=$(SEED) DURATION=$(or $(DURATION),$(if $(HOURS),$(HOURS)h)) $(GO) test -tags vm -count=1 -v -timeout 0 -run 'TestRandomFaults' ./qemu-tests/faults/...
@@ -159,7 +163,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults soak test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
+test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-first-boot soak test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
 
 
 

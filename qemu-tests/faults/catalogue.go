@@ -58,7 +58,8 @@ var singles = []entry{
 	{ReadErrors, replicas, long},
 	{DiskReplaced, replicas, long},
 	{DiskFull, serving, long},
-	{ClockAhead, anyOne, long},
+	// Nobody follows another node that is ahead, nor puts it back: status warns of it.
+	{ClockAhead, serving, long},
 	{ClockBehind, anyOne, long},
 	{ClockLost, anyOne, long},
 	// A client that is away for longer than MooseFS's own patience with it.
@@ -128,6 +129,8 @@ func Orders() []Round {
 	}
 
 	return append(rounds,
+		// One that is ahead serves next, and is followed then.
+		sequence(on(ClockAhead, Standby), on(PowerCut, Serving), on(Served)),
 		// A board without a clock serves next, or all are such boards.
 		sequence(on(ClockLost, Standby), on(PowerOn, Standby), on(Whole), on(PowerCut, Serving), on(Served)),
 		sequence(on(ClockLost, Serving), on(ClockLost, Standby), on(ClockLost, Witness)),

@@ -239,7 +239,7 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 		renewed = l.renew(from, request.GetEpoch(), request.GetRun())
 	}
 
-	l.note(from, report, request.GetTime().AsTime())
+	l.note(from, report, wallFromWire(request.GetTime()))
 
 	answer := l.view(a.config)
 	answer.Leader, answer.Renewed = a.config.Self, renewed
@@ -347,7 +347,7 @@ func (l *leadership) view(c Config) *antlerv1.RenewResponse {
 	answer := &antlerv1.RenewResponse{Index: index, Record: recordToWire(record), Reason: l.reason}
 	now := l.now()
 
-	if holder := l.nodes[record.Holder]; holder.alive(now, l.timing) {
+	if holder := l.nodes[record.Holder]; holder.alive(now, l.timing) && !holder.Clock.IsZero() {
 		answer.Time = timestamppb.New(holder.Clock.Add(now.Sub(holder.LastSeen)))
 	}
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	antlerv1 "antler/api/antler/v1"
 )
@@ -120,4 +121,13 @@ func viewToWire(name string, n NodeView, now time.Time, alive bool) *antlerv1.Me
 	}
 
 	return out
+}
+
+// wallFromWire is zero for an antlerd that tells no time.
+func wallFromWire(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+
+	return t.AsTime()
 }

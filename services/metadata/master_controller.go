@@ -77,8 +77,8 @@ type Disk interface {
 	LastTime() (time.Time, error)
 	// Healthy returns how many bytes are free, or why no master must go on there.
 	Healthy() (free uint64, err error)
-	// MakeRoom removes one thing that can be done without, and says what; "" if there is
-	// none. No mfsmaster may run.
+	// MakeRoom removes what can be done without, and says what; "" if there is nothing. No
+	// mfsmaster may run.
 	MakeRoom() (string, error)
 	// Unmount ends when it is unmounted or ctx does.
 	Unmount(ctx context.Context) error

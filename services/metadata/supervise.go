@@ -84,21 +84,16 @@ func (m *master) waitForRoom(ctx context.Context) (time.Duration, error) {
 		m.emit("full", "the replica's file system is full: mfsmaster is stopped")
 	}
 
-	err := m.makeRoom()
-	if err != nil {
-		return 0, err
-	}
+	m.status.Error = fmt.Sprintf("the replica's file system is full (%d MiB are left): remove what doesn't belong below %s; service goes on by itself with %d MiB",
+		m.status.ReplicaFree>>20, config.MetadataPath, LeastFree>>20)
 
-	m.status.Error = fmt.Sprintf("the replica's file system is full (%d MiB are left), also without what mfsmaster keeps there of earlier: remove what doesn't belong below %s; "+
-		"service goes on by itself with %d MiB", m.status.ReplicaFree>>20, config.MetadataPath, LeastFree>>20)
-
-	return m.Timing.ProbeInterval, nil
+	return m.Timing.ProbeInterval, m.makeRoom()
 }
 
-// makeRoom removes one thing that mfsmaster left and that nothing needs, once none runs.
+// makeRoom removes what mfsmaster left and doesn't need, once none runs.
 func (m *master) makeRoom() error {
 	over, err := m.over()
-	if err != nil || !over {
+	if err != nil || !over || m.frozen {
 		return err
 	}
 

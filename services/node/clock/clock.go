@@ -132,7 +132,8 @@ func (c *Clock) follow(at time.Time) (why string, rightly bool) {
 }
 
 // disciplined asks the kernel, which is told by whoever keeps the clock right:
-// systemd-timesyncd and Talos do (chrony only with rtcsync).
+// systemd-timesyncd and Talos do, in one call with a step; chrony only with rtcsync, and
+// ntpd not with its steps.
 func disciplined() (bool, error) {
 	var state unix.Timex
 
