@@ -147,14 +147,6 @@ func (s snapshot) movesNow() bool {
 	return s.moves() && s.authority.Reason == "" && s.reports[s.authority.Target].Alive && (holder == "" || s.reports[holder].Alive)
 }
 
-// clockBehind and clockAhead are by how much a clock may differ from that of the node that
-// serves. One that is behind holds up writes after a failover; comparing clocks over the
-// network is good to a second at worst. One that is ahead takes the cluster forward then.
-const (
-	clockBehind = 2 * time.Second
-	clockAhead  = 5 * time.Minute
-)
-
 // returnTime is what chunkservers get to come back after a takeover, and the floating
 // address to be announced: twice the 5 s after which a chunkserver tries again
 // (MASTER_RECONNECTION_DELAY), and some.
@@ -207,11 +199,7 @@ func (s snapshot) nodeProblems(list *problemList, member config.Member) {
 		list.warn(member.Name, fmt.Sprintf("the floating address on %s: %s", member.Name, problem), "").Reason = "ADDRESS_FAILED"
 	}
 
-	if ahead := report.Report.ClockAhead; ahead < -clockBehind || ahead > clockAhead {
-		list.warn(member.Name, fmt.Sprintf("the clocks of %s and %s, which serves, differ by %s", member.Name, s.authority.Holder, ahead.Abs()),
-			"give both the time by NTP: a node that nothing tells the time follows the one that serves, but is never put back; "+
-				"after a failover to a node whose clock is behind, what was written since can't be written to for as long").Reason = "CLOCKS_DIFFER"
-	}
+	s.clockProblem(list, member.Name, report.Report.ClockAhead)
 
 	if s.cluster.Kubernetes.DeadNode.Release && member.Has(config.RoleClient) && s.authority.Guards[member.Name].TTLMS == 0 {
 		list.warn(member.Name, fmt.Sprintf("%s has not promised to reset itself: should it die, it keeps its volumes", member.Name),

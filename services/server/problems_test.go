@@ -61,6 +61,10 @@ func TestProblems(t *testing.T) {
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"the floating address on n2: 10.5.0.250 is outside every local network", ""},
 		}},
+		{"clocks that may differ", func(s *snapshot) {
+			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.ClockAhead = 5 * time.Minute })
+			s.change("n3", func(r *authority.NodeReportSpec) { r.Report.ClockAhead = -2 * time.Second })
+		}, antlerv1.Health_HEALTH_OK, nil},
 		{"clocks that differ", func(s *snapshot) {
 			s.change("n2", func(r *authority.NodeReportSpec) { r.Report.ClockAhead = -time.Hour })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{

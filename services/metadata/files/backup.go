@@ -123,7 +123,7 @@ func (b Backups) make(ctx context.Context, now time.Time, version uint64) (Sourc
 
 	source.Name, source.Path = b.Places.Node+"/"+backupPrefix+filepath.Base(path), path
 
-	return source, syncDirectory(b.Dir)
+	return source, syncPath(b.Dir)
 }
 
 // Prune removes all but the newest of this node's backups, as many as keep.

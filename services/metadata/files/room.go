@@ -56,12 +56,3 @@ func keepDump(dir string) (whole bool, err error) {
 
 	return false, nil
 }
-
-func syncPath(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-
-	return errors.Join(file.Sync(), file.Close())
-}

@@ -315,5 +315,5 @@ func replaceFile(path string, content []byte) error {
 		return err
 	}
 
-	return syncDirectory(filepath.Dir(path))
+	return syncPath(filepath.Dir(path))
 }

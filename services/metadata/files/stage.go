@@ -92,7 +92,7 @@ func (s *Stage) Close() (Source, error) {
 		return Source{}, err
 	}
 
-	err = syncDirectory(s.dir)
+	err = syncPath(s.dir)
 	if err != nil {
 		return Source{}, err
 	}
@@ -189,7 +189,7 @@ func Install(stage, data string, want Stored) error {
 		return fmt.Errorf("restore metadata: %w", err)
 	}
 
-	return syncDirectory(filepath.Dir(data))
+	return syncPath(filepath.Dir(data))
 }
 
 // putAside renames a data directory, so that nothing in it is lost.
@@ -236,7 +236,7 @@ func copyDirectory(from, to string) error {
 		}
 	}
 
-	return syncDirectory(to)
+	return syncPath(to)
 }
 
 func copyFile(from, to string) error {
@@ -254,11 +254,12 @@ func copyFile(from, to string) error {
 	return errors.Join(err, file.Sync(), file.Close())
 }
 
-func syncDirectory(path string) error {
-	dir, err := os.Open(path)
+// syncPath of a file, or of the names in a directory.
+func syncPath(path string) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(file.Sync(), file.Close())
 }
