@@ -3,7 +3,9 @@ package moosefs
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/controller"
@@ -28,17 +30,31 @@ type Sockets interface {
 	Part(remote netip.Addr, ports []uint16, since time.Time) (int, error)
 }
 
-// Neighbours tells when an address of the local network moved to another
-// machine.
-type Neighbours interface {
-	// Moves sends when the link-layer address of ip has changed from one that
-	// was known, until ctx ends.
-	Moves(ctx context.Context, ip netip.Addr) (<-chan struct{}, error)
+// Hastener makes connections quicker.
+type Hastener interface {
+	// Hasten has this host try the ports of remote from first to last again and again,
+	// without the pause of a second that TCP makes, until the closer is closed.
+	Hasten(remote netip.Addr, first, last uint16) (io.Closer, error)
 }
 
-// masterPorts are those of the master that mounts, chunkservers and metaloggers
-// are connected to.
-var masterPorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort, config.MasterClientPort}
+// Neighbours tells which machine of the local network has an address.
+type Neighbours interface {
+	// Watch sends the link-layer address of ip each time the kernel tells of it, until
+	// ctx ends.
+	Watch(ctx context.Context, ip netip.Addr) (<-chan string, error)
+	// Forget has the kernel find out anew who has ip.
+	Forget(ip netip.Addr) error
+}
+
+// storagePorts are those of the master that chunkservers and metaloggers are connected
+// to, masterPorts mounts as well.
+var (
+	storagePorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort}
+	masterPorts  = append(slices.Clone(storagePorts), config.MasterClientPort)
+)
+
+// here stands for this machine among the link-layer addresses.
+const here = "here"
 
 // freshly is how old a connection may be that was made to the new master
 // already when this node learns where the address is. An old master has been
@@ -63,8 +79,13 @@ const settling = 5 * time.Second
 // itself, in milliseconds. Or the address has come to this very node. Or, when
 // both were missed, a node reports that its master answers in a new epoch;
 // what has been silent since that epoch began then has no other end any more.
-// A connection that is being made is left alone: its next SYN finds the new
-// machine.
+// A connection that is being made is left alone: its next SYN, which the kernel is
+// made to send without a pause (Hasten), finds the new machine.
+//
+// Chunkservers and metaloggers are told before that, when a new epoch is granted, of
+// which the old master knows nothing any more: they try once a second, all of them as
+// the second begins (masterconn_reconnect), so that most are under way when the new
+// one listens. A client that is told too early would sleep for two.
 //
 // The signs of one move arrive within moments of each other, and those after the
 // first find connections to the new master. Ending one of these would lose the
@@ -73,14 +94,21 @@ const settling = 5 * time.Second
 // therefore left alone.
 type Reconnector struct {
 	Sockets    Sockets
+	Hastener   Hastener
 	Neighbours Neighbours
 	Events     Events
 
 	// heard is when this run of the controller heard of an epoch for the first time.
 	heard time.Time
-	// began is when this node first saw the current epoch.
+	// began is when this node first saw the current epoch, which is fresh until those
+	// were told.
 	epoch uint64
 	began time.Time
+	fresh bool
+	// signed: there was a sign of a new master since the epoch was noted.
+	signed bool
+	// machine had the floating address last, as far as is known.
+	machine string
 	// looked is when connections to an old master were last ended.
 	looked time.Time
 	// done is the epoch for which the third sign was acted upon, held that of
@@ -106,17 +134,21 @@ func (*Reconnector) Outputs() []controller.Output { return nil }
 
 // Run implements controller.Controller.
 func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap.Logger) error {
-	var moves <-chan struct{}
+	// The runtime's context goes on when this run ends.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var machines <-chan string
 
 	for {
-		moved := false
+		machine := ""
 
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.EventCh():
-		case _, moved = <-moves:
-			if !moved {
+		case machine = <-machines:
+			if machine == "" {
 				return fmt.Errorf("watch the neighbours: the kernel's messages ended")
 			}
 		}
@@ -131,29 +163,89 @@ func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap
 			return err
 		}
 
-		if moves == nil {
-			moves, err = c.Neighbours.Moves(ctx, floating)
+		if machines == nil {
+			machines, err = c.Neighbours.Watch(ctx, floating)
 			if err != nil {
 				return err
 			}
+
+			defer c.hasten(floating, logger)()
 		}
 
-		since, sign, err := c.sign(ctx, r, moved)
+		err = c.pass(ctx, r, floating, machine, logger)
 		if err != nil {
 			return err
-		}
-
-		if sign != "" {
-			c.reconnect(floating, since, sign, logger)
 		}
 
 		r.ResetRestartBackoff()
 	}
 }
 
+// hasten returns what ends it.
+func (c *Reconnector) hasten(floating netip.Addr, logger *zap.Logger) func() {
+	hastened, err := c.Hastener.Hasten(floating, config.MasterMetaloggerPort, config.MasterClientPort)
+	if err != nil {
+		logger.Warn("the new master will be found up to a second later", zap.Error(err))
+
+		return func() {}
+	}
+
+	return func() { _ = hastened.Close() }
+}
+
+// pass looks at what has changed; machine is the one that the kernel has just told to have
+// the floating address, if it has.
+func (c *Reconnector) pass(ctx context.Context, r controller.Reader, floating netip.Addr, machine string, logger *zap.Logger) error {
+	local, err := resources.Spec[*address.AddressStatus](ctx, r, address.AddressStatusID)
+	if err != nil {
+		return err
+	}
+
+	moved := c.moved(floating, machine, local != nil && slices.Contains(local.Held, floating.String()), logger)
+
+	since, sign, err := c.sign(ctx, r, local, moved)
+	if err != nil {
+		return err
+	}
+
+	if c.fresh && sign == "" {
+		c.reconnect(floating, storagePorts, time.Now().Add(-freshly), "another epoch begins", logger)
+	}
+
+	c.fresh = false
+
+	if sign != "" {
+		c.reconnect(floating, masterPorts, since, sign, logger)
+	}
+
+	return nil
+}
+
+// moved reports whether the address is at another machine than before. While it is here
+// the kernel may yet tell of who had it once, and afterwards must not believe that.
+func (c *Reconnector) moved(floating netip.Addr, machine string, isHere bool, logger *zap.Logger) bool {
+	if isHere && c.machine != here {
+		c.machine = here
+
+		err := c.Neighbours.Forget(floating)
+		if err != nil {
+			logger.Warn("forget who had the floating address", zap.Error(err))
+		}
+	}
+
+	if isHere || machine == "" {
+		return false
+	}
+
+	before := c.machine
+	c.machine = machine
+
+	return before != "" && before != machine
+}
+
 // sign says what speaks for a new master, if anything does, and since when a
 // connection must have been silent to be one to the old.
-func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool) (time.Time, string, error) {
+func (c *Reconnector) sign(ctx context.Context, r controller.Reader, local *address.AddressStatusSpec, moved bool) (time.Time, string, error) {
 	now := time.Now()
 
 	err := c.noteEpoch(ctx, r, now)
@@ -164,7 +256,7 @@ func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool)
 	since, text := now.Add(-freshly), "the address moved"
 
 	if !moved {
-		since, text, err = c.silentSign(ctx, r, since)
+		since, text, err = c.silentSign(ctx, r, local, since)
 		if err != nil || text == "" {
 			return now, "", err
 		}
@@ -175,18 +267,15 @@ func (c *Reconnector) sign(ctx context.Context, r controller.Reader, moved bool)
 		since = c.looked
 	}
 
-	c.looked = now
+	c.looked, c.signed = now, true
 
 	return since, text, nil
 }
 
 // silentSign is one that this node has to find for itself.
-func (c *Reconnector) silentSign(ctx context.Context, r controller.Reader, fresh time.Time) (time.Time, string, error) {
-	local, err := resources.Spec[*address.AddressStatus](ctx, r, address.AddressStatusID)
-	if err != nil {
-		return fresh, "", err
-	}
-
+func (c *Reconnector) silentSign(
+	ctx context.Context, r controller.Reader, local *address.AddressStatusSpec, fresh time.Time,
+) (time.Time, string, error) {
 	if local != nil && c.epoch > 0 && local.Announced && local.Epoch > c.held {
 		c.held = local.Epoch
 
@@ -217,7 +306,18 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 
 	if now.Sub(c.heard) < settling {
 		c.done, c.held = c.epoch, c.epoch
+
+		return nil
 	}
+
+	// Who hears of it after its first sign, be it long after, finds all connected.
+	if c.signed {
+		c.signed, c.done = false, c.epoch
+
+		return nil
+	}
+
+	c.fresh = true
 
 	return nil
 }
@@ -247,8 +347,8 @@ func (c *Reconnector) report(ctx context.Context, r controller.Reader) (string, 
 	return "", nil
 }
 
-func (c *Reconnector) reconnect(floating netip.Addr, since time.Time, sign string, logger *zap.Logger) {
-	count, err := c.Sockets.Destroy(floating, masterPorts, since)
+func (c *Reconnector) reconnect(floating netip.Addr, ports []uint16, since time.Time, sign string, logger *zap.Logger) {
+	count, err := c.Sockets.Destroy(floating, ports, since)
 	if err != nil {
 		// They come back by themselves, later.
 		logger.Warn("end connections to the old master", zap.Error(err))

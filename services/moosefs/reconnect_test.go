@@ -3,8 +3,10 @@ package moosefs
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +16,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
 	"antler/services/address"
 	"antler/services/authority"
+	"antler/services/resources"
 )
 
 type destroyed struct {
@@ -25,30 +29,60 @@ type destroyed struct {
 	since  time.Time
 }
 
-type fakeSockets chan destroyed
+// ended is what was destroyed of the master's connections.
+type ended struct {
+	destroyed
 
-func (f fakeSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
-	if len(ports) != 3 {
-		return 0, errors.New("three ports are the master's")
-	}
+	ports []uint16
+}
 
-	f <- destroyed{remote, since}
+// fakeSockets tells of what is destroyed, and counts what hastens.
+type fakeSockets struct {
+	ended    chan ended
+	hastened atomic.Int32
+}
+
+func (f *fakeSockets) Destroy(remote netip.Addr, ports []uint16, since time.Time) (int, error) {
+	f.ended <- ended{destroyed{remote, since}, ports}
 
 	return 2, nil
 }
 
-func (fakeSockets) Part(netip.Addr, []uint16, time.Time) (int, error) {
+func (f *fakeSockets) Hasten(netip.Addr, uint16, uint16) (io.Closer, error) {
+	f.hastened.Add(1)
+
+	return f, nil
+}
+
+func (f *fakeSockets) Close() error {
+	f.hastened.Add(-1)
+
+	return nil
+}
+
+func (*fakeSockets) Part(netip.Addr, []uint16, time.Time) (int, error) {
 	return 0, errors.New("the master's address is not a machine's")
 }
 
-type fakeNeighbours chan struct{}
+// fakeNeighbours is what they tell; forgotten counts what they are to forget.
+type fakeNeighbours struct {
+	machines  chan string
+	forgotten atomic.Int32
+}
 
-func (f fakeNeighbours) Moves(context.Context, netip.Addr) (<-chan struct{}, error) { return f, nil }
+func (f *fakeNeighbours) Watch(context.Context, netip.Addr) (<-chan string, error) {
+	return f.machines, nil
+}
+
+func (f *fakeNeighbours) Forget(netip.Addr) error {
+	f.forgotten.Add(1)
+
+	return nil
+}
 
 func TestReconnectorFollowsTheSigns(t *testing.T) {
-	sockets, moves := make(fakeSockets, 1), make(fakeNeighbours)
-	events := &recordedEvents{}
-	c := &Reconnector{Sockets: sockets, Neighbours: moves, Events: events}
+	sockets, neighbours := &fakeSockets{ended: make(chan ended, 1)}, &fakeNeighbours{machines: make(chan string)}
+	c := &Reconnector{Sockets: sockets, Hastener: sockets, Neighbours: neighbours, Events: &recordedEvents{}}
 	ctx, st := startControllers(t, c)
 
 	// What antlerd learns of at its start is no news: everybody is connected.
@@ -60,15 +94,81 @@ func TestReconnectorFollowsTheSigns(t *testing.T) {
 	report.TypedSpec().Report.Master = authority.MasterReport{Answering: true, Epoch: 4}
 	require.NoError(t, st.Create(ctx, report))
 
+	neighbours.machines <- "02:00:00:00:00:01"
+
 	// The network says so: what is to the floating address is stale.
 	before := time.Now()
-	moves <- struct{}{}
-	got := <-sockets
+	neighbours.machines <- "02:00:00:00:00:02"
+	got := <-sockets.ended
 	assert.Equal(t, netip.MustParseAddr("10.0.0.100"), got.remote)
+	assert.Equal(t, masterPorts, got.ports)
 	assert.WithinRange(t, got.since, before.Add(-freshly), time.Now().Add(-freshly))
 
 	// Nothing came before it.
-	assert.Empty(t, sockets)
+	assert.Empty(t, sockets.ended)
+	assert.Equal(t, int32(1), sockets.hastened.Load())
+}
+
+// Chunkservers are told when the epoch begins, and nobody who has heard of its master.
+func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
+	ctx, st := startControllers(t)
+	sockets := &fakeSockets{ended: make(chan ended, 1)}
+	c := &Reconnector{Sockets: sockets, Neighbours: &fakeNeighbours{}, Events: &recordedEvents{}, heard: time.Now().Add(-time.Hour), epoch: 4}
+	floating := netip.MustParseAddr("10.0.0.100")
+
+	record := authority.NewAuthorityStatus()
+	record.TypedSpec().Epoch = 5
+	require.NoError(t, st.Create(ctx, record))
+
+	for range 2 {
+		require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
+	}
+
+	got := <-sockets.ended
+	assert.Equal(t, []uint16{9419, 9420}, got.ports)
+	assert.Empty(t, sockets.ended, "once")
+
+	_, err := safe.StateUpdateWithConflicts(ctx, st, record.Metadata(), func(r *authority.AuthorityStatus) error {
+		r.TypedSpec().Epoch = 6
+
+		return nil
+	})
+	require.NoError(t, err)
+
+	// Its network was cut, and the quorum's word comes long after its master's.
+	c.signed, c.looked = true, time.Now().Add(-time.Minute)
+	require.NoError(t, st.Create(ctx, answering(6)))
+
+	for range 2 {
+		require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
+	}
+
+	assert.Empty(t, sockets.ended, "they are connected to the master of the epoch already")
+}
+
+func TestTheAddressMoves(t *testing.T) {
+	floating := netip.MustParseAddr("10.0.0.100")
+	neighbours := &fakeNeighbours{}
+	c := &Reconnector{Neighbours: neighbours}
+
+	for _, step := range []struct {
+		name, machine string
+		isHere, moved bool
+	}{
+		{"first seen", "one", false, false},
+		{"same", "one", false, false},
+		{"nothing", "", false, false},
+		{"moved", "two", false, true},
+		{"announced again", "two", false, false},
+		{"comes to this node, which has a sign of its own", "", true, false},
+		{"the kernel's old entry", "two", true, false},
+		{"leaves", "", false, false},
+		{"back at the one before", "two", false, true},
+	} {
+		assert.Equal(t, step.moved, c.moved(floating, step.machine, step.isHere, zaptest.NewLogger(t)), step.name)
+	}
+
+	assert.Equal(t, int32(1), neighbours.forgotten.Load(), "once it is here")
 }
 
 func answering(epoch uint64) *authority.NodeReport {
@@ -85,7 +185,10 @@ func TestReconnectorSigns(t *testing.T) {
 	sign := func(moved bool) (time.Time, string) {
 		t.Helper()
 
-		since, text, err := c.sign(ctx, reader{st}, moved)
+		local, err := resources.Spec[*address.AddressStatus](ctx, reader{st}, address.AddressStatusID)
+		require.NoError(t, err)
+
+		since, text, err := c.sign(ctx, reader{st}, local, moved)
 		require.NoError(t, err)
 
 		return since, text
@@ -156,33 +259,27 @@ func TestReconnectorSigns(t *testing.T) {
 	assert.Empty(t, text)
 }
 
-func TestNeighbourMoves(t *testing.T) {
+func TestMachineOfANeighbour(t *testing.T) {
 	floating := netip.MustParseAddr("10.0.0.100")
-	old, moved := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 
 	update := func(ip string, mac net.HardwareAddr, kind uint16, state int) netlink.NeighUpdate {
 		return netlink.NeighUpdate{Type: kind, Neigh: netlink.Neigh{IP: net.ParseIP(ip), HardwareAddr: mac, State: state}}
 	}
 
-	var last net.HardwareAddr
-
 	for _, step := range []struct {
 		name   string
 		update netlink.NeighUpdate
-		moved  bool
+		want   string
 	}{
-		{"first seen", update("10.0.0.100", old, unix.RTM_NEWNEIGH, netlink.NUD_REACHABLE), false},
-		{"same", update("10.0.0.100", old, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
-		{"another address", update("10.0.0.7", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
-		{"failed", update("10.0.0.100", nil, unix.RTM_NEWNEIGH, netlink.NUD_FAILED), false},
-		{"forgotten", update("10.0.0.100", old, unix.RTM_DELNEIGH, netlink.NUD_STALE), false},
-		{"moved", update("10.0.0.100", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), true},
-		{"announced again", update("10.0.0.100", moved, unix.RTM_NEWNEIGH, netlink.NUD_STALE), false},
+		{"seen", update("10.0.0.100", mac, unix.RTM_NEWNEIGH, netlink.NUD_REACHABLE), "02:00:00:00:00:01"},
+		{"long ago", update("10.0.0.100", mac, unix.RTM_NEWNEIGH, netlink.NUD_STALE), "02:00:00:00:00:01"},
+		{"another address", update("10.0.0.7", mac, unix.RTM_NEWNEIGH, netlink.NUD_STALE), ""},
+		{"failed", update("10.0.0.100", nil, unix.RTM_NEWNEIGH, netlink.NUD_FAILED), ""},
+		{"asked for", update("10.0.0.100", nil, unix.RTM_NEWNEIGH, netlink.NUD_INCOMPLETE), ""},
+		{"forgotten", update("10.0.0.100", mac, unix.RTM_DELNEIGH, netlink.NUD_STALE), ""},
 	} {
-		var got bool
-
-		last, got = follow(last, floating, step.update)
-		assert.Equal(t, step.moved, got, step.name)
+		assert.Equal(t, step.want, machineOf(floating, step.update), step.name)
 	}
 }
 

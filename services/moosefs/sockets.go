@@ -128,8 +128,8 @@ func (HostMachines) Gone(ctx context.Context, ip netip.Addr) bool {
 // HostNeighbours watches the kernel's neighbour table.
 type HostNeighbours struct{}
 
-// Moves implements Neighbours.
-func (HostNeighbours) Moves(ctx context.Context, ip netip.Addr) (<-chan struct{}, error) {
+// Watch implements Neighbours.
+func (HostNeighbours) Watch(ctx context.Context, ip netip.Addr) (<-chan string, error) {
 	updates := make(chan netlink.NeighUpdate, 16)
 
 	err := netlink.NeighSubscribeWithOptions(updates, ctx.Done(), netlink.NeighSubscribeOptions{ListExisting: true})
@@ -137,42 +137,60 @@ func (HostNeighbours) Moves(ctx context.Context, ip netip.Addr) (<-chan struct{}
 		return nil, fmt.Errorf("watch the neighbours: %w", err)
 	}
 
-	moves := make(chan struct{}, 1)
+	machines := make(chan string)
 
 	go func() {
-		defer close(moves)
-
-		var last net.HardwareAddr
+		defer close(machines)
 
 		for update := range updates {
-			var moved bool
-
-			last, moved = follow(last, ip, update)
-			if !moved {
+			machine := machineOf(ip, update)
+			if machine == "" {
 				continue
 			}
 
 			select {
-			case moves <- struct{}{}:
-			default:
+			case machines <- machine:
+			case <-ctx.Done():
 			}
 		}
 	}()
 
-	return moves, nil
+	return machines, nil
 }
 
-// follow returns the link-layer address of ip after an update, and whether it
-// changed. Entries that come, go or fail tell nothing new about where it is.
-func follow(last net.HardwareAddr, ip netip.Addr, update netlink.NeighUpdate) (net.HardwareAddr, bool) {
+// machineOf is the link-layer address that an update tells for ip; "" if it tells none.
+// Entries that come, go or fail tell nothing new about where it is.
+func machineOf(ip netip.Addr, update netlink.NeighUpdate) string {
 	of, valid := netip.AddrFromSlice(update.IP)
-	if !valid || of.Unmap() != ip || update.Type != unix.RTM_NEWNEIGH || len(update.HardwareAddr) == 0 {
-		return last, false
+	if !valid || of.Unmap() != ip || update.Type != unix.RTM_NEWNEIGH {
+		return ""
 	}
 
 	if update.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE|netlink.NUD_NOARP) != 0 {
-		return last, false
+		return ""
 	}
 
-	return update.HardwareAddr, len(last) > 0 && !slices.Equal(last, update.HardwareAddr)
+	return update.HardwareAddr.String()
+}
+
+// Forget implements Neighbours.
+func (HostNeighbours) Forget(ip netip.Addr) error {
+	all, err := netlink.NeighList(0, unix.AF_INET)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("list the neighbours: %w", err)
+	}
+
+	for _, found := range all {
+		of, valid := netip.AddrFromSlice(found.IP)
+		if !valid || of.Unmap() != ip {
+			continue
+		}
+
+		err = netlink.NeighDel(&found)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("forget who had %s: %w", ip, err)
+		}
+	}
+
+	return nil
 }

@@ -84,6 +84,7 @@ func TestTalosTakesThePatches(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "1", provider.Machine().Sysctls()["vm.overcommit_memory"])
 		require.Equal(t, "1", provider.Machine().Sysctls()["net.ipv4.tcp_thin_linear_timeouts"])
+		require.Equal(t, "20", provider.Machine().Sysctls()["net.ipv4.tcp_syn_linear_timeouts"])
 
 		services := provider.ExtensionServiceConfigs()
 		require.Len(t, services, 1)
