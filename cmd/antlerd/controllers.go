@@ -129,7 +129,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&replication.ReplicaController{
 			Node: d.config.Node.Name, Runner: replication.Programs{}, Device: d.blockDevice(),
 			Fencer: d.authority, Saver: d.aside, Events: d.events, Timing: d.timing,
-			Config: replication.ConfigPath, Marker: replication.MarkerPath, BreakMark: replication.BreakMarkPath, LossMark: replication.LossMarkPath, Handler: d.handler, Helpers: replication.Helpers{Proc: "/proc"}.Running,
+			Config: replication.ConfigPath, Marker: replication.MarkerPath, BreakMark: replication.BreakMarkPath, LossMark: replication.LossMarkPath, SoundMark: replication.SoundMarkPath, Handler: d.handler, Helpers: replication.Helpers{Proc: "/proc"}.Running,
 			Module: d.drbd,
 		},
 		&metadata.SpecController{},

@@ -116,6 +116,11 @@ type Timing struct {
 	// the first two together. DRBD takes them in s, 0.1 s and 0.1 s.
 	ReplicaPingInterval, ReplicaPingTimeout, ReplicaTimeout time.Duration
 
+	// CompareAfter is when all of both replicas is compared, counted from when they were
+	// connected or made equal: a takeover has better things to do for the disks.
+	// CompareEvery is when that is done again (DRBD's guide asks for a month at most).
+	CompareAfter, CompareEvery time.Duration
+
 	// ProbeInterval and ProbeTimeout are of the question asked of mfsmaster over
 	// its own protocol; ProbesFailed in a row mean that it doesn't serve.
 	ProbeInterval, ProbeTimeout time.Duration
@@ -186,6 +191,9 @@ func DefaultTiming() Timing {
 		ReplicaPingInterval: time.Second,
 		ReplicaPingTimeout:  500 * ms,
 		ReplicaTimeout:      time.Second,
+
+		CompareAfter: 30 * time.Second,
+		CompareEvery: 7 * 24 * time.Hour,
 
 		ProbeInterval: 500 * ms,
 		ProbeTimeout:  1000 * ms,
@@ -340,6 +348,7 @@ func (t Timing) positive() bool {
 		t.GrantWait, t.RestartHold, t.WatchdogTimeout, t.DeadWait, t.GuardMin, t.RaftHeartbeat, t.RaftElection, t.LeaderSilence, t.UnheardFor, t.HeartbeatInterval, t.RaftLeaderLease,
 		t.RaftCommit, t.RaftTakeover, t.RaftIO, t.ConnectTimeout, t.HandshakeTimeout, t.ApplyTimeout, t.TransferDelay, t.SwitchoverDeadline,
 		t.GiveUpBackOff, t.GiveUpBackOffMax, t.ReplicaPingInterval, t.ReplicaPingTimeout, t.ReplicaTimeout,
+		t.CompareAfter, t.CompareEvery,
 		t.ProbeInterval, t.ProbeTimeout, t.PromoteDeadline, t.FsckDeadline, t.MountDeadline,
 		t.RecoverDeadline, t.StartDeadline, t.ContainerDeadline, t.LoadDeadline, t.StopDeadline, t.SettleTime,
 		t.DrainTime, t.ChunkserverWait, t.VersionInterval,

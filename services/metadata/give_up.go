@@ -112,11 +112,9 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 	}
 
 	switch {
-	case !m.running.Running:
+	case !runs:
 		m.emit("master-stopped", "mfsmaster has ended")
 
-		return time.Millisecond, nil
-	case !runs:
 		return time.Millisecond, nil
 	case m.killed == m.running.PID:
 		return killPoll, nil
@@ -155,6 +153,8 @@ func (m *master) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
+	m.emit("saving", "mfsmaster saves its metadata")
 
 	save, cancel := context.WithTimeout(ctx, m.Timing.StopDeadline)
 	defer cancel()

@@ -178,7 +178,7 @@ func (k *keeping) notesLoss() {
 		note = k.loss.set
 	}
 
-	err := note()
+	err := errors.Join(note(), k.sound.clear())
 	if err != nil {
 		k.logger.Warn("replica: an antlerd after this one would be wrong about the loss of its disk", zap.Bool("lost", k.lost), zap.Error(err))
 

@@ -148,6 +148,12 @@ func (d DRBD) Secondary(ctx context.Context) error { return d.setup(ctx, "second
 // ForceDetach lets go of the backing device without waiting for its I/O.
 func (d DRBD) ForceDetach(ctx context.Context) error { return d.setup(ctx, "detach", minor, "--force") }
 
+// Compare begins to compare all of both replicas, which goes on by itself; what differs
+// counts as out of sync afterwards, and is not copied before they are connected anew.
+// It begins with the first block: by itself DRBD goes on where the last one was broken off,
+// be it before a power cut.
+func (d DRBD) Compare(ctx context.Context) error { return d.setup(ctx, "verify", minor, "--start=0") }
+
 // ResumeIO ends a freeze.
 func (d DRBD) ResumeIO(ctx context.Context) error { return d.setup(ctx, "resume-io", minor) }
 

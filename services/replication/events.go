@@ -56,8 +56,9 @@ type kernel struct {
 	replication string
 	// size and outOfSync in KiB, where statistics were asked for.
 	size, outOfSync uint64
-	// connects counts how often the peer came.
-	connects int
+	// connects counts how often the peer came, compared how often all of both replicas
+	// was compared to the end.
+	connects, compared int
 	// splitBrain: the last attempt to connect found one.
 	splitBrain bool
 	// failures counts how often the disk was lost, for whatever reason, since it was
@@ -165,8 +166,14 @@ func (k kernel) applyPeerDevice(e event) kernel {
 		return k
 	}
 
+	before := k.replication
 	set(e, "peer-disk", &k.peerDisk)
 	set(e, "replication", &k.replication)
+
+	if strings.HasPrefix(before, verifying) && k.replication == established {
+		k.compared++
+	}
+
 	setNumber(e, "out-of-sync", &k.outOfSync)
 
 	return k
@@ -178,6 +185,8 @@ const Connected = "Connected"
 // Words of DRBD that matter here.
 const (
 	connected        = Connected
+	established      = "Established"
+	verifying        = "Verify" // VerifyS where it was asked for, VerifyT on the other side
 	standAlone       = "StandAlone"
 	diskUpToDate     = "UpToDate"
 	diskConsistent   = "Consistent"

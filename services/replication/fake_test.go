@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,10 @@ type fakeDRBD struct {
 	status string
 	// exists: the kernel has the resource.
 	exists bool
+	// differ are what comparisons of the replicas find, in KiB, the first first; none is 0.
+	// peerDisk is what the peer's disk is after one.
+	differ   []int
+	peerDisk string
 	// hang makes "primary" hang until its context ends.
 	hang bool
 	// linger, if there is one, keeps "primary" until it is closed.
@@ -94,6 +99,11 @@ func (f *fakeDRBD) effect(command string) (string, error) {
 
 		return f.wipefs, nil
 	case "create-md --force meta", "connect --discard-my-data meta":
+	case "verify 0 --start=0":
+		f.tell("change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:VerifyS",
+			"change peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established")
+	case "events2 --now --statistics meta":
+		return f.statistics(), nil
 	case "connect meta":
 		if f.parted() {
 			f.tell("create connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary",
@@ -156,12 +166,30 @@ func (f *fakeDRBD) helpers() (bool, error) {
 	return f.helper.Load(), nil
 }
 
-// parted reports whether the peer was parted from in order.
+// parted reports whether the peer was parted from in order, or for what it holds.
 func (f *fakeDRBD) parted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
-	return slices.Contains(f.ran, "disconnect meta")
+	return slices.Contains(f.ran, "disconnect meta") || slices.Contains(f.ran, "verify 0 --start=0")
+}
+
+// statistics are those of a connected pair after a comparison.
+func (f *fakeDRBD) statistics() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	found := 0
+	if len(f.differ) > 0 {
+		found, f.differ = f.differ[0], f.differ[1:]
+	}
+
+	return fmt.Sprintf(`exists resource name:meta role:Primary suspended:no
+exists connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Secondary
+exists device name:meta volume:0 minor:0 disk:UpToDate size:524288
+exists peer-device name:meta peer-node-id:0 conn-name:peer volume:0 replication:Established peer-disk:%s out-of-sync:%d
+exists -
+`, cmp.Or(f.peerDisk, diskUpToDate), found)
 }
 
 // effectNine is what DRBD 9 would tell.

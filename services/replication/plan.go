@@ -24,6 +24,8 @@ const (
 	stepConnect step = "connect to the peer again"
 	stepDiscard step = "save and discard what only this replica has"
 	stepMeasure step = "measure the resync"
+	stepCompare step = "compare the replicas"
+	stepJudge   step = "see what the comparison of the replicas has found"
 )
 
 // situation is all that the choice of the next step depends on.
@@ -42,6 +44,9 @@ type situation struct {
 	failedEpoch uint64
 	// fencing: DRBD's handler is being answered.
 	fencing bool
+	// compare: it is time to compare the replicas; judge: they were, and what was found
+	// isn't known yet.
+	compare, judge bool
 }
 
 // next chooses the step to take now. The order matters: first out of what is
@@ -155,11 +160,16 @@ func (s situation) tend() step {
 	switch {
 	case s.spec.Discard && s.kernel.splitBrain && s.kernel.alone() && s.kernel.role == RoleSecondary && !s.broken:
 		return stepDiscard
-	// Without its disk it must not: see recycle.
-	case s.spec.Peer != "" && s.kernel.alone() && !apart && !s.broken:
+	// Without its disk it must not: see recycle. And a peer that was parted from must not be
+	// back before the quorum's word is in: DRBD would take it for the same, and copy nothing.
+	case s.spec.Peer != "" && s.kernel.alone() && !apart && !s.broken && !s.fencing:
 		return stepConnect
 	case s.kernel.syncing():
 		return stepMeasure
+	case s.judge && s.spec.Role != "" && s.kernel.replication == established:
+		return stepJudge
+	case s.compare && s.comparable():
+		return stepCompare
 	}
 
 	return stepNone
@@ -199,6 +209,8 @@ func (s step) stillWanted(begun, now *ReplicaSpecSpec) bool {
 	switch s {
 	case stepPromote, stepFence, stepEqual, stepFirst:
 		return now != nil && now.Role == RolePrimary && now.Epoch == begun.Epoch
+	case stepJudge:
+		return now != nil && now.Role == begun.Role && now.PeerTrusted == begun.PeerTrusted && now.Epoch == begun.Epoch
 	case stepDiscard:
 		return now != nil && now.Discard && now.Epoch == begun.Epoch
 	}

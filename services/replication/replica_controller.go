@@ -30,9 +30,9 @@ type ReplicaController struct {
 	Saver  Saver
 	Events Events
 	Timing authority.Timing
-	// Config, Marker, BreakMark and LossMark are ConfigPath, MarkerPath, BreakMarkPath
-	// and LossMarkPath but in tests.
-	Config, Marker, BreakMark, LossMark string
+	// Config, Marker, BreakMark, LossMark and SoundMark are ConfigPath, MarkerPath,
+	// BreakMarkPath, LossMarkPath and SoundMarkPath but in tests.
+	Config, Marker, BreakMark, LossMark, SoundMark string
 	// Module is the kernel's DRBD; nil stands for 8.4.
 	Module *Module
 	// Handler is DRBD's fence-peer handler.
@@ -75,11 +75,13 @@ func (c *ReplicaController) Run(ctx context.Context, r controller.Runtime, logge
 		failures:          map[step]int{},
 		notBefore:         map[step]time.Time{},
 		loss:              mark{c.LossMark},
+		comparison:        comparison{sound: mark{c.SoundMark}, after: c.Timing.CompareAfter, every: c.Timing.CompareEvery},
 	}
 	k.actions = actions{
 		drbd:      DRBD{Runner: c.Runner, Config: c.Config, Node: c.Node, Module: c.Module},
 		inspector: inspector{device: c.Device, runner: c.Runner, marker: markerFile{c.Marker}},
 		mark:      mark{c.BreakMark},
+		sound:     mark{c.SoundMark},
 		fencer:    c.Fencer,
 		saver:     c.Saver,
 		timing:    c.Timing,
@@ -164,7 +166,8 @@ type keeping struct {
 	reached            Role
 	epoch, failedEpoch uint64
 	// percent in sync, as last measured.
-	percent float64
+	percent    float64
+	comparison comparison
 
 	// current is the step under way and stop ends it; done tells its outcome.
 	current step
@@ -190,7 +193,10 @@ func (k *keeping) reconcile(ctx context.Context) {
 	k.refuseHandler()
 	k.settle()
 
-	k.wait = k.untilLate()
+	now := time.Now()
+
+	k.comparison.note(before, k.kernel, now)
+	k.wait = sooner(k.untilLate(), k.comparison.wait(now))
 	k.lookAgain()
 
 	chosen := next(k.situation())
@@ -203,8 +209,6 @@ func (k *keeping) reconcile(ctx context.Context) {
 
 		return
 	}
-
-	now := time.Now()
 
 	if chosen == stepNone {
 		if k.unusable() {
@@ -293,6 +297,9 @@ func (k *keeping) situation() situation {
 		return s
 	}
 
+	s.compare = k.comparison.isDue(time.Now()) && !k.drbd.nine()
+	s.judge = k.kernel.compared > k.comparison.judged && !k.drbd.nine()
+
 	content, err := k.drbd.renderConfig(*k.spec, k.Timing)
 	s.stale = err == nil && k.kernel.exists && content != k.config
 
@@ -306,6 +313,8 @@ func (k *keeping) start(ctx context.Context, chosen step) {
 	if chosen == stepBreak && !k.lost {
 		k.breaksOff()
 	}
+
+	k.comparison.reading = k.kernel.compared
 
 	spec := *k.spec
 
@@ -349,7 +358,9 @@ func (k *keeping) finish(out outcome) {
 	case stepMeasure:
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))
-	case stepConnect, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
+	case stepJudge:
+		k.judged(out.measured, out.parted)
+	case stepConnect, stepCompare, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
 		// The kernel's word for it is on its way. Until it is here the same step
 		// would be chosen again.
 		k.notBefore[out.step] = time.Now().Add(out.step.pause(0))

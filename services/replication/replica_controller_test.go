@@ -40,6 +40,9 @@ type bench struct {
 	events     *eventLog
 	marker     markerFile
 	mark, loss mark
+	sound      mark
+	// compareAfter is the table's, if there is one.
+	compareAfter time.Duration
 }
 
 func newBench(t *testing.T, existing ...string) *bench {
@@ -71,12 +74,13 @@ func newBenchAfter(t *testing.T, before func(*bench), version Version, existing 
 		t: t, state: state.WrapCore(namespaced.NewState(inmem.Build)),
 		drbd: newFakeDRBD(t, existing...), device: &fakeDevice{size: 1 << 30}, fencer: fencer{make(chan error, 1)}, handler: &fakeHandler{}, saver: &saver{},
 		events: &eventLog{}, marker: markerFile{filepath.Join(dir, "replica.json")}, mark: mark{filepath.Join(dir, "run", "broken-off")}, loss: mark{filepath.Join(dir, "run", "disk-lost")},
+		sound: mark{filepath.Join(dir, "run", "replica-sound")}, compareAfter: time.Hour,
 	}
 	before(b)
 
 	timing := authority.DefaultTiming()
 	timing.ReplicaPingInterval, timing.ReplicaPingTimeout = 5*time.Millisecond, 5*time.Millisecond
-	timing.PromoteDeadline = 2 * time.Second
+	timing.PromoteDeadline, timing.CompareAfter = 2*time.Second, b.compareAfter
 
 	config := filepath.Join(dir, "drbd", "meta.res")
 
@@ -98,7 +102,7 @@ func newBenchAfter(t *testing.T, before func(*bench), version Version, existing 
 
 	require.NoError(t, rt.RegisterController(&ReplicaController{
 		Node: "n1", Runner: b.drbd, Device: b.device, Fencer: b.fencer, Saver: b.saver, Events: b.events, Timing: timing,
-		Config: config, Marker: b.marker.path, BreakMark: b.mark.path, LossMark: b.loss.path, Handler: b.handler, Helpers: b.drbd.helpers,
+		Config: config, Marker: b.marker.path, BreakMark: b.mark.path, LossMark: b.loss.path, SoundMark: b.sound.path, Handler: b.handler, Helpers: b.drbd.helpers,
 		Module: moduleOf(version),
 	}))
 

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/cosi-project/runtime/pkg/controller"
 	"github.com/cosi-project/runtime/pkg/safe"
@@ -38,6 +39,9 @@ func (k *keeping) status() ReplicaStatusSpec {
 		FailedEpoch: k.failedEpoch,
 		SplitBrain:  k.kernel.splitBrain,
 		BrokenOff:   k.broken,
+		Sound:       k.sound.there(),
+		Comparing:   strings.HasPrefix(k.kernel.replication, verifying),
+		Compared:    k.comparison.at,
 		Error:       k.errorText(),
 	}
 
@@ -119,7 +123,7 @@ func (k *keeping) errorText() string {
 		return k.problem.Error()
 	}
 
-	return ""
+	return k.comparison.differText()
 }
 
 // lateText says what keeps it from serving again.
@@ -198,7 +202,7 @@ func changes(before, after kernel) []change {
 	add(before.frozen() == "" && after.frozen() != "", "replication.suspended", "I/O is frozen: "+after.frozen())
 	add(before.frozen() != "" && after.frozen() == "", "replication.resumed", "I/O goes on")
 	add(!before.syncing() && after.syncing(), "replication.resync-started", "resync as "+after.replication)
-	add(before.syncing() && after.replication == "Established", "replication.resync-finished", "the replicas are equal")
+	add(before.syncing() && after.replication == established, "replication.resync-finished", "the replicas are equal")
 	add(!before.splitBrain && after.splitBrain, "replication.split-brain", "both replicas were written apart from each other")
 	add(before.failures < after.failures, ioError, "the backing disk was lost")
 

@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"time"
+
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/resource/typed"
@@ -152,6 +154,12 @@ type ReplicaStatusSpec struct {
 	// Whoever holds the epoch, it has to become secondary and to attach the disk
 	// again before it is served from.
 	BrokenOff bool `yaml:"brokenOff,omitempty"`
+	// Comparing: DRBD reads all of both replicas to compare them. Compared is when that
+	// last found them to be the same, on the connection that they have now; Sound says that
+	// it did since this node was started.
+	Sound     bool      `yaml:"sound"`
+	Comparing bool      `yaml:"comparing,omitempty"`
+	Compared  time.Time `yaml:"compared,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`

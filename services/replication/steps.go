@@ -30,7 +30,9 @@ type actions struct {
 	drbd      DRBD
 	inspector inspector
 	// mark is there from before the disk is let go of until it is attached again.
-	mark    mark
+	mark mark
+	// sound is there if this side's replica is known to be whole: see comparison.
+	sound   mark
 	fencer  Fencer
 	saver   Saver
 	timing  authority.Timing
@@ -42,9 +44,11 @@ type outcome struct {
 	step  step
 	begun ReplicaSpecSpec
 	err   error
-	// found is what stepInspect found, measured what stepMeasure read.
+	// found is what stepInspect found, measured what stepMeasure or stepJudge read.
 	found    finding
 	measured kernel
+	// parted: stepJudge has parted from the peer.
+	parted bool
 }
 
 // take carries out one step. look gives the latest that the kernel told.
@@ -94,6 +98,10 @@ func (a actions) take(ctx context.Context, s step, spec ReplicaSpecSpec, look fu
 		out.err = a.discard(ctx)
 	case stepMeasure:
 		out.measured, out.err = a.measure(ctx)
+	case stepCompare:
+		out.err = a.drbd.Compare(ctx)
+	case stepJudge:
+		out.measured, out.parted, out.err = a.judge(ctx, spec)
 	}
 
 	return out

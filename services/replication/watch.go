@@ -61,7 +61,8 @@ func (w *watch) run(ctx context.Context, drbd DRBD, logger *zap.Logger) {
 	for ctx.Err() == nil {
 		// What is told is complete only at the end of the first listing: until then
 		// the last state stands.
-		fresh := kernel{connects: w.look().connects, splitBrain: w.look().splitBrain}
+		last := w.look()
+		fresh := kernel{connects: last.connects, compared: last.compared, splitBrain: last.splitBrain}
 
 		err := drbd.Watch(ctx, func(line string) {
 			e, ok := parseEvent(line)
