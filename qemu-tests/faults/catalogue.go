@@ -87,7 +87,7 @@ var (
 		"metadata.master-answering", "metadata.clients-admitted", "address.announced",
 	}
 	handoverSteps = []string{
-		"metadata.saved", "metadata.master-stopped", "metadata.unmounted", "replication.demoted", "authority.released",
+		"metadata.saving", "metadata.saved", "metadata.master-stopped", "metadata.unmounted", "replication.demoted", "authority.released",
 	}
 )
 
@@ -129,6 +129,13 @@ func Orders() []Round {
 	}
 
 	return append(rounds,
+		// What a disk has forgotten it must have again before it is served from. The serving
+		// node's gets all that it had written to lately from DRBD; the other's nothing, if
+		// not by being compared, once more after a comparison that is cut off.
+		sequence(on(Compared), on(DiskLies, Serving), on(PowerCut, Serving), on(PowerOn, Serving), on(Compared), on(PowerCut, Standby), on(Served)),
+		sequence(on(Compared), on(DiskLies, Standby), on(PowerCut, Standby), on(PowerOn, Standby), on(Differed), on(Compared), on(PowerCut, Serving), on(Served)),
+		sequence(on(Compared), on(DiskLies, Standby), on(PowerCut, Standby), on(PowerOn, Standby), on(Comparing),
+			on(PowerCut, Standby), on(PowerOn, Standby), on(Differed), on(Compared), on(PowerCut, Serving), on(Served)),
 		// One that is ahead serves next, and is followed then.
 		sequence(on(ClockAhead, Standby), on(PowerCut, Serving), on(Served)),
 		// A board without a clock serves next, or all are such boards.

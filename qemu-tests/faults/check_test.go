@@ -5,10 +5,10 @@ package faults
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/history"
 )
 
 const (
@@ -83,6 +83,8 @@ func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(st
 		workloads = append(workloads, w)
 	}
 
+	r.claims(workloads, figures, fail)
+
 	for _, w := range workloads {
 		result, err := w.Check(ctx, r.cluster.Machine("n3"), r.windows...)
 		if err != nil {
@@ -113,6 +115,29 @@ func (r *run) readBack(ctx context.Context, figures map[string]any, fail func(st
 		acknowledged, len(workloads), interrupted, failed, open, unreadable)
 
 	return suspects
+}
+
+// claims holds what all clients were told of the names that they share against each other.
+func (r *run) claims(workloads []*lab.Workload, figures map[string]any, fail func(string, ...any)) {
+	var ops []history.Op
+	for _, w := range workloads {
+		ops = append(ops, w.Ops()...)
+	}
+
+	wrong, undecided := history.Claims(ops, r.windows...)
+	for _, what := range wrong {
+		fail("%s", what)
+	}
+
+	kinds := map[history.Kind]int{}
+
+	for _, op := range ops {
+		if op.Acknowledged() {
+			kinds[op.Kind]++
+		}
+	}
+
+	figures["acknowledged_by_kind"], figures["claims_undecided"] = kinds, undecided
 }
 
 // readAgain is the last word, when everything has been mended.
@@ -148,31 +173,37 @@ func (r *run) fullGoals(figures map[string]any, fail func(string, ...any)) {
 	figures["copies_whole_after_s"] = int(time.Since(began).Seconds())
 }
 
-// verify has DRBD compare the replicas block by block.
+// verify has DRBD compare the replicas block by block: antlerd does that by itself, and
+// tells what was found also where it was somebody else who asked.
 func (r *run) verify(ctx context.Context, figures map[string]any) error {
-	console := r.roles()[Serving].Console()
+	console, marks := r.roles()[Serving].Console(), r.cluster.Marks()
 
-	_, err := console.Run(ctx, fmt.Sprintf("__DRBD_NODE__=%s drbdadm -c /run/antler/drbd/meta.res verify meta", r.serving.Name))
+	_, err := console.Run(ctx, fmt.Sprintf("until __DRBD_NODE__=%s drbdadm -c /run/antler/drbd/meta.res -- --start=0 verify meta; do sleep 5; done", r.serving.Name))
 	if err != nil {
 		return fmt.Errorf("compare the replicas: %w", err)
 	}
 
-	for {
-		state, err := console.Run(ctx, "drbdsetup events2 --now --statistics meta")
-		if err != nil {
-			return fmt.Errorf("compare the replicas: %w", err)
-		}
-
-		if !strings.Contains(state, "replication:Verify") {
-			figures["replicas"] = "equal"
-
-			if !strings.Contains(state, "out-of-sync:0") {
-				return fmt.Errorf("the replicas differ: %s", state)
-			}
-
-			return nil
-		}
-
-		r.pass(2 * time.Second)
+	err = lab.AwaitEvent(ctx, r.serving, marks[r.serving.Name], "replication.compared")
+	if err != nil {
+		return fmt.Errorf("compare the replicas: %w", err)
 	}
+
+	differed := 0
+
+	// Over the whole life of the cluster.
+	for _, event := range r.cluster.EventsSince(nil, r.began) {
+		if event.Kind == "replication.differed" {
+			r.cluster.Say("%s: %s", event.Node, event.Message)
+
+			differed++
+		}
+	}
+
+	figures["replicas"], figures["replicas_differed"] = "equal", differed
+
+	if differed != r.lies {
+		return fmt.Errorf("the replicas were found to differ %d times, and a disk had forgotten something %d times", differed, r.lies)
+	}
+
+	return nil
 }

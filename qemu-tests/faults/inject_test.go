@@ -93,6 +93,13 @@ func (r *run) injectMore(kind Kind, on []*lab.Machine) (heal func()) {
 		r.awaitServed()
 	case Whole:
 		r.settle("what was before")
+	case Compared:
+		r.awaitComparison("replication.compared")
+	case Differed:
+		r.lies++
+		r.awaitComparison("replication.differed")
+	case Comparing:
+		r.awaitComparing()
 	default:
 		return r.injectDisk(kind, on[0])
 	}
@@ -109,6 +116,10 @@ func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
 		return r.breakDisk(m, "write")
 	case ReadErrors:
 		return r.breakDisk(m, "read")
+	case DiskLies:
+		if err := m.LieAboutFlushes("replica"); err != nil {
+			r.Fatalf("%v", err)
+		}
 	case DiskReplaced:
 		r.powerCut(m)
 

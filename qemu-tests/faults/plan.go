@@ -62,6 +62,8 @@ const (
 	WriteErrors  Kind = "replica disk fails to write"
 	ReadErrors   Kind = "replica disk fails to read"
 	DiskReplaced Kind = "replica disk replaced by a blank one"
+	// DiskLies: it forgets in a power cut, the next, what it says it has written.
+	DiskLies Kind = "replica disk lies"
 	// DiskFull: the file system on the replica has no room left.
 	DiskFull Kind = "replica full"
 	// ClockAhead and ClockBehind step the wall clock by a day and a half.
@@ -70,13 +72,18 @@ const (
 	// ClockLost: it loses its power, and its clock begins in the past from then on.
 	ClockLost Kind = "power cut of a board without a clock"
 	// Switchover is no fault, PowerOn and Heal (of all links) end one: something is to
-	// happen meanwhile. Served waits until somebody serves, on whatever is there, and
-	// Whole until all is as it should be.
+	// happen meanwhile. Served waits until somebody serves, on whatever is there, Whole
+	// until all is as it should be, Compared until the replicas were since they
+	// were connected, Comparing until that is under way, and Differed until it finds that
+	// they are not the same.
 	Switchover Kind = "switchover"
 	PowerOn    Kind = "power on"
 	Heal       Kind = "links healed"
 	Served     Kind = "served"
 	Whole      Kind = "whole"
+	Compared   Kind = "compared"
+	Differed   Kind = "differed"
+	Comparing  Kind = "being compared"
 )
 
 // Fault is one of a round.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,9 @@ type run struct {
 	working map[string]*lab.Workload
 	past    []*lab.Workload
 	windows []history.Window
+	// lies are how often the replicas had to be found to differ, because a disk had
+	// forgotten what it said it had written.
+	lies int
 }
 
 // round makes the faults, heals them and, if the plan says so, waits until the
@@ -202,7 +206,7 @@ func (r *run) work(ctx context.Context, m *lab.Machine) {
 
 	dir := fmt.Sprintf("%s/%s-%d", r.cluster.Volume, m.Name, r.rounds)
 
-	w, err := m.Work(ctx, dir, r.seed+uint64(r.rounds), lab.Load{Workers: 1})
+	w, err := m.Work(ctx, dir, r.seed+uint64(r.rounds), lab.Load{Workers: 1, Mixed: true})
 	if err != nil {
 		r.Fatalf("%v", err)
 	}
@@ -244,4 +248,43 @@ func (r *run) awaitServed() {
 	}
 
 	r.cluster.Say("%s serves", serving.Name)
+}
+
+// awaitComparison waits until a node has told of the comparison of the replicas as they are
+// connected now, which may have been before this, and when the other one served.
+func (r *run) awaitComparison(kind string) {
+	r.await(kind, func() bool {
+		return slices.ContainsFunc(r.cluster.Machines, func(m *lab.Machine) bool {
+			told := false
+
+			for _, event := range m.Console().Events(0) {
+				told = event.Kind == kind || told && event.Kind != "replication.connected"
+			}
+
+			return told
+		})
+	})
+}
+
+// awaitComparing waits until DRBD compares the replicas, and some of them was.
+func (r *run) awaitComparing() {
+	console := r.roles()[Serving].Console()
+
+	r.await("a comparison", func() bool {
+		state, err := console.Run(r.ctx, "drbdsetup events2 --now meta")
+
+		return err == nil && strings.Contains(state, "replication:Verify")
+	})
+	r.pass(comparingTime)
+}
+
+// comparingTime is for a third of the replica.
+const comparingTime = 10 * time.Second
+
+func (r *run) await(what string, there func() bool) {
+	for deadline := time.Now().Add(settleTime); !there(); r.pass(time.Second) {
+		if time.Now().After(deadline) {
+			r.Fatalf("there was no sign of %s in %s", what, settleTime)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -86,6 +87,21 @@ func (m *Machine) BreakDisk(serial, requests string) error {
 	return m.qmp("blockdev-reopen", map[string]any{"options": []map[string]any{{
 		"driver": "raw", "node-name": formatNode(serial), "file": serial + "-broken", "cache": map[string]any{"no-flush": true},
 	}}})
+}
+
+// LieAboutFlushes has the disk with the serial forget with the next power cut all that it
+// is told to write from now on: it goes to a file that the machine isn't started with.
+func (m *Machine) LieAboutFlushes(serial string) error {
+	lost := filepath.Join(m.Dir, serial+".lost")
+
+	err := os.RemoveAll(lost)
+	if err != nil {
+		return err
+	}
+
+	return m.qmp("blockdev-snapshot-sync", map[string]any{
+		"node-name": formatNode(serial), "snapshot-file": lost, "snapshot-node-name": serial + "-lost", "format": "qcow2",
+	})
 }
 
 // formatNode and fileNode are what QEMU calls the two layers of a disk.

@@ -137,6 +137,9 @@ type Load struct {
 	// that took. With 0 the workers take all that the machines have to give, and
 	// three emulated ones have nothing left then to keep a lease of 2.8 s with.
 	Think time.Duration
+	// Mixed: they also overwrite, make larger files, set attributes, and claim names that
+	// all clients of the same file system share.
+	Mixed bool
 }
 
 // AtEase leaves the machines up to half of their time.
@@ -146,7 +149,12 @@ func AtEase() Load { return Load{Workers: 2, Think: time.Second} }
 func (m *Machine) Work(ctx context.Context, dir string, seed uint64, load Load) (*Workload, error) {
 	w := &Workload{machine: m, dir: dir, first: m.records.count()}
 
-	_, err := m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d %s >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, load.Workers, load.Think))
+	mixed := ""
+	if load.Mixed {
+		mixed = "mixed"
+	}
+
+	_, err := m.console.Run(ctx, fmt.Sprintf("mkdir -p %s && (%s work %s %d %d %s %s >/dev/null 2>&1 & echo $! > /run/workload.pid)", dir, agent, dir, seed, load.Workers, load.Think, mixed))
 	if err != nil {
 		return nil, fmt.Errorf("start the workload on %s: %w", m.Name, err)
 	}

@@ -2,8 +2,8 @@
 // and tells the host each call and each answer over a virtio-serial port, as
 // they happen, so that the record survives the guest.
 //
-//	agent work DIR SEED N T   N workers, until SIGTERM, that pause up to T after each operation
-//	agent walk DIR PATH=N...  tell everything that is there, and apart the first N bytes of PATH
+//	agent work DIR SEED N T [mixed]   N workers, until SIGTERM, that pause up to T after each operation
+//	agent walk DIR PATH=N...          tell everything that is there, and apart the first N bytes of PATH
 package main
 
 import (
@@ -19,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"antler/qemu-tests/lab/history"
 )
@@ -41,7 +43,9 @@ func run(args []string) error {
 
 	switch {
 	case len(args) == 5 && args[0] == "work":
-		return work(host, args[1], args[2], args[3], args[4])
+		return work(host, args[1], args[2], args[3], args[4], false)
+	case len(args) == 6 && args[0] == "work" && args[5] == "mixed":
+		return work(host, args[1], args[2], args[3], args[4], true)
 	case len(args) >= 2 && args[0] == "walk":
 		heads, err := parseHeads(args[2:])
 		if err != nil {
@@ -51,7 +55,7 @@ func run(args []string) error {
 		return walk(host, args[1], heads)
 	}
 
-	return errors.New("usage: agent work DIR SEED WORKERS THINK | walk DIR [PATH=N...]")
+	return errors.New("usage: agent work DIR SEED WORKERS THINK [mixed] | walk DIR [PATH=N...]")
 }
 
 // host is the way out of the guest.
@@ -98,7 +102,7 @@ func (h *host) tell(message history.Message) error {
 	return err
 }
 
-func work(h *host, dir, seed, workers, think string) error {
+func work(h *host, dir, seed, workers, think string, mixed bool) error {
 	base, err := strconv.ParseUint(seed, 10, 64)
 	if err != nil {
 		return fmt.Errorf("seed %q: %w", seed, err)
@@ -112,6 +116,13 @@ func work(h *host, dir, seed, workers, think string) error {
 	pause, err := time.ParseDuration(think)
 	if err != nil {
 		return fmt.Errorf("time to think %q: %w", think, err)
+	}
+
+	if mixed {
+		err = os.MkdirAll(sharedDir(dir), 0o755)
+		if err != nil {
+			return err
+		}
 	}
 
 	stop := make(chan os.Signal, 1)
@@ -130,7 +141,7 @@ func work(h *host, dir, seed, workers, think string) error {
 	)
 
 	for n := range count {
-		group.Go(func() { newWorker(h, dir, base, n, &ids).run(stopped, pause) })
+		group.Go(func() { newWorker(h, dir, base, n, &ids, mixed).run(stopped, pause) })
 	}
 
 	group.Wait()
@@ -168,7 +179,7 @@ func walk(h *host, dir string, heads map[string]int) error {
 
 		if !entry.Dir {
 			content, readErr := os.ReadFile(path)
-			entry.Hash = history.Hash(content)
+			entry.Hash, entry.Xattr = history.Hash(content), attribute(path)
 
 			if n, asked := heads[relative]; asked {
 				entry.Head = history.Hash(content[:min(n, len(content))])
@@ -186,4 +197,16 @@ func walk(h *host, dir string, heads map[string]int) error {
 	}
 
 	return h.tell(history.Message{End: "walk"})
+}
+
+// attribute is the hash of its value, "" where there is none.
+func attribute(path string) string {
+	value := make([]byte, 256)
+
+	n, err := unix.Getxattr(path, history.Attribute, value)
+	if err != nil {
+		return ""
+	}
+
+	return history.Hash(value[:n])
 }

@@ -1,12 +1,19 @@
 package main
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"antler/qemu-tests/lab/history"
 )
@@ -33,6 +40,8 @@ type worker struct {
 	host   *host
 	root   string
 	number int
+	// mixed: the worker does all that it can, and not only what is quick.
+	mixed  bool
 	ids    *counter
 	random *rand.Rand
 
@@ -40,9 +49,9 @@ type worker struct {
 	files []file
 }
 
-func newWorker(h *host, root string, seed uint64, number int, ids *counter) *worker {
+func newWorker(h *host, root string, seed uint64, number int, ids *counter, mixed bool) *worker {
 	return &worker{
-		host: h, root: root, number: number, ids: ids,
+		host: h, root: root, number: number, ids: ids, mixed: mixed,
 		random: rand.New(rand.NewPCG(seed, uint64(number))),
 	}
 }
@@ -80,6 +89,12 @@ func over(stopped <-chan struct{}, pause time.Duration) bool {
 
 // step is mostly a new file; each other operation needs one that is there.
 func (w *worker) step() {
+	if w.mixed && w.random.IntN(4) == 0 {
+		w.rarer()
+
+		return
+	}
+
 	choice := w.random.IntN(20)
 
 	switch {
@@ -96,10 +111,26 @@ func (w *worker) step() {
 	}
 }
 
+// rarer is what a mixed load has besides.
+func (w *worker) rarer() {
+	choice := w.random.IntN(10)
+
+	switch {
+	case choice < 2 && len(w.files) > 8:
+		w.overwrite()
+	case choice < 4 && len(w.files) > 8:
+		w.xattr()
+	case choice < 5 && w.dir != "":
+		w.createLarge()
+	default:
+		w.claim(choice%2 == 0)
+	}
+}
+
 // call tells the host of the call, makes it, and tells the answer.
-func (w *worker) call(op history.Op, do func() error) bool {
+func (w *worker) call(op *history.Op, do func() error) bool {
 	op.ID, op.Worker = w.ids.next(), w.number
-	_ = w.host.tell(history.Message{Op: &op})
+	_ = w.host.tell(history.Message{Op: op})
 
 	err := do()
 
@@ -108,7 +139,7 @@ func (w *worker) call(op history.Op, do func() error) bool {
 		op.Err = err.Error()
 	}
 
-	_ = w.host.tell(history.Message{Op: &op})
+	_ = w.host.tell(history.Message{Op: op})
 
 	if err != nil {
 		// A mount that is gone answers at once, forever.
@@ -122,20 +153,29 @@ func (w *worker) mkdir() {
 	dir := fmt.Sprintf("w%d-d%d", w.number, w.random.Uint32())
 	op := history.Op{Kind: history.Mkdir, Path: dir}
 
-	if w.call(op, func() error { return os.Mkdir(filepath.Join(w.root, dir), 0o755) }) {
+	if w.call(&op, func() error { return os.Mkdir(filepath.Join(w.root, dir), 0o755) }) {
 		w.dir = dir
 	}
 }
 
 func (w *worker) create() {
 	path := filepath.Join(w.dir, fmt.Sprintf("f%08x", w.random.Uint32()))
-	content := w.bytes(1 + w.random.IntN(4096))
+
+	if content := w.bytes(1 + w.random.IntN(4096)); w.made(path, content) {
+		w.files = append(w.files, file{path, content})
+	}
+}
+
+// createLarge makes one of several blocks (of 64 KiB), which nobody touches again.
+func (w *worker) createLarge() {
+	w.made(filepath.Join(w.dir, fmt.Sprintf("l%08x", w.random.Uint32())), w.bytes(64<<10+w.random.IntN(448<<10)))
+}
+
+func (w *worker) made(path string, content []byte) bool {
 	op := history.Op{Kind: history.Create, Path: path, Hash: history.Hash(content), Size: len(content)}
 
-	if w.call(op, func() error { return w.write(path, os.O_CREATE|os.O_EXCL, content) }) {
-		w.files = append(w.files, file{path, content})
-
-		return
+	if w.call(&op, func() error { return w.write(path, os.O_CREATE|os.O_EXCL, 0, content) }) {
+		return true
 	}
 
 	// As a program would that cleans up behind itself. Whether the file is there
@@ -143,6 +183,8 @@ func (w *worker) create() {
 	// made would go to the trash with the file: docs/limits.md.
 	_ = os.Truncate(filepath.Join(w.root, path), 0)
 	_ = os.Remove(filepath.Join(w.root, path))
+
+	return false
 }
 
 func (w *worker) append() {
@@ -151,9 +193,69 @@ func (w *worker) append() {
 	content := append(append([]byte(nil), f.content...), more...)
 	op := history.Op{Kind: history.Append, Path: f.path, Hash: history.Hash(content), Size: len(content)}
 
-	if w.call(op, func() error { return w.write(f.path, os.O_APPEND, more) }) {
+	if w.call(&op, func() error { return w.write(f.path, os.O_APPEND, 0, more) }) {
 		w.files = append(w.files, file{f.path, content})
 	}
+}
+
+func (w *worker) overwrite() {
+	f := w.take()
+	at := w.random.IntN(len(f.content))
+	with := w.bytes(1 + w.random.IntN(min(2048, len(f.content)-at)))
+	content := slices.Concat(f.content[:at], with, f.content[at+len(with):])
+	op := history.Op{Kind: history.Overwrite, Path: f.path, Hash: history.Hash(content), Size: len(content), At: at}
+
+	if at > 0 {
+		op.Head = history.Hash(content[:at])
+	}
+
+	if w.call(&op, func() error { return w.write(f.path, 0, int64(at), with) }) {
+		w.files = append(w.files, file{f.path, content})
+	}
+}
+
+func (w *worker) xattr() {
+	f, value := w.take(), w.bytes(1+w.random.IntN(64))
+	op := history.Op{Kind: history.Xattr, Path: f.path, Hash: history.Hash(value)}
+
+	if w.call(&op, func() error { return unix.Setxattr(filepath.Join(w.root, f.path), history.Attribute, value, 0) }) {
+		w.files = append(w.files, f)
+	}
+}
+
+// sharedNames that all clients of a file system claim and release.
+const sharedNames = 4
+
+// sharedDir is where they are.
+func sharedDir(root string) string { return filepath.Join(filepath.Dir(root), "shared") }
+
+func (w *worker) claim(release bool) {
+	name := fmt.Sprintf("c%d", w.random.IntN(sharedNames))
+	path := filepath.Join(sharedDir(w.root), name)
+	op := history.Op{Kind: history.Claim, Path: name}
+	do, answered := func() error {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+
+		return f.Close()
+	}, fs.ErrExist
+
+	if release {
+		op.Kind, do, answered = history.Release, func() error { return os.Remove(path) }, fs.ErrNotExist
+	}
+
+	w.call(&op, func() error {
+		err := do()
+		op.Took = err == nil
+
+		if errors.Is(err, answered) {
+			return nil
+		}
+
+		return err
+	})
 }
 
 func (w *worker) rename() {
@@ -161,7 +263,7 @@ func (w *worker) rename() {
 	to := filepath.Join(w.dir, fmt.Sprintf("r%08x", w.random.Uint32()))
 	op := history.Op{Kind: history.Rename, Path: f.path, To: to}
 
-	if w.call(op, func() error { return os.Rename(filepath.Join(w.root, f.path), filepath.Join(w.root, to)) }) {
+	if w.call(&op, func() error { return os.Rename(filepath.Join(w.root, f.path), filepath.Join(w.root, to)) }) {
 		w.files = append(w.files, file{to, f.content})
 	}
 }
@@ -170,7 +272,7 @@ func (w *worker) unlink() {
 	f := w.take()
 	op := history.Op{Kind: history.Unlink, Path: f.path}
 
-	w.call(op, func() error { return os.Remove(filepath.Join(w.root, f.path)) })
+	w.call(&op, func() error { return os.Remove(filepath.Join(w.root, f.path)) })
 }
 
 // take removes a file from the list: it comes back when the operation on it
@@ -183,13 +285,17 @@ func (w *worker) take() file {
 	return f
 }
 
-func (w *worker) write(path string, flags int, content []byte) error {
+func (w *worker) write(path string, flags int, at int64, content []byte) error {
 	f, err := os.OpenFile(filepath.Join(w.root, path), os.O_WRONLY|flags, 0o644)
 	if err != nil {
 		return err
 	}
 
-	_, err = f.Write(content)
+	_, err = f.Seek(at, io.SeekStart)
+	if err == nil {
+		_, err = f.Write(content)
+	}
+
 	if err == nil {
 		err = f.Sync()
 	}
@@ -203,10 +309,10 @@ func (w *worker) write(path string, flags int, content []byte) error {
 }
 
 func (w *worker) bytes(n int) []byte {
-	content := make([]byte, n)
-	for i := range content {
-		content[i] = byte(w.random.Uint32())
+	content := make([]byte, (n+7)&^7)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(content[i:], w.random.Uint64())
 	}
 
-	return content
+	return content[:n:n]
 }

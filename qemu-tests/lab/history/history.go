@@ -13,14 +13,18 @@ import (
 // Kind of operation.
 type Kind string
 
-// The operations of the workload. An acknowledged Create or Append is one whose
-// fsync and close returned.
+// The operations of the workload. An acknowledged Create, Append or Overwrite is one
+// whose fsync and close returned. Claim and Release are of names that all clients share.
 const (
-	Create Kind = "create"
-	Append Kind = "append"
-	Mkdir  Kind = "mkdir"
-	Rename Kind = "rename"
-	Unlink Kind = "unlink"
+	Create    Kind = "create"
+	Append    Kind = "append"
+	Overwrite Kind = "overwrite"
+	Mkdir     Kind = "mkdir"
+	Rename    Kind = "rename"
+	Unlink    Kind = "unlink"
+	Xattr     Kind = "xattr"
+	Claim     Kind = "claim"
+	Release   Kind = "release"
 )
 
 // Op is a call and, once Done, its answer.
@@ -32,10 +36,17 @@ type Op struct {
 	Path   string `json:"path"`
 	// To is the new path of a Rename.
 	To string `json:"to,omitempty"`
-	// Hash of the whole content that the file has after a Create or Append.
+	// Hash of the whole content that the file has after a Create, Append or Overwrite, or
+	// of the attribute's value after an Xattr.
 	Hash string `json:"hash,omitempty"`
 	// Size of that content in bytes.
 	Size int `json:"size,omitempty"`
+	// At is where an Overwrite begins, and Head the Hash of what is before that.
+	At   int    `json:"at,omitempty"`
+	Head string `json:"head,omitempty"`
+	// Took says that a Claim made the name, or that a Release removed it; if it didn't
+	// though it was answered, the name was there, or wasn't.
+	Took bool `json:"took,omitempty"`
 	// Start and End are when the host heard of the call and of its answer, in nanoseconds
 	// of its wall clock; the guest leaves them out.
 	Start int64 `json:"start,omitempty"`
@@ -69,9 +80,14 @@ type Entry struct {
 	Hash string `json:"hash,omitempty"`
 	// Head is the Hash of its first bytes, as many as were asked for: see Heads.
 	Head string `json:"head,omitempty"`
+	// Xattr is the Hash of the value of its attribute Attribute, if it has one.
+	Xattr string `json:"xattr,omitempty"`
 	// Err says why it couldn't be read.
 	Err string `json:"err,omitempty"`
 }
+
+// Attribute is the extended attribute that an Xattr sets.
+const Attribute = "user.antler"
 
 // Message is one line from the guest: exactly one field is set.
 type Message struct {
@@ -115,6 +131,8 @@ type expectation struct {
 	size int
 	// head: it begins with the content of this hash and of that size.
 	head string
+	// xattr is the hash of the attribute's value; any may be there if there is none.
+	xattr string
 	// gone: it must not be there. optional: it may or may not be.
 	gone, optional bool
 	// or is the other path of a rename nobody answered.
@@ -131,9 +149,9 @@ func Check(ops []Op, found []Entry, faults ...Window) Result {
 	return result
 }
 
-// Heads are the sizes in bytes of what has to be at the beginning of files that may
-// be longer: of each file with an append that nobody answered, what was acknowledged
-// before.
+// Heads are the sizes in bytes of what has to be at the beginning of files of which the
+// rest is open: of each file with an append or overwriting that nobody answered, what was
+// acknowledged before.
 func Heads(ops []Op) map[string]int {
 	_, expected := expect(ops)
 	sizes := map[string]int{}
@@ -176,8 +194,14 @@ func expect(ops []Op, faults ...Window) (Result, map[string]expectation) {
 
 func acknowledge(expected map[string]expectation, op Op) {
 	switch op.Kind {
-	case Create, Append:
+	case Create:
 		expected[op.Path] = expectation{hash: op.Hash, size: op.Size}
+	case Append, Overwrite:
+		expected[op.Path] = expectation{hash: op.Hash, size: op.Size, xattr: expected[op.Path].xattr}
+	case Xattr:
+		before := expected[op.Path]
+		before.xattr = op.Hash
+		expected[op.Path] = before
 	case Mkdir:
 		expected[op.Path] = expectation{dir: true}
 	case Rename:
@@ -195,11 +219,17 @@ func doubt(expected map[string]expectation, op Op) {
 
 	switch op.Kind {
 	case Create, Mkdir, Unlink:
-		before.optional, before.hash, before.head = true, "", ""
+		before.optional, before.hash, before.head, before.xattr = true, "", "", ""
 		expected[op.Path] = before
 	case Append:
 		// Part of it may be there, behind all that was there before.
 		before.head, before.hash = before.hash, ""
+		expected[op.Path] = before
+	case Overwrite:
+		before.head, before.size, before.hash = op.Head, op.At, ""
+		expected[op.Path] = before
+	case Xattr:
+		before.xattr = ""
 		expected[op.Path] = before
 	case Rename:
 		before.or = op.To
@@ -235,6 +265,8 @@ func compare(result *Result, expected map[string]expectation, found []Entry) {
 			result.Altered = append(result.Altered, fmt.Sprintf("%s: content %s, want %s", path, entry.Hash, want.hash))
 		case want.head != "" && entry.Head != want.head:
 			result.Altered = append(result.Altered, fmt.Sprintf("%s: begins with %s, want %s", path, entry.Head, want.head))
+		case want.xattr != "" && entry.Xattr != want.xattr:
+			result.Altered = append(result.Altered, fmt.Sprintf("%s: attribute %s, want %s", path, entry.Xattr, want.xattr))
 		}
 	}
 }

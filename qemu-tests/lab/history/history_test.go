@@ -97,6 +97,33 @@ func TestCheck(t *testing.T) {
 			},
 			found: []history.Entry{file("b", "0")},
 		},
+		"overwritten, with an attribute, and renamed": {
+			ops: []history.Op{
+				done(history.Create, "a", "", "1"), done(history.Xattr, "a", "", "x"), done(history.Overwrite, "a", "", "2"),
+				done(history.Rename, "a", "b", ""),
+			},
+			found: []history.Entry{{Path: "b", Hash: "2", Xattr: "x"}},
+		},
+		"an undone overwriting": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), done(history.Overwrite, "a", "", "2")},
+			found: []history.Entry{file("a", "1")}, altered: 1,
+		},
+		"an overwriting that nobody answered altered what is before it": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), {Kind: history.Overwrite, Path: "a", At: 3, Head: "2"}},
+			found: []history.Entry{{Path: "a", Hash: "9", Head: "3"}}, altered: 1,
+		},
+		"an overwriting that nobody answered, done in part": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), {Kind: history.Overwrite, Path: "a", At: 3, Head: "2"}},
+			found: []history.Entry{{Path: "a", Hash: "9", Head: "2"}},
+		},
+		"a lost attribute": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), done(history.Xattr, "a", "", "x"), done(history.Append, "a", "", "2")},
+			found: []history.Entry{file("a", "2")}, altered: 1,
+		},
+		"an attribute that nobody answered": {
+			ops:   []history.Op{done(history.Create, "a", "", "1"), done(history.Xattr, "a", "", "x"), open(history.Xattr, "a", "", "y")},
+			found: []history.Entry{{Path: "a", Hash: "1", Xattr: "y"}},
+		},
 		"a failed append must not lose the file": {
 			ops:  []history.Op{done(history.Create, "a", "", "1"), failed(history.Append, "a", "", "2")},
 			lost: 1,
@@ -125,6 +152,53 @@ func TestHeads(t *testing.T) {
 		sized(done(history.Create, "b", "", "1"), 5), sized(done(history.Append, "b", "", "2"), 10),
 		sized(open(history.Create, "c", "", "1"), 5),
 	}))
+}
+
+func TestClaims(t *testing.T) {
+	second := time.Second.Nanoseconds()
+	// Times in seconds, from far enough on that nothing begins before time itself.
+	op := func(kind history.Kind, start, end int64, took bool) history.Op {
+		return history.Op{Kind: kind, Path: "c", Start: (100 + start) * second, End: (100 + end) * second, Done: true, Took: took}
+	}
+	claim := func(start, end int64, took bool) history.Op { return op(history.Claim, start, end, took) }
+	release := func(start, end int64, took bool) history.Op { return op(history.Release, start, end, took) }
+	failed := func(o history.Op) history.Op {
+		o.Err, o.Took = "input/output error", false
+
+		return o
+	}
+
+	for name, test := range map[string]struct {
+		ops   []history.Op
+		wrong int
+	}{
+		"one after another": {ops: []history.Op{claim(0, 1, true), claim(10, 11, false), release(20, 21, true), release(30, 31, false), claim(40, 41, true)}},
+		"at the same time":  {ops: []history.Op{claim(0, 10, true), claim(0, 10, false), release(5, 20, true)}},
+		"two have it":       {ops: []history.Op{claim(0, 1, true), claim(10, 11, true)}, wrong: 1},
+		"of two names":      {ops: []history.Op{claim(0, 1, true), {Kind: history.Claim, Path: "d", Start: 110 * second, End: 111 * second, Done: true, Took: true}}},
+		"a lost claim":      {ops: []history.Op{claim(0, 1, true), release(10, 11, false)}, wrong: 1},
+		"an undone release": {ops: []history.Op{claim(0, 1, true), release(10, 11, true), claim(20, 21, false)}, wrong: 1},
+		"a release that failed may come late": {
+			ops: []history.Op{claim(0, 1, true), failed(release(10, 11, true)), claim(20, 21, false), claim(30, 31, true)},
+		},
+		"or not at all": {ops: []history.Op{claim(0, 1, true), failed(release(10, 11, true)), claim(30, 31, false)}},
+		"but not twice": {
+			ops: []history.Op{claim(0, 1, true), failed(release(10, 11, true)), claim(20, 21, true), claim(30, 31, true)}, wrong: 1,
+		},
+		"its answer was lost with the master": {ops: []history.Op{claim(51, 52, false), release(60, 61, true)}},
+		"the same without a fault":            {ops: []history.Op{claim(1, 2, false), release(10, 11, true)}, wrong: 1},
+		"it was repeated":                     {ops: []history.Op{claim(0, 1, true), release(51, 56, true), claim(53, 54, true), claim(60, 61, true)}},
+		"what was before a fault is true after it": {
+			ops: []history.Op{claim(0, 1, true), claim(60, 61, true)}, wrong: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wrong, undecided := history.Claims(test.ops, history.Window{From: time.Unix(150, 0), To: time.Unix(155, 0)})
+
+			require.Len(t, wrong, test.wrong)
+			require.Zero(t, undecided)
+		})
+	}
 }
 
 // An operation that fails is an error, unless the fault happened meanwhile.
