@@ -47,10 +47,11 @@ type Neighbours interface {
 }
 
 // storagePorts are those of the master that chunkservers and metaloggers are connected
-// to, masterPorts mounts as well.
+// to, clientPorts those of mounts.
 var (
 	storagePorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort}
-	masterPorts  = append(slices.Clone(storagePorts), config.MasterClientPort)
+	clientPorts  = []uint16{config.MasterClientPort}
+	masterPorts  = slices.Concat(storagePorts, clientPorts)
 )
 
 // here stands for this machine among the link-layer addresses.
@@ -100,11 +101,11 @@ type Reconnector struct {
 
 	// heard is when this run of the controller heard of an epoch for the first time.
 	heard time.Time
-	// began is when this node first saw the current epoch, which is fresh until those
-	// were told.
-	epoch uint64
-	began time.Time
-	fresh bool
+	// began is when this node first saw the current epoch, which is fresh until
+	// chunkservers and metalogger are told of it, or of a sign.
+	epoch       uint64
+	began       time.Time
+	fresh, told bool
 	// signed: there was a sign of a new master since the epoch was noted.
 	signed bool
 	// machine had the floating address last, as far as is known.
@@ -208,14 +209,21 @@ func (c *Reconnector) pass(ctx context.Context, r controller.Reader, floating ne
 		return err
 	}
 
-	if c.fresh && sign == "" {
-		c.reconnect(floating, storagePorts, time.Now().Add(-freshly), "another epoch begins", logger)
+	ports := masterPorts
+
+	switch {
+	case sign == "" && c.fresh:
+		since, sign, ports = time.Now().Add(-freshly), "another epoch begins", storagePorts
+		c.told = true
+	case c.told:
+		// They may be connected to the new master already, and have nothing to say to it.
+		ports = clientPorts
 	}
 
 	c.fresh = false
 
 	if sign != "" {
-		c.reconnect(floating, masterPorts, since, sign, logger)
+		c.reconnect(floating, ports, since, sign, logger)
 	}
 
 	return nil
@@ -302,7 +310,7 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 		c.heard = now
 	}
 
-	c.epoch, c.began = record.Epoch, now
+	c.epoch, c.began, c.told = record.Epoch, now, false
 
 	if now.Sub(c.heard) < settling {
 		c.done, c.held = c.epoch, c.epoch
@@ -324,7 +332,8 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 
 // report is the third sign.
 func (c *Reconnector) report(ctx context.Context, r controller.Reader) (string, error) {
-	if c.epoch == 0 || c.done == c.epoch {
+	// After another sign it is no news.
+	if c.epoch == 0 || c.done == c.epoch || c.signed {
 		return "", nil
 	}
 

@@ -128,6 +128,13 @@ func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
 	assert.Equal(t, []uint16{9419, 9420}, got.ports)
 	assert.Empty(t, sockets.ended, "once")
 
+	// By now they may be connected to its master, so its signs are for clients.
+	require.NoError(t, st.Create(ctx, answering(5)))
+	require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
+
+	got = <-sockets.ended
+	assert.Equal(t, []uint16{9421}, got.ports)
+
 	_, err := safe.StateUpdateWithConflicts(ctx, st, record.Metadata(), func(r *authority.AuthorityStatus) error {
 		r.TypedSpec().Epoch = 6
 
@@ -137,7 +144,12 @@ func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
 
 	// Its network was cut, and the quorum's word comes long after its master's.
 	c.signed, c.looked = true, time.Now().Add(-time.Minute)
-	require.NoError(t, st.Create(ctx, answering(6)))
+	_, err = safe.StateUpdateWithConflicts(ctx, st, answering(5).Metadata(), func(r *authority.NodeReport) error {
+		r.TypedSpec().Report.Master.Epoch = 6
+
+		return nil
+	})
+	require.NoError(t, err)
 
 	for range 2 {
 		require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
