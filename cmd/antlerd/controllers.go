@@ -179,7 +179,7 @@ func (d *antlerd) storage() []controller.Controller {
 		&moosefs.MountStatusController{Prober: &moosefs.HostMounts{}, Paths: map[string]string{
 			moosefs.ClientMountContainer: config.MountPath, moosefs.AdminMountContainer: config.AdminMountPath,
 		}, VolumeDir: config.VolumeMountDir},
-		&moosefs.Reconnector{Sockets: moosefs.HostSockets{}, Hastener: moosefs.HostSockets{}, Neighbours: moosefs.HostNeighbours{}, Events: d.events},
+		&moosefs.Reconnector{Sockets: moosefs.HostSockets{}, Hastener: moosefs.HostSockets{}, Neighbours: moosefs.HostNeighbours{}, Ask: moosefs.AskMaster, Events: d.events},
 		&moosefs.Disconnector{Sockets: moosefs.HostSockets{}, Machines: moosefs.HostMachines{}, Events: d.events},
 	}
 }

@@ -43,15 +43,18 @@
 // 2 s after the master does, and its requests up to another 1.5 s later. One
 // that never learns that the old connection is dead waits on it, and when it
 // is told once the new master answers, it is back within milliseconds. That is
-// what Reconnector does: it destroys the stale connections (SOCK_DESTROY) at that
-// moment. Without it they hang until TCP's retransmission meets the new
+// what Reconnector does: it destroys the stale connections (SOCK_DESTROY) when the
+// new master answers a request of its own. Without it they hang until TCP's retransmission meets the new
 // address: 6 s and more. For the same reason a planned stop should take the
 // floating address away before it ends the master: no FIN and no RST reaches
 // the clients, and they wait instead of sleeping. Measured: a master that was
 // killed and answered again after 1.5 s had its clients' waiting request done
 // after 3.03 s, which is the pause 0.3+0.6+0.9+1.2 s; connections that were
 // destroyed with a master present cost 0.3 to 0.5 s, most of it the
-// chunkservers' second.
+// chunkservers' second. A chunkserver tries when a second of the wall clock begins,
+// for a second, and every other time not in the next one (masterconn_reconnect,
+// masterconn_connecttimeout): so its connection is destroyed as soon as the old master
+// is known to be dead, and the kernel sends its SYN each 0.1 s (syn.go).
 //
 // One more wait is the master's own (chunk_univ_multi_modify and
 // chunk_prepare_to_modify in chunks.c): in the first 5 s after its start, and

@@ -2,6 +2,7 @@ package moosefs
 
 import (
 	"context"
+	"net/netip"
 
 	"antler/services/moosefs/protocol"
 )
@@ -13,6 +14,13 @@ type Master interface {
 	Sessions(ctx context.Context) ([]protocol.Session, error)
 	Metaloggers(ctx context.Context) ([]protocol.Metalogger, error)
 	Health(ctx context.Context) (protocol.Health, error)
+}
+
+// AskMaster asks the one at addr about itself.
+func AskMaster(ctx context.Context, addr netip.AddrPort) error {
+	_, err := protocol.Probe(ctx, addr.String())
+
+	return err
 }
 
 // Client is the Master that asks over the network.

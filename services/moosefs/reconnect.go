@@ -51,7 +51,6 @@ type Neighbours interface {
 var (
 	storagePorts = []uint16{config.MasterMetaloggerPort, config.MasterChunkserverPort}
 	clientPorts  = []uint16{config.MasterClientPort}
-	masterPorts  = slices.Concat(storagePorts, clientPorts)
 )
 
 // here stands for this machine among the link-layer addresses.
@@ -63,6 +62,10 @@ const here = "here"
 // and to start.
 const freshly = 150 * time.Millisecond
 
+// admission is how long clients may be kept out by a new master, for want of
+// chunkservers (ChunkserverWait of the table of times, and some more).
+const admission = 12 * time.Second
+
 // settling is for how long after the first epoch that antlerd hears of it takes
 // epochs for those in which everybody is connected already: the record of the
 // past arrives in that time, and ending good connections would make every restart
@@ -71,7 +74,7 @@ const freshly = 150 * time.Millisecond
 const settling = 5 * time.Second
 
 // Reconnector ends this node's connections to a master that is gone, as soon as
-// another answers at the floating address. Their owners connect again at once;
+// another lets requests in at the floating address. Their owners connect again at once;
 // by themselves they would find out when TCP's next retransmission meets the
 // new machine, and the pauses between those double.
 //
@@ -82,6 +85,10 @@ const settling = 5 * time.Second
 // what has been silent since that epoch began then has no other end any more.
 // A connection that is being made is left alone: its next SYN, which the kernel is
 // made to send without a pause (Hasten), finds the new machine.
+//
+// A client whose connection is ended before the new master lets it in (address.Door)
+// tries its requests after pauses that grow by 0.3 s. So the new master is asked for
+// something first, which is answered to this node's clients as soon as it is to us.
 //
 // Chunkservers and metaloggers are told before that, when a new epoch is granted, of
 // which the old master knows nothing any more: they try once a second, all of them as
@@ -97,7 +104,9 @@ type Reconnector struct {
 	Sockets    Sockets
 	Hastener   Hastener
 	Neighbours Neighbours
-	Events     Events
+	// Ask returns nil once the master answers a request.
+	Ask    func(ctx context.Context, master netip.AddrPort) error
+	Events Events
 
 	// heard is when this run of the controller heard of an epoch for the first time.
 	heard time.Time
@@ -110,6 +119,9 @@ type Reconnector struct {
 	signed bool
 	// machine had the floating address last, as far as is known.
 	machine string
+	// admitted tells that clients are let in, whose asking the waiting is; stop ends that.
+	admitted chan move
+	stop     context.CancelFunc
 	// looked is when connections to an old master were last ended.
 	looked time.Time
 	// done is the epoch for which the third sign was acted upon, held that of
@@ -141,6 +153,8 @@ func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap
 
 	var machines <-chan string
 
+	c.admitted = make(chan move)
+
 	for {
 		machine := ""
 
@@ -152,6 +166,10 @@ func (c *Reconnector) Run(ctx context.Context, r controller.Runtime, logger *zap
 			if machine == "" {
 				return fmt.Errorf("watch the neighbours: the kernel's messages ended")
 			}
+		case to := <-c.admitted:
+			c.reconnect(to.floating, clientPorts, to.since, to.sign, logger)
+
+			continue
 		}
 
 		cfg, err := safe.ReaderGetByID[*node.NodeConfig](ctx, r, node.ConfigID)
@@ -209,24 +227,62 @@ func (c *Reconnector) pass(ctx context.Context, r controller.Reader, floating ne
 		return err
 	}
 
-	ports := masterPorts
-
 	switch {
 	case sign == "" && c.fresh:
-		since, sign, ports = time.Now().Add(-freshly), "another epoch begins", storagePorts
-		c.told = true
-	case c.told:
-		// They may be connected to the new master already, and have nothing to say to it.
-		ports = clientPorts
+		c.reconnect(floating, storagePorts, time.Now().Add(-freshly), "another epoch begins", logger)
+	case sign != "" && !c.told:
+		c.reconnect(floating, storagePorts, since, sign, logger)
 	}
 
-	c.fresh = false
+	// From now on they may be connected to the new master, and have nothing to say to it.
+	c.told, c.fresh = c.told || c.fresh || sign != "", false
 
 	if sign != "" {
-		c.reconnect(floating, ports, since, sign, logger)
+		c.awaitAdmission(ctx, move{floating, since, sign})
 	}
 
 	return nil
+}
+
+// move of the floating address to a new master: connections that were silent since then
+// are to the old one, as the sign says.
+type move struct {
+	floating netip.Addr
+	since    time.Time
+	sign     string
+}
+
+// awaitAdmission tells when the new master lets clients in, or should have.
+func (c *Reconnector) awaitAdmission(ctx context.Context, to move) {
+	if c.stop != nil {
+		c.stop()
+	}
+
+	waiting, stop := context.WithCancel(ctx)
+	c.stop = stop
+
+	go func() {
+		c.ask(waiting, to.floating)
+
+		select {
+		case c.admitted <- to:
+		case <-waiting.Done():
+		}
+	}()
+}
+
+// ask returns when the master answers, or should have.
+func (c *Reconnector) ask(ctx context.Context, floating netip.Addr) {
+	ctx, cancel := context.WithTimeout(ctx, admission)
+	defer cancel()
+
+	for c.Ask(ctx, netip.AddrPortFrom(floating, config.MasterClientPort)) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(synEvery):
+		}
+	}
 }
 
 // moved reports whether the address is at another machine than before. While it is here
@@ -320,7 +376,7 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 
 	// Who hears of it after its first sign, be it long after, finds all connected.
 	if c.signed {
-		c.signed, c.done = false, c.epoch
+		c.signed, c.told, c.done = false, true, c.epoch
 
 		return nil
 	}

@@ -82,7 +82,12 @@ func (f *fakeNeighbours) Forget(netip.Addr) error {
 
 func TestReconnectorFollowsTheSigns(t *testing.T) {
 	sockets, neighbours := &fakeSockets{ended: make(chan ended, 1)}, &fakeNeighbours{machines: make(chan string)}
-	c := &Reconnector{Sockets: sockets, Hastener: sockets, Neighbours: neighbours, Events: &recordedEvents{}}
+	asked := make(chan error)
+	c := &Reconnector{Sockets: sockets, Hastener: sockets, Neighbours: neighbours, Events: &recordedEvents{}, Ask: func(ctx context.Context, master netip.AddrPort) error {
+		assert.Equal(t, "10.0.0.100:9421", master.String())
+
+		return <-asked
+	}}
 	ctx, st := startControllers(t, c)
 
 	// What antlerd learns of at its start is no news: everybody is connected.
@@ -101,10 +106,18 @@ func TestReconnectorFollowsTheSigns(t *testing.T) {
 	neighbours.machines <- "02:00:00:00:00:02"
 	got := <-sockets.ended
 	assert.Equal(t, netip.MustParseAddr("10.0.0.100"), got.remote)
-	assert.Equal(t, masterPorts, got.ports)
+	assert.Equal(t, storagePorts, got.ports)
 	assert.WithinRange(t, got.since, before.Add(-freshly), time.Now().Add(-freshly))
 
-	// Nothing came before it.
+	// Nothing came before it, and clients wait until they are let in.
+	assert.Empty(t, sockets.ended)
+
+	asked <- errors.New("i/o timeout")
+	asked <- nil
+
+	clients := <-sockets.ended
+	assert.Equal(t, clientPorts, clients.ports)
+	assert.Equal(t, got.since, clients.since, "what was acknowledged meanwhile is the new master's")
 	assert.Empty(t, sockets.ended)
 	assert.Equal(t, int32(1), sockets.hastened.Load())
 }
@@ -114,6 +127,7 @@ func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
 	ctx, st := startControllers(t)
 	sockets := &fakeSockets{ended: make(chan ended, 1)}
 	c := &Reconnector{Sockets: sockets, Neighbours: &fakeNeighbours{}, Events: &recordedEvents{}, heard: time.Now().Add(-time.Hour), epoch: 4}
+	c.admitted, c.Ask = make(chan move), func(context.Context, netip.AddrPort) error { return nil }
 	floating := netip.MustParseAddr("10.0.0.100")
 
 	record := authority.NewAuthorityStatus()
@@ -132,8 +146,8 @@ func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
 	require.NoError(t, st.Create(ctx, answering(5)))
 	require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
 
-	got = <-sockets.ended
-	assert.Equal(t, []uint16{9421}, got.ports)
+	assert.Empty(t, sockets.ended)
+	assert.Equal(t, "node n2 serves", (<-c.admitted).sign)
 
 	_, err := safe.StateUpdateWithConflicts(ctx, st, record.Metadata(), func(r *authority.AuthorityStatus) error {
 		r.TypedSpec().Epoch = 6
