@@ -23,7 +23,14 @@ func (m *master) giveUp(ctx context.Context, spec *MasterSpecSpec) (time.Duratio
 	}
 
 	if runs || m.wanted {
+		m.ending = true
+
 		return m.stop(ctx, spec.Stop)
+	}
+
+	if m.ending {
+		m.ending = false
+		m.emit("master-stopped", "mfsmaster has ended")
 	}
 
 	if !m.status.Mounted {
@@ -113,8 +120,6 @@ func (m *master) stop(ctx context.Context, mode StopMode) (time.Duration, error)
 
 	switch {
 	case !runs:
-		m.emit("master-stopped", "mfsmaster has ended")
-
 		return time.Millisecond, nil
 	case m.killed == m.running.PID:
 		return killPoll, nil

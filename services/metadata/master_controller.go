@@ -208,7 +208,8 @@ type master struct {
 	silent, activity node.Activity
 	// lookedAt is when activity was taken of a master that starts.
 	lookedAt time.Time
-	// stoppingSince is when it began to stop.
+	// ending: mfsmaster ran when it began to stop, at stoppingSince, and has not ended.
+	ending        bool
 	stoppingSince time.Time
 	// announced is the process whose start was told.
 	announced int
