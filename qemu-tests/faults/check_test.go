@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"antler/qemu-tests/lab"
@@ -129,6 +130,10 @@ func (r *run) claims(workloads []*lab.Workload, figures map[string]any, fail fun
 		fail("%s", what)
 	}
 
+	if undecided > 0 {
+		fail("of %d names it was not decided in time whether what clients were told can be true", undecided)
+	}
+
 	kinds := map[history.Kind]int{}
 
 	for _, op := range ops {
@@ -137,7 +142,7 @@ func (r *run) claims(workloads []*lab.Workload, figures map[string]any, fail fun
 		}
 	}
 
-	figures["acknowledged_by_kind"], figures["claims_undecided"] = kinds, undecided
+	figures["acknowledged_by_kind"] = kinds
 }
 
 // readAgain is the last word, when everything has been mended.
@@ -173,24 +178,38 @@ func (r *run) fullGoals(figures map[string]any, fail func(string, ...any)) {
 	figures["copies_whole_after_s"] = int(time.Since(began).Seconds())
 }
 
-// verify has DRBD compare the replicas block by block: antlerd does that by itself, and
-// tells what was found also where it was somebody else who asked.
+// verify has DRBD compare the replicas block by block, whatever antlerd has found.
 func (r *run) verify(ctx context.Context, figures map[string]any) error {
-	console, marks := r.roles()[Serving].Console(), r.cluster.Marks()
+	console := r.roles()[Serving].Console()
 
+	// Antlerd may be at it.
 	_, err := console.Run(ctx, fmt.Sprintf("until __DRBD_NODE__=%s drbdadm -c /run/antler/drbd/meta.res -- --start=0 verify meta; do sleep 5; done", r.serving.Name))
 	if err != nil {
 		return fmt.Errorf("compare the replicas: %w", err)
 	}
 
-	err = lab.AwaitEvent(ctx, r.serving, marks[r.serving.Name], "replication.compared")
-	if err != nil {
-		return fmt.Errorf("compare the replicas: %w", err)
+	state := "replication:Verify"
+
+	for strings.Contains(state, "replication:Verify") {
+		r.pass(2 * time.Second)
+
+		state, err = console.Run(ctx, "drbdsetup events2 --now --statistics meta")
+		if err != nil {
+			return fmt.Errorf("compare the replicas: %w", err)
+		}
 	}
 
+	if !strings.Contains(state, "out-of-sync:0") || !strings.Contains(state, "connection:Connected") {
+		return fmt.Errorf("the replicas differ: %s", state)
+	}
+
+	return r.differed(figures)
+}
+
+// differed holds what antlerd has found against how often a disk forgot something.
+func (r *run) differed(figures map[string]any) error {
 	differed := 0
 
-	// Over the whole life of the cluster.
 	for _, event := range r.cluster.EventsSince(nil, r.began) {
 		if event.Kind == "replication.differed" {
 			r.cluster.Say("%s: %s", event.Node, event.Message)
@@ -201,8 +220,9 @@ func (r *run) verify(ctx context.Context, figures map[string]any) error {
 
 	figures["replicas"], figures["replicas_differed"] = "equal", differed
 
-	if differed != r.lies {
-		return fmt.Errorf("the replicas were found to differ %d times, and a disk had forgotten something %d times", differed, r.lies)
+	if differed < r.lies || differed > r.lies+r.mayLie {
+		return fmt.Errorf("the replicas were found to differ %d times, and a disk had forgotten something %d times, and may have %d times",
+			differed, r.lies, r.mayLie)
 	}
 
 	return nil

@@ -94,10 +94,10 @@ func (r *run) injectMore(kind Kind, on []*lab.Machine) (heal func()) {
 	case Whole:
 		r.settle("what was before")
 	case Compared:
-		r.awaitComparison("replication.compared")
+		r.awaitCompared()
 	case Differed:
 		r.lies++
-		r.awaitComparison("replication.differed")
+		r.awaitDiffered()
 	case Comparing:
 		r.awaitComparing()
 	default:
@@ -117,6 +117,12 @@ func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
 	case ReadErrors:
 		return r.breakDisk(m, "read")
 	case DiskLies:
+		// A serving node's log of what it has written to lately, from which DRBD brings it up
+		// to date, is on the same disk.
+		if m == r.serving {
+			r.mayLie++
+		}
+
 		if err := m.LieAboutFlushes("replica"); err != nil {
 			r.Fatalf("%v", err)
 		}

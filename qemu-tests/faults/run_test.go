@@ -38,8 +38,8 @@ type run struct {
 	past    []*lab.Workload
 	windows []history.Window
 	// lies are how often the replicas had to be found to differ, because a disk had
-	// forgotten what it said it had written.
-	lies int
+	// forgotten what it said it had written, and mayLie how often besides they may be.
+	lies, mayLie int
 }
 
 // round makes the faults, heals them and, if the plan says so, waits until the
@@ -250,20 +250,38 @@ func (r *run) awaitServed() {
 	r.cluster.Say("%s serves", serving.Name)
 }
 
-// awaitComparison waits until a node has told of the comparison of the replicas as they are
-// connected now, which may have been before this, and when the other one served.
-func (r *run) awaitComparison(kind string) {
-	r.await(kind, func() bool {
-		return slices.ContainsFunc(r.cluster.Machines, func(m *lab.Machine) bool {
-			told := false
+// awaitCompared waits until the replicas, as they are connected now, were found to be the
+// same, which may have been before this.
+func (r *run) awaitCompared() {
+	r.await("a comparison", func() bool {
+		events := r.cluster.EventsSince(nil, r.began)
+		slices.SortFunc(events, func(a, b lab.Event) int { return a.Time.Compare(b.Time) })
 
-			for _, event := range m.Console().Events(0) {
-				told = event.Kind == kind || told && event.Kind != "replication.connected"
+		told := false
+
+		for _, event := range events {
+			switch event.Kind {
+			case "replication.compared":
+				told = true
+			case "replication.connected", "replication.disconnected", "replication.differed":
+				told = false
 			}
+		}
 
-			return told
-		})
+		return told
 	})
+}
+
+// awaitDiffered waits until they are found not to be.
+func (r *run) awaitDiffered() {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTime)
+	defer cancel()
+
+	serving, marks := r.roles()[Serving], r.cluster.Marks()
+
+	if err := lab.AwaitEvent(ctx, serving, marks[serving.Name], "replication.differed"); err != nil {
+		r.Fatalf("%v", err)
+	}
 }
 
 // awaitComparing waits until DRBD compares the replicas, and some of them was.

@@ -115,8 +115,9 @@ type Reconnector struct {
 	epoch       uint64
 	began       time.Time
 	fresh, told bool
-	// signed: there was a sign of a new master since the epoch was noted.
-	signed bool
+	// answered: the epoch has had its sign of a new master. signed: there was another
+	// since, of an epoch that this node has not heard of.
+	answered, signed bool
 	// machine had the floating address last, as far as is known.
 	machine string
 	// admitted tells that clients are let in, whose asking the waiting is; stop ends that.
@@ -124,9 +125,8 @@ type Reconnector struct {
 	stop     context.CancelFunc
 	// looked is when connections to an old master were last ended.
 	looked time.Time
-	// done is the epoch for which the third sign was acted upon, held that of
-	// the second.
-	done, held uint64
+	// held is the epoch for which the second sign was acted upon.
+	held uint64
 }
 
 // Name implements controller.Controller.

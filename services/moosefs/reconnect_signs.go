@@ -39,7 +39,12 @@ func (c *Reconnector) sign(ctx context.Context, r controller.Reader, local *addr
 		since = c.looked
 	}
 
-	c.looked, c.signed = now, true
+	// Those of one move arrive within moments of each other.
+	if c.answered && now.Sub(c.looked) >= settling {
+		c.signed, c.told = true, false
+	}
+
+	c.looked, c.answered = now, true
 
 	return since, text, nil
 }
@@ -74,22 +79,16 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 		c.heard = now
 	}
 
-	c.epoch, c.began, c.told = record.Epoch, now, false
-
-	if now.Sub(c.heard) < settling {
-		c.done, c.held = c.epoch, c.epoch
-
-		return nil
-	}
+	past := now.Sub(c.heard) < settling
 
 	// Who hears of it after its first sign, be it long after, finds all connected.
-	if c.signed {
-		c.signed, c.told, c.done = false, true, c.epoch
+	c.answered, c.signed = c.signed || past, false
+	c.told, c.fresh = c.answered, !c.answered
+	c.epoch, c.began = record.Epoch, now
 
-		return nil
+	if past {
+		c.held = c.epoch
 	}
-
-	c.fresh = true
 
 	return nil
 }
@@ -97,7 +96,7 @@ func (c *Reconnector) noteEpoch(ctx context.Context, r controller.Reader, now ti
 // report is the third sign.
 func (c *Reconnector) report(ctx context.Context, r controller.Reader) (string, error) {
 	// After another sign it is no news.
-	if c.epoch == 0 || c.done == c.epoch || c.signed {
+	if c.epoch == 0 || c.answered {
 		return "", nil
 	}
 
@@ -111,8 +110,6 @@ func (c *Reconnector) report(ctx context.Context, r controller.Reader) (string, 
 		if !master.Answering || master.Epoch != c.epoch {
 			continue
 		}
-
-		c.done = c.epoch
 
 		return "node " + report.Metadata().ID() + " serves", nil
 	}

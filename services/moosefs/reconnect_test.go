@@ -156,10 +156,36 @@ func TestChunkserversAreToldOfTheEpoch(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	// Its network was cut, and the quorum's word comes long after its master's.
-	c.signed, c.looked = true, time.Now().Add(-time.Minute)
+	require.NoError(t, c.pass(ctx, reader{st}, floating, "", zaptest.NewLogger(t)))
+
+	// And the next epoch is like this one.
+	require.Len(t, sockets.ended, 1)
+	assert.Equal(t, storagePorts, (<-sockets.ended).ports)
+
+	for _, machine := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02"} {
+		c.looked = time.Now().Add(-time.Minute)
+		require.NoError(t, c.pass(ctx, reader{st}, floating, machine, zaptest.NewLogger(t)))
+	}
+
+	assert.Equal(t, "the address moved", (<-c.admitted).sign)
+
+	// Its network is cut, and the quorum's word comes long after its master's.
+	c.looked = time.Now().Add(-time.Minute)
+	require.NoError(t, c.pass(ctx, reader{st}, floating, "02:00:00:00:00:03", zaptest.NewLogger(t)))
+	require.Len(t, sockets.ended, 1)
+	assert.Equal(t, storagePorts, (<-sockets.ended).ports)
+	assert.Equal(t, "the address moved", (<-c.admitted).sign)
+
+	c.looked = time.Now().Add(-time.Minute)
+	_, err = safe.StateUpdateWithConflicts(ctx, st, record.Metadata(), func(r *authority.AuthorityStatus) error {
+		r.TypedSpec().Epoch = 7
+
+		return nil
+	})
+	require.NoError(t, err)
+
 	_, err = safe.StateUpdateWithConflicts(ctx, st, answering(5).Metadata(), func(r *authority.NodeReport) error {
-		r.TypedSpec().Report.Master.Epoch = 6
+		r.TypedSpec().Report.Master.Epoch = 7
 
 		return nil
 	})

@@ -31,6 +31,13 @@ func (m mark) there() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// isSet is there for a mark whose absence is the safe side.
+func (m mark) isSet() bool {
+	_, err := os.Lstat(m.path)
+
+	return err == nil
+}
+
 func (m mark) set() error {
 	err := os.MkdirAll(filepath.Dir(m.path), 0o755)
 	if err == nil {

@@ -19,10 +19,12 @@ import (
 //
 // What differs is copied to the peer if this node's own replica is sound: it was
 // compared and found the same since this node was started, so its disk had no
-// power cut to forget in. To copy, the peer is parted from, which has the quorum take
-// it off the list of those that may serve, and connected to again. If the node that
-// serves is not sound either, nobody knows which of the two is right, and a person is
-// told.
+// power cut to forget in, and nobody has written to it since who may have worked from
+// something else: a peer that served without having been compared. To copy, the peer is
+// parted from, which has the quorum take it off the list of those that may serve, and
+// connected to again. If the node that serves is not sound, nobody knows which of the two
+// is right: a person is told, and they stay connected. Once they lose each other DRBD
+// copies all the same, from the one that serves then.
 
 // SoundMarkPath is where this node remembers, for as long as its kernel runs, that its
 // replica was compared with the other one, and was the same.
@@ -37,14 +39,16 @@ type comparison struct {
 	// due is when they are compared; zero while they can't be. at is when they were
 	// last found to be the same, on the connection that there is.
 	due, at time.Time
+	// vouched: on this connection they were found to be the same, as far as an antlerd
+	// before this one has left word.
+	vouched bool
 	// judged counts those of the kernel's comparisons of which the result was read, and
 	// reading those that there were when that began.
 	judged, reading int
-	// differed counts those in a row by which the replicas were not the same, by as
-	// many KiB; copied says that the peer gets what is here.
+	// differed counts those in a row by which the replicas were not the same; kib is by
+	// how much they aren't, if nothing is done about it.
 	differed int
 	kib      uint64
-	copied   bool
 }
 
 // note what the kernel tells of the connection.
@@ -53,9 +57,10 @@ func (c *comparison) note(before, after kernel, now time.Time) {
 	case !after.known:
 	case after.connection != connected:
 		// What was found is gone with the connection.
-		c.due, c.at, c.judged = time.Time{}, time.Time{}, after.compared
+		c.due, c.at, c.judged, c.kib, c.vouched = time.Time{}, time.Time{}, after.compared, 0, false
 	case !before.known, before.connection != connected, after.connects != before.connects:
-		c.due, c.at, c.judged = now.Add(c.pause()), time.Time{}, after.compared
+		c.due, c.at, c.judged, c.kib = now.Add(c.pause()), time.Time{}, after.compared, 0
+		c.vouched = !before.known && c.sound.isSet()
 	case after.syncing():
 		c.due, c.at = now.Add(c.pause()), time.Time{}
 	}
@@ -78,18 +83,20 @@ func (c *comparison) wait(now time.Time) time.Duration {
 	return max(0, c.due.Sub(now))
 }
 
+// overwritten reports whether somebody writes to this replica who may work from something
+// else: a peer with which it was not compared.
+func (c *comparison) overwritten(k kernel) bool {
+	return k.peerRole == RolePrimary && !c.vouched || k.replication == "SyncTarget" || k.replication == "PausedSyncT"
+}
+
 // differText is what a person has to know of it.
 func (c *comparison) differText() string {
-	switch {
-	case c.differed == 0:
+	if c.kib == 0 {
 		return ""
-	case c.copied:
-		return fmt.Sprintf("the replicas were not the same, %d times in a row, and the peer got what is here: "+
-			"one of their disks doesn't keep what it says it has written: if this comes again, replace it", c.differed)
 	}
 
-	return fmt.Sprintf("the replicas are not the same (%d KiB differ): a disk did not keep what it said it had written. "+
-		"The node that serves copies what it has, if it knows that to be whole; else put a blank disk in the place of the one to be given up", c.kib)
+	return fmt.Sprintf("the replicas are not the same (%d KiB differ), and nobody knows which is right: a disk did not keep what it said it had written. "+
+		"When the nodes lose each other the next time, what the one has that serves then is copied: docs/recovery.md", c.kib)
 }
 
 // comparable: this node serves, and may, and both replicas are there and up to date.
@@ -112,7 +119,7 @@ func (a actions) judge(ctx context.Context, spec ReplicaSpecSpec) (measured kern
 		return measured, false, err
 	}
 
-	if measured.outOfSync == 0 || spec.Role != RolePrimary || !spec.PeerTrusted || !measured.mirrored() || !a.sound.there() {
+	if measured.outOfSync == 0 || spec.Role != RolePrimary || !spec.PeerTrusted || !measured.mirrored() || !a.sound.isSet() {
 		return measured, false, nil
 	}
 
@@ -132,33 +139,44 @@ func (k *keeping) judged(measured kernel, parted bool) {
 	serves := k.kernel.role == RolePrimary
 
 	if measured.outOfSync > 0 {
-		c.differed, c.kib, c.copied = c.differed+1, measured.outOfSync, parted
-		c.due = now.Add(c.pause())
-
-		if serves {
-			k.Events.Emit("replication.differed", k.tellingEpoch(), c.told())
-		}
+		k.differ(measured.outOfSync, parted, serves, now)
 
 		return
 	}
 
-	c.differed, c.at, c.due = 0, now, now.Add(c.every)
-
-	if err := c.sound.set(); err != nil {
-		k.logger.Warn("replica: this node can't repair the other one's", zap.Error(err))
-	}
+	c.differed, c.kib, c.at, c.due, c.vouched = 0, 0, now, now.Add(c.every), true
+	k.keepSound(c.sound.set())
 
 	if serves {
 		k.Events.Emit("replication.compared", k.tellingEpoch(), fmt.Sprintf("both replicas hold the same, in all %d MiB", measured.size>>10))
 	}
 }
 
-// told is the event.
-func (c *comparison) told() string {
-	what := "nobody knows which is right, and nothing is copied"
-	if c.copied {
-		what = "the peer gets what is here"
+// differ notes that they do, by as many KiB.
+func (k *keeping) differ(kib uint64, parted, serves bool, now time.Time) {
+	c := &k.comparison
+	c.differed++
+	c.due = now.Add(c.pause())
+
+	what := "the peer gets what is here"
+
+	switch {
+	case !serves:
+		// The one that does may be wrong, and has been written here.
+		k.keepSound(c.sound.clear())
+
+		return
+	case !parted:
+		what = "nobody knows which is right, and they are left as they are"
+		c.kib, c.due = kib, now.Add(c.every)
 	}
 
-	return fmt.Sprintf("%d KiB are not the same on both replicas, though their disks said so: %s", c.kib, what)
+	k.Events.Emit("replication.differed", k.tellingEpoch(), fmt.Sprintf("%d KiB are not the same on both replicas, though their disks said so: %s", kib, what))
+}
+
+// keepSound logs that the mark couldn't be changed.
+func (k *keeping) keepSound(err error) {
+	if err != nil {
+		k.logger.Warn("replica: whether it is known to be whole", zap.Error(err))
+	}
 }

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func TestReplicasThatDifferAreLeftAloneWhereNobodyKnowsWhichIsRight(t *testing.T
 
 	b.want(serves)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Contains(s.Error, "128 KiB differ") })
-	assert.NotContains(t, b.drbd.commands(), partFromPeer)
+	assert.Equal(t, []string{compareAll, readResult}, b.drbd.commands())
 	assert.Contains(t, b.events.all(), "replication.differed")
 }
 
@@ -89,7 +90,6 @@ func TestWhoMayNotServeComparesNothing(t *testing.T) {
 		role Role
 		spec func(*ReplicaSpecSpec)
 	}{
-		"a standby":           {RoleSecondary, standsBy},
 		"one that hands over": {RolePrimary, func(s *ReplicaSpecSpec) { serves(s); s.PeerTrusted = false }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +100,38 @@ func TestWhoMayNotServeComparesNothing(t *testing.T) {
 			b.drbd.tell(beingCompared, wasCompared)
 			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Contains(s.Error, "64 KiB differ") })
 			assert.NotContains(t, b.drbd.commands(), compareAll)
+			assert.NotContains(t, b.drbd.commands(), partFromPeer)
+		})
+	}
+}
+
+// What it holds was written by somebody who may have worked from something else.
+func TestAStandbyThatDiffersIsNotSound(t *testing.T) {
+	served := running(RoleSecondary)
+	served[1] = strings.Replace(served[1], "role:Secondary", "role:Primary", 1)
+
+	for name, test := range map[string]struct {
+		running []string
+		then    []string
+		sound   bool
+	}{
+		"stands by":                            {running: running(RoleSecondary), sound: true},
+		"differs":                              {running: running(RoleSecondary), then: []string{beingCompared, wasCompared}},
+		"stands by an antlerd before this one": {running: served, sound: true},
+		"was never compared since they were connected": {running: served, then: []string{
+			"change connection name:meta peer-node-id:0 conn-name:peer connection:NetworkFailure role:Unknown",
+			"change connection name:meta peer-node-id:0 conn-name:peer connection:Connected role:Primary",
+		}},
+		"gets the other's":     {running: running(RoleSecondary), then: []string{strings.Replace(beingCompared, "VerifyT", "SyncTarget", 1)}},
+		"has another disk now": {running: running(RoleSecondary), then: []string{"destroy resource name:meta"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchAfter(t, sound(64), Version84, test.running...)
+
+			b.want(standsBy)
+			b.begun()
+			b.drbd.tell(test.then...)
+			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(test.sound, s.Sound) })
 			assert.NotContains(t, b.drbd.commands(), partFromPeer)
 		})
 	}

@@ -28,8 +28,8 @@
 //     answer (helper_thread.go).
 //   - A primary that has lost its disk, or let go of it, has nobody outdated: it is the
 //     peer that shall serve.
-//   - What a comparison finds to differ is never copied from a replica that may be the
-//     one at fault (compare.go).
+//   - Nobody is parted from to have what a comparison found copied from a replica that
+//     may be the one at fault (compare.go).
 //   - A primary that runs is never taken down because antlerd restarts.
 //   - The handler never answers with an exit code by which DRBD would let writes
 //     go on without the quorum's word. 5 ("unreachable") and 7 ("fenced") are such

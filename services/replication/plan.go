@@ -210,7 +210,7 @@ func (s step) stillWanted(begun, now *ReplicaSpecSpec) bool {
 	case stepPromote, stepFence, stepEqual, stepFirst:
 		return now != nil && now.Role == RolePrimary && now.Epoch == begun.Epoch
 	case stepJudge:
-		return now != nil && now.Role == begun.Role && now.PeerTrusted == begun.PeerTrusted && now.Epoch == begun.Epoch
+		return now != nil && now.Role == begun.Role && now.Epoch == begun.Epoch
 	case stepDiscard:
 		return now != nil && now.Discard && now.Epoch == begun.Epoch
 	}

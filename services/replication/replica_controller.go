@@ -196,6 +196,12 @@ func (k *keeping) reconcile(ctx context.Context) {
 	now := time.Now()
 
 	k.comparison.note(before, k.kernel, now)
+
+	// What is attached next is another disk.
+	if k.comparison.overwritten(k.kernel) || k.kernel.known && !k.kernel.exists {
+		k.keepSound(k.sound.clear())
+	}
+
 	k.wait = sooner(k.untilLate(), k.comparison.wait(now))
 	k.lookAgain()
 
@@ -211,6 +217,11 @@ func (k *keeping) reconcile(ctx context.Context) {
 	}
 
 	if chosen == stepNone {
+		// Nothing tells of the end of the handler's question.
+		if k.kernel.alone() && k.Handler.Fencing() {
+			k.wait = sooner(k.wait, stepConnect.pause(0))
+		}
+
 		if k.unusable() {
 			k.wait = sooner(k.wait, max(time.Millisecond, k.inspectAt.Sub(now)))
 		}
@@ -327,6 +338,11 @@ func (k *keeping) finish(out outcome) {
 	k.stop()
 	k.current = stepNone
 
+	// Parting has the quorum change what is wanted here, be the command done or not.
+	if out.parted {
+		k.judged(out.measured, true)
+	}
+
 	if out.err != nil {
 		k.fail(out)
 
@@ -359,7 +375,9 @@ func (k *keeping) finish(out outcome) {
 		k.percent = out.measured.inSync()
 		k.notBefore[stepMeasure] = time.Now().Add(stepMeasure.pause(0))
 	case stepJudge:
-		k.judged(out.measured, out.parted)
+		if !out.parted {
+			k.judged(out.measured, false)
+		}
 	case stepConnect, stepCompare, stepEqual, stepFirst, stepPromote, stepDemote, stepBreak, stepFence, stepDiscard:
 		// The kernel's word for it is on its way. Until it is here the same step
 		// would be chosen again.

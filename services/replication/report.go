@@ -39,7 +39,7 @@ func (k *keeping) status() ReplicaStatusSpec {
 		FailedEpoch: k.failedEpoch,
 		SplitBrain:  k.kernel.splitBrain,
 		BrokenOff:   k.broken,
-		Sound:       k.sound.there(),
+		Sound:       k.sound.isSet(),
 		Comparing:   strings.HasPrefix(k.kernel.replication, verifying),
 		Compared:    k.comparison.at,
 		Error:       k.errorText(),
@@ -123,7 +123,12 @@ func (k *keeping) errorText() string {
 		return k.problem.Error()
 	}
 
-	return k.comparison.differText()
+	// It is less than anything else that may be wrong with it.
+	if k.kernel.mirrored() {
+		return k.comparison.differText()
+	}
+
+	return ""
 }
 
 // lateText says what keeps it from serving again.

@@ -250,7 +250,9 @@ func (w *worker) claim(release bool) {
 		err := do()
 		op.Took = err == nil
 
-		if errors.Is(err, answered) {
+		// Without its mount a client is told that nothing is there.
+		_, mounted := os.Stat(sharedDir(w.root))
+		if errors.Is(err, answered) && mounted == nil {
 			return nil
 		}
 

@@ -18,6 +18,9 @@ import (
 // late is how much later than a call is made the host may hear of it.
 const late = time.Second
 
+// repeated is what a call takes at least that MooseFS repeats: it has to connect again.
+const repeated = 100 * time.Millisecond
+
 // decideTime is for one name; what takes longer is not decided.
 const decideTime = 20 * time.Second
 
@@ -88,7 +91,7 @@ func (o Op) claims(faults []Window) []porcupine.Operation {
 		again.Return = math.MaxInt64
 
 		return []porcupine.Operation{again}
-	case o.in(faults):
+	case o.in(faults) && o.End-o.Start >= repeated.Nanoseconds():
 		return []porcupine.Operation{called, again}
 	}
 
