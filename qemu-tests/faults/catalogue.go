@@ -131,11 +131,12 @@ func Orders() []Round {
 	return append(rounds,
 		// What a disk has forgotten it must have again before it is served from. The serving
 		// node's gets all that it had written to lately from DRBD; the other's nothing, if
-		// not by being compared, once more after a comparison that is cut off.
+		// not by being compared. What a comparison finds before it is cut off DRBD copies, and
+		// the next one has to begin anew.
 		sequence(on(Compared), on(DiskLies, Serving), on(PowerCut, Serving), on(PowerOn, Serving), on(Compared), on(PowerCut, Standby), on(Served)),
 		sequence(on(Compared), on(DiskLies, Standby), on(PowerCut, Standby), on(PowerOn, Standby), on(Differed), on(Compared), on(PowerCut, Serving), on(Served)),
 		sequence(on(Compared), on(DiskLies, Standby), on(PowerCut, Standby), on(PowerOn, Standby), on(Comparing),
-			on(PowerCut, Standby), on(PowerOn, Standby), on(Differed), on(Compared), on(PowerCut, Serving), on(Served)),
+			on(PowerCut, Standby), on(PowerOn, Standby), on(Compared), on(PowerCut, Serving), on(Served)),
 		// One that is ahead serves next, and is followed then.
 		sequence(on(ClockAhead, Standby), on(PowerCut, Serving), on(Served)),
 		// A board without a clock serves next, or all are such boards.

@@ -96,7 +96,7 @@ func (r *run) injectMore(kind Kind, on []*lab.Machine) (heal func()) {
 	case Compared:
 		r.awaitCompared()
 	case Differed:
-		r.lies++
+		r.lies, r.mayLie = r.lies+1, r.mayLie-1
 		r.awaitDiffered()
 	case Comparing:
 		r.awaitComparing()
@@ -117,11 +117,7 @@ func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
 	case ReadErrors:
 		return r.breakDisk(m, "read")
 	case DiskLies:
-		// A serving node's log of what it has written to lately, from which DRBD brings it up
-		// to date, is on the same disk.
-		if m == r.serving {
-			r.mayLie++
-		}
+		r.mayLie++
 
 		if err := m.LieAboutFlushes("replica"); err != nil {
 			r.Fatalf("%v", err)
