@@ -151,8 +151,38 @@ func TestAComparisonThatWasBrokenOff(t *testing.T) {
 	require.Eventually(t, func() bool { return slices.Contains(b.drbd.commands(), readResult) }, 10*time.Second, time.Millisecond)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.Zero(s.Compared)
+		a.True(s.Sound, "as it was")
 		a.Empty(s.Error)
 	})
+}
+
+func TestWhenAComparisonIsNext(t *testing.T) {
+	k := kernel{
+		known: true, exists: true, role: RolePrimary, disk: diskUpToDate, connection: connected,
+		peerRole: RoleSecondary, peerDisk: diskUpToDate, replication: established,
+	}
+	var s situation
+
+	for name, test := range map[string]struct {
+		change func()
+		want   step
+	}{
+		"due":                      {func() {}, stepCompare},
+		"not due":                  {func() { s.compare = false }, stepNone},
+		"it hands over":            {func() { s.spec.PeerTrusted = false }, stepNone},
+		"a resync goes on":         {func() { s.kernel.replication = "SyncSource" }, stepMeasure},
+		"frozen":                   {func() { s.kernel.suspended = "user" }, stepNone},
+		"to be judged first":       {func() { s.judge = true }, stepJudge},
+		"nothing is wanted":        {func() { s.judge, s.spec.Role, s.compare = true, "", false }, stepNone},
+		"parted from":              {func() { s.kernel.connection = standAlone }, stepConnect},
+		"before the quorum's word": {func() { s.kernel.connection, s.fencing = standAlone, true }, stepNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s = situation{spec: new(wanted(serves)), kernel: k, compare: true}
+			test.change()
+			assert.Equal(t, test.want, next(s))
+		})
+	}
 }
 
 // The other side asked, so this one only takes note.
