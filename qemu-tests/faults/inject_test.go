@@ -145,9 +145,10 @@ func (r *run) injectDisk(kind Kind, m *lab.Machine) (heal func()) {
 	return func() {}
 }
 
-// switchover is asked for, and may fail: its machines lose their power.
+// switchover is asked for, and may fail: its machines lose their power. It comes whether the
+// replicas are just being compared or not.
 func (r *run) switchover(target string) {
-	err := r.cluster.Switchover(r.ctx, r.cluster.Machine("n3"), target)
+	err := r.cluster.SwitchoverNow(r.ctx, r.cluster.Machine("n3"), target)
 	if err != nil {
 		r.cluster.Say("the switchover to %s is told to have failed: %v", target, err)
 	}

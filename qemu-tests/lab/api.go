@@ -93,13 +93,22 @@ func (c *Cluster) statusOf(ctx context.Context, m *Machine) (*antlerv1.ClusterSt
 
 // Switchover asks for a planned move to target and waits for its end.
 func (c *Cluster) Switchover(ctx context.Context, via *Machine, target string) error {
+	return c.switchover(ctx, via, &antlerv1.SwitchoverRequest{Target: target})
+}
+
+// SwitchoverNow doesn't wait until the replicas are compared.
+func (c *Cluster) SwitchoverNow(ctx context.Context, via *Machine, target string) error {
+	return c.switchover(ctx, via, &antlerv1.SwitchoverRequest{Target: target, Now: true})
+}
+
+func (c *Cluster) switchover(ctx context.Context, via *Machine, request *antlerv1.SwitchoverRequest) error {
 	conn, err := c.Dial(via)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 
-	stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, &antlerv1.SwitchoverRequest{Target: target})
+	stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, request)
 	if err != nil {
 		return err
 	}
@@ -107,7 +116,7 @@ func (c *Cluster) Switchover(ctx context.Context, via *Machine, target string) e
 	for {
 		response, err := stream.Recv()
 		if err != nil {
-			return fmt.Errorf("switch over to %s: %w", target, err)
+			return fmt.Errorf("switch over to %s: %w", request.GetTarget(), err)
 		}
 
 		if response.GetProgress().GetDone() {

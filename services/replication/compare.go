@@ -89,6 +89,10 @@ func (c *comparison) overwritten(k kernel) bool {
 	return k.peerRole == RolePrimary && !c.vouched || k.replication == "SyncTarget" || k.replication == "PausedSyncT"
 }
 
+// outstanding: what a comparison on this connection says is not known yet, not even that
+// nobody knows which side is right.
+func (c *comparison) outstanding() bool { return c.at.IsZero() && !c.vouched && c.kib == 0 }
+
 // differText is what a person has to know of it.
 func (c *comparison) differText() string {
 	if c.kib == 0 {
@@ -104,9 +108,15 @@ func (s situation) comparable() bool {
 	return s.spec.Role == RolePrimary && s.spec.PeerTrusted && s.kernel.mirrored()
 }
 
-// mirrored: this side is primary, and all that it writes is on both replicas.
+// mirrored: this side is primary, all that it writes is on both replicas, and DRBD reads
+// neither.
 func (k kernel) mirrored() bool {
-	return k.role == RolePrimary && k.suspended == "" && k.connection == connected && k.replication == established && k.bothUpToDate()
+	return k.bothThere() && k.suspended == "" && k.replication == established
+}
+
+// bothThere: this side is primary, and the other one as up to date.
+func (k kernel) bothThere() bool {
+	return k.role == RolePrimary && k.connection == connected && k.bothUpToDate()
 }
 
 func (k kernel) bothUpToDate() bool { return k.disk == diskUpToDate && k.peerDisk == diskUpToDate }

@@ -50,6 +50,7 @@ func TestReplicasThatAreTheSame(t *testing.T) {
 	b.want(serves)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.False(s.Compared.IsZero())
+		a.False(s.Uncompared)
 		a.True(s.Sound)
 		a.Empty(s.Error)
 	})
@@ -80,7 +81,10 @@ func TestReplicasThatDifferAreLeftAloneWhereNobodyKnowsWhichIsRight(t *testing.T
 	b := newBenchAfter(t, comparing(128), Version84, running(RolePrimary)...)
 
 	b.want(serves)
-	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Contains(s.Error, "128 KiB differ") })
+	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
+		a.Contains(s.Error, "128 KiB differ")
+		a.False(s.Uncompared, "there is nothing to wait for")
+	})
 	assert.Equal(t, []string{compareAll, readResult}, b.drbd.commands())
 	assert.Contains(t, b.events.all(), "replication.differed")
 }
@@ -133,6 +137,35 @@ func TestAStandbyThatDiffersIsNotSound(t *testing.T) {
 			b.drbd.tell(test.then...)
 			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(test.sound, s.Sound) })
 			assert.NotContains(t, b.drbd.commands(), partFromPeer)
+		})
+	}
+}
+
+// Whoever serves tells that they are going to be compared, and an antlerd before this one
+// may have had it done.
+func TestReplicasThatAreGoingToBeCompared(t *testing.T) {
+	for name, test := range map[string]struct {
+		role       Role
+		want       func(*ReplicaSpecSpec)
+		sound      bool
+		uncompared bool
+	}{
+		"serves":                          {role: RolePrimary, want: serves, uncompared: true},
+		"serves, and has been told of it": {role: RolePrimary, want: serves, sound: true},
+		"stands by":                       {role: RoleSecondary, want: standsBy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchAfter(t, func(b *bench) {
+				b.compareAfter = time.Hour
+
+				if test.sound {
+					require.NoError(t, b.sound.set())
+				}
+			}, Version84, running(test.role)...)
+
+			b.want(test.want)
+			b.begun()
+			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(test.uncompared, s.Uncompared) })
 		})
 	}
 }
@@ -226,6 +259,7 @@ func TestDRBD9IsNotCompared(t *testing.T) {
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.True(s.ReadyFor(3))
 		a.False(s.Comparing)
+		a.False(s.Uncompared, "there is nothing to wait for")
 	})
 	assert.Empty(t, b.drbd.commands())
 }

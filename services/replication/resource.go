@@ -160,6 +160,9 @@ type ReplicaStatusSpec struct {
 	Sound     bool      `yaml:"sound"`
 	Comparing bool      `yaml:"comparing,omitempty"`
 	Compared  time.Time `yaml:"compared,omitempty"`
+	// Uncompared: this side serves, and the two are going to be compared for the first
+	// time on the connection that they have now.
+	Uncompared bool `yaml:"uncompared,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`

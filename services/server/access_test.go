@@ -37,7 +37,10 @@ func getStatus(ctx context.Context, conn grpc.ClientConnInterface) (*antlerv1.Cl
 
 // switchover returns the last message, or the error.
 func switchover(ctx context.Context, conn grpc.ClientConnInterface, target string) (*antlerv1.Progress, error) {
-	stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, &antlerv1.SwitchoverRequest{Target: target})
+	return followed(antlerv1.NewClusterServiceClient(conn).Switchover(ctx, &antlerv1.SwitchoverRequest{Target: target}))
+}
+
+func followed(stream antlerv1.ClusterService_SwitchoverClient, err error) (*antlerv1.Progress, error) {
 	if err != nil {
 		return nil, err
 	}

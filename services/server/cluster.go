@@ -203,6 +203,15 @@ func (c *clusterService) Switchover(request *antlerv1.SwitchoverRequest, stream 
 		},
 	}
 
+	if !request.GetNow() {
+		known, err = m.awaitCompared(stream.Context())
+		if err != nil {
+			return err
+		}
+
+		m.before = known.authority
+	}
+
 	if known.serves(target) {
 		return m.done(known)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -34,6 +35,55 @@ func TestSwitchoverToWhoServesIsDone(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, last.Done)
 	require.Empty(t, c.node("n2").authority.asked)
+}
+
+// uncomparedIs what n1, which serves, says of the replicas on every node.
+func (c *testCluster) uncomparedIs(uncompared bool) {
+	for _, n := range c.nodes {
+		told := authority.NewNodeReport("n1")
+		told.TypedSpec().Alive = true
+		told.TypedSpec().Report = healthyReport("n1", "n1", 5)
+		told.TypedSpec().Report.Replica.Uncompared = uncompared
+		c.put(n, told)
+	}
+}
+
+func TestSwitchoverWaitsUntilTheReplicasAreCompared(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+	c.uncomparedIs(true)
+
+	stream, err := antlerv1.NewClusterServiceClient(c.dial("n3", c.files.Admin)).Switchover(t.Context(), &antlerv1.SwitchoverRequest{})
+	require.NoError(t, err)
+
+	reply, err := stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, "n1 has yet to compare its replica with that of n2 since they were connected", reply.GetProgress().GetWaiting())
+	require.Empty(t, c.node("n3").authority.asked)
+
+	c.uncomparedIs(false)
+
+	last, err := followed(stream, nil)
+	require.NoError(t, err)
+	require.True(t, last.GetDone())
+	require.Equal(t, []string{"switchover n2"}, c.node("n3").authority.asked)
+}
+
+func TestSwitchoverThatIsTiredOfWaitingHasNotBegun(t *testing.T) {
+	c := newCluster(t)
+	c.serve("n1", 5)
+	c.uncomparedIs(true)
+
+	ctx, cancel := context.WithTimeout(t.Context(), answerTime+100*time.Millisecond)
+	defer cancel()
+
+	_, err := switchover(ctx, c.dial("n3", c.files.Admin), "n2")
+	require.Equal(t, "NOT_COMPARED", reasonOf(t, err))
+	require.Empty(t, c.node("n3").authority.asked)
+
+	last, err := followed(antlerv1.NewClusterServiceClient(c.dial("n3", c.files.Admin)).Switchover(t.Context(), &antlerv1.SwitchoverRequest{Now: true}))
+	require.NoError(t, err)
+	require.True(t, last.GetDone())
 }
 
 func TestSwitchoverIsRefused(t *testing.T) {

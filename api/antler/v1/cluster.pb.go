@@ -709,7 +709,10 @@ type Replica struct {
 	// up_to_date says that the quorum counts on this replica.
 	UpToDate bool `protobuf:"varint,7,opt,name=up_to_date,json=upToDate,proto3" json:"up_to_date,omitempty"`
 	// error says what is wrong and what to do next.
-	Error         string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// uncompared: the node serves, and has not yet compared its replica with the other one
+	// since they were connected last.
+	Uncompared    bool `protobuf:"varint,9,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -798,6 +801,13 @@ func (x *Replica) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Replica) GetUncompared() bool {
+	if x != nil {
+		return x.Uncompared
+	}
+	return false
 }
 
 // Space is what the master counts.
@@ -1184,7 +1194,11 @@ func (x *Event) GetMessage() string {
 type SwitchoverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// target metadata node; empty: the other one.
-	Target        string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// now: don't wait until all of the target's replica was compared with the one that
+	// serves. A disk that forgot in a power cut what it had said was written would serve
+	// what it has.
+	Now           bool `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1224,6 +1238,13 @@ func (x *SwitchoverRequest) GetTarget() string {
 		return x.Target
 	}
 	return ""
+}
+
+func (x *SwitchoverRequest) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
 }
 
 // SwitchoverResponse is one step of a switchover.
@@ -1388,9 +1409,11 @@ type Progress struct {
 	// elapsed since the call began.
 	Elapsed *durationpb.Duration `protobuf:"bytes,2,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
 	// done is true in the last message, when `node` serves in `epoch`.
-	Done          bool   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
-	Epoch         uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Done  bool   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	Node  string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// waiting says what is waited for before the move begins; unset once it has.
+	Waiting       string `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1458,6 +1481,13 @@ func (x *Progress) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *Progress) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
 }
 
 // ReplaceNodeRequest names a voter, and carries a person's decision about it.
@@ -1888,7 +1918,7 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\rservices_down\x18\t \x03(\tR\fservicesDown\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12\x14\n" +
-	"\x05error\x18\v \x01(\tR\x05error\"\xdc\x01\n" +
+	"\x05error\x18\v \x01(\tR\x05error\"\xfc\x01\n" +
 	"\aReplica\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -1900,7 +1930,10 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\tsuspended\x18\x06 \x01(\tR\tsuspended\x12\x1c\n" +
 	"\n" +
 	"up_to_date\x18\a \x01(\bR\bupToDate\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"\xb8\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x1e\n" +
+	"\n" +
+	"uncompared\x18\t \x01(\bR\n" +
+	"uncompared\"\xb8\x01\n" +
 	"\x05Space\x12\x1f\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x04R\n" +
 	"totalBytes\x12\x1d\n" +
@@ -1933,9 +1966,10 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"+\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"=\n" +
 	"\x11SwitchoverRequest\x12\x16\n" +
-	"\x06target\x18\x01 \x01(\tR\x06target\"E\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\bR\x03now\"E\n" +
 	"\x12SwitchoverResponse\x12/\n" +
 	"\bprogress\x18\x01 \x01(\v2\x13.antler.v1.ProgressR\bprogress\"W\n" +
 	"\x0fFailoverRequest\x12\x16\n" +
@@ -1943,13 +1977,14 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"C\n" +
 	"\x10FailoverResponse\x12/\n" +
-	"\bprogress\x18\x01 \x01(\v2\x13.antler.v1.ProgressR\bprogress\"\xa5\x01\n" +
+	"\bprogress\x18\x01 \x01(\v2\x13.antler.v1.ProgressR\bprogress\"\xbf\x01\n" +
 	"\bProgress\x12&\n" +
 	"\x05event\x18\x01 \x01(\v2\x10.antler.v1.EventR\x05event\x123\n" +
 	"\aelapsed\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"X\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\tR\awaiting\"X\n" +
 	"\x12ReplaceNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06forget\x18\x02 \x01(\tR\x06forget\x12\x16\n" +

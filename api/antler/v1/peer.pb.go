@@ -1121,7 +1121,10 @@ type ReplicaReport struct {
 	// error says what is wrong.
 	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	// split_brain: it was written apart from its peer, and stays apart from it.
-	SplitBrain    bool `protobuf:"varint,9,opt,name=split_brain,json=splitBrain,proto3" json:"split_brain,omitempty"`
+	SplitBrain bool `protobuf:"varint,9,opt,name=split_brain,json=splitBrain,proto3" json:"split_brain,omitempty"`
+	// uncompared: this node serves, and has not yet compared its replica with the other one
+	// since they were connected last.
+	Uncompared    bool `protobuf:"varint,10,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1215,6 +1218,13 @@ func (x *ReplicaReport) GetError() string {
 func (x *ReplicaReport) GetSplitBrain() bool {
 	if x != nil {
 		return x.SplitBrain
+	}
+	return false
+}
+
+func (x *ReplicaReport) GetUncompared() bool {
+	if x != nil {
+		return x.Uncompared
 	}
 	return false
 }
@@ -1728,7 +1738,7 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"clockAhead\x1a;\n" +
 	"\rServicesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x02\n" +
 	"\rReplicaReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -1741,7 +1751,11 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\fsync_percent\x18\a \x01(\x01R\vsyncPercent\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x1f\n" +
 	"\vsplit_brain\x18\t \x01(\bR\n" +
-	"splitBrain\"\x87\x03\n" +
+	"splitBrain\x12\x1e\n" +
+	"\n" +
+	"uncompared\x18\n" +
+	" \x01(\bR\n" +
+	"uncompared\"\x87\x03\n" +
 	"\fMasterReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +

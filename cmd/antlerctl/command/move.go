@@ -20,12 +20,19 @@ import (
 const moveWait = 2 * time.Minute
 
 func (a *app) switchoverCommand() *cobra.Command {
-	return &cobra.Command{
+	request := &antlerv1.SwitchoverRequest{}
+
+	cmd := &cobra.Command{
 		Use:   "switchover [NODE]",
 		Short: "Move the master in good order, to NODE or the other metadata node",
 		Long: `Move the master to another metadata node: it saves and stops first, and clients
 wait a moment. It is refused if that node does not hold every acknowledged write.
 Nothing can be lost by it.
+
+Each time that the two replicas were connected they are compared, since a disk may forget
+in a power cut what it said it had written. A switchover waits for that: 30 s, and what it
+takes to read a whole replica. --now doesn't; if such a disk is there, what it forgot may
+then be missing for as long as it serves.
 
 Once the other node serves it waits until the chunkservers have come back to it and
 "antlerctl status" shows no problem that was not there before, or says what is still
@@ -34,10 +41,9 @@ what is missing, and what was wrong before and still is.
 
 A move that has begun goes on if --timeout ends this, or Ctrl-C: "antlerctl events -f"
 shows it. Before the first line of progress it may not have begun.`,
-		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already",
+		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already\n  antlerctl switchover --now  # don't wait until the replicas are compared",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			request := &antlerv1.SwitchoverRequest{}
 			if len(given) > 0 {
 				request.Target = given[0]
 			}
@@ -49,6 +55,9 @@ shows it. Before the first line of progress it may not have begun.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&request.Now, "now", false, "don't wait until the replicas are compared")
+
+	return cmd
 }
 
 func (a *app) failoverCommand() *cobra.Command {
@@ -143,7 +152,7 @@ func (a *app) followProgress(next func() (*antlerv1.Progress, error)) (begun boo
 			return begun, err
 		}
 
-		begun = true
+		begun = begun || progress.GetWaiting() == ""
 
 		err = a.showItem(progress, func(w io.Writer) error { return showProgress(w, progress) })
 		if err != nil || progress.GetDone() {
@@ -184,6 +193,12 @@ func showProgress(w io.Writer, progress *antlerv1.Progress) error {
 
 	if progress.GetDone() {
 		_, err := fmt.Fprintf(w, "%s serves in epoch %d, after %.1f s\n", progress.GetNode(), progress.GetEpoch(), elapsed)
+
+		return err
+	}
+
+	if waiting := progress.GetWaiting(); waiting != "" {
+		_, err := fmt.Fprintf(w, "%6.2f s  waiting: %s\n", elapsed, waiting)
 
 		return err
 	}

@@ -145,6 +145,10 @@ func MayRestart(status *antlerv1.ClusterStatus, name string) string {
 		if missing := replicaMissing(node); missing != "" {
 			return missing
 		}
+
+		if node.GetReplica().GetUncompared() {
+			return "the replicas have not been compared yet since they were connected: a disk may have forgotten what it said it had written"
+		}
 	}
 
 	return ""

@@ -50,6 +50,7 @@ func TestMissing(t *testing.T) {
 		// What the others lack is no fault of the new system, but a reason not to restart.
 		{func(s *antlerv1.ClusterStatus) { s.Nodes[0].Replica.Disk = "Inconsistent" }, "", "replica of n1"},
 		{func(s *antlerv1.ClusterStatus) { s.Nodes[2].Alive = false }, "", "n3 is not heard of"},
+		{func(s *antlerv1.ClusterStatus) { s.Nodes[0].Replica.Uncompared = true }, "", "have not been compared yet"},
 	} {
 		status := healthy()
 		tc.edit(status)
