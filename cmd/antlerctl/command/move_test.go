@@ -49,15 +49,18 @@ func TestAMoveThatHasBegunGoesOnWithoutUs(t *testing.T) {
 	begun, err = testApp().followProgress(told[*antlerv1.Progress](late))
 	require.False(t, begun)
 
-	// It waits for something before it asks the quorum.
-	app := testApp()
-	begun, err = app.followProgress(told(late, &antlerv1.Progress{Waiting: "n1 has yet to compare"}))
-	require.False(t, begun)
-	require.Contains(t, app.Out.(*bytes.Buffer).String(), "waiting: n1 has yet to compare\n")
-
 	failed := failureOf(nil, goesOn(err, "the switchover", begun))
 	require.Equal(t, "no word of the switchover came in time: it may not have begun", failed.Message)
 	require.Equal(t, "NOT_BEGUN_YET", failed.Reason)
+}
+
+func TestAMoveThatWaitsHasNotBegun(t *testing.T) {
+	app := testApp()
+
+	begun, err := app.followProgress(told(errors.New("gone"), &antlerv1.Progress{Waiting: "n1 has yet to compare"}))
+	require.EqualError(t, err, "gone")
+	require.False(t, begun)
+	require.Equal(t, "  0.00 s  waiting: n1 has yet to compare\n", app.Out.(*bytes.Buffer).String())
 }
 
 func TestOnlyTheEndOfTheWaitIsCalledGoingOn(t *testing.T) {
