@@ -93,7 +93,7 @@ test-talos: talos-node-next ## The extension on real Talos, in VMs: a cluster, a
 
 .PHONY: unit
 unit: ## Unit tests with the race detector
-	$(GO) test -race $(UNIT)
+	$(GO) test -race -timeout 4m $(UNIT)
 
 .PHONY: test-powercut
 test-powercut: build image ## First boot from blank disks, and a power cut of the serving node, in VMs
@@ -142,6 +142,11 @@ test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot t
 	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && \
 		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds CLAIMS=$(CLAIMS) $(GO) test -tags vm -count=1 -v -timeout 90m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes
 
+.PHONY: test-kubernetes-external
+test-kubernetes-external: build image ## Kubernetes's own tests of a storage driver, in VMs (hours; FOCUS='subPath|snapshot' picks some, EXTERNAL_TIME=1h ends them)
+	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && e2e=$$(scripts/build-controlplane e2e) && \
+		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds ANTLER_E2E=$$e2e $(GO) test -tags vm -count=1 -v -timeout 0 -run TestExternalStorage ./qemu-tests/kubernetes
+
 .PHONY: test-provisioner
 test-provisioner: ## Claims, against a real Kubernetes control plane on this machine (built once, which takes minutes)
 	plane=$$(scripts/build-controlplane) && crds=$$(scripts/build-controlplane crds) && \
@@ -163,7 +168,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-first-boot soak test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
+test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-kubernetes-external test-faults test-first-boot soak test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
 
 
 

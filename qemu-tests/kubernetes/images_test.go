@@ -29,21 +29,28 @@ const (
 )
 
 // applets that pods call by their names.
-var applets = []string{"sh", "cat", "dd", "echo", "mkdir", "rm", "sleep", "sync", "test", "[", "ls", "df", "mv", "touch", "true"}
+var applets = strings.Fields(`sh cat dd echo mkdir rm rmdir sleep sync test [ ls df mv cp ln touch true false stat id grep sed tail head cut wc sort tr
+	chmod chown sha256sum base64 find hostname env ps kill date expr printf mount umount truncate readlink mktemp basename dirname xargs uname`)
 
 // writeImages writes both images into an archive, as `ctr images import` takes it.
 func writeImages(to, agent string) error {
+	return archiveImages(to, agent, map[string][]string{podImage: {"/bin/sh"}, pauseImage: {"/bin/sleep", "2147483647"}})
+}
+
+// archiveImages writes images with busybox and one more program, by their names and
+// with these entrypoints.
+func archiveImages(to, program string, entrypoints map[string][]string) error {
 	busybox, err := debianBusybox()
 	if err != nil {
 		return fmt.Errorf("get busybox: %w", err)
 	}
 
-	worker, err := os.ReadFile(agent)
+	more, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}
 
-	layer, err := layerOf(busybox, worker)
+	layer, err := layerOf(busybox, filepath.Base(program), more)
 	if err != nil {
 		return err
 	}
@@ -60,7 +67,7 @@ func writeImages(to, agent string) error {
 
 	images := map[name.Tag]v1.Image{}
 
-	for ref, entrypoint := range map[string][]string{podImage: {"/bin/sh"}, pauseImage: {"/bin/sleep", "2147483647"}} {
+	for ref, entrypoint := range entrypoints {
 		tag, err := name.NewTag(ref)
 		if err != nil {
 			return err
@@ -78,7 +85,7 @@ func writeImages(to, agent string) error {
 	return tarball.MultiWriteToFile(to, images)
 }
 
-func layerOf(busybox, agent []byte) (v1.Layer, error) {
+func layerOf(busybox []byte, program string, content []byte) (v1.Layer, error) {
 	var buffer bytes.Buffer
 
 	archive := tar.NewWriter(&buffer)
@@ -95,12 +102,12 @@ func layerOf(busybox, agent []byte) (v1.Layer, error) {
 
 	var errs []error
 
-	for _, dir := range []string{"bin/", "dev/", "proc/", "sys/", "etc/", "data/"} {
+	for _, dir := range []string{"bin/", "dev/", "proc/", "sys/", "etc/", "data/", "mnt/"} {
 		errs = append(errs, write(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil))
 	}
 
 	errs = append(errs, write(tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil),
-		write(tar.Header{Name: "bin/busybox", Mode: 0o755}, busybox), write(tar.Header{Name: "agent", Mode: 0o755}, agent))
+		write(tar.Header{Name: "bin/busybox", Mode: 0o755}, busybox), write(tar.Header{Name: program, Mode: 0o755}, content))
 
 	for _, applet := range applets {
 		errs = append(errs, write(tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil))

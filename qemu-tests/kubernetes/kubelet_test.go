@@ -5,6 +5,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,9 +29,15 @@ var kubeletNodes = []string{"n2", "n3"}
 // kubeconfigPath is where the nodes look for the way to the API server.
 const kubeconfigPath = "/var/lib/antler/kubeconfig"
 
+// dialNode is controlplane.Options.DialNode.
+type dialNode = func(ctx context.Context, node string, port int) (net.Conn, error)
+
+// kubeletPort is kubelet's own.
+const kubeletPort = 10250
+
 // startControlPlane starts it on this machine, and returns it with the files that
 // the virtual machines need of it and of kubelet.
-func startControlPlane(t *testing.T, agent string) (*controlplane.ControlPlane, []string) {
+func startControlPlane(t *testing.T, agent string, dial dialNode) (*controlplane.ControlPlane, []string) {
 	t.Helper()
 
 	bin, kubelet := os.Getenv("ANTLER_CONTROLPLANE"), os.Getenv("ANTLER_KUBELET")
@@ -42,7 +49,7 @@ func startControlPlane(t *testing.T, agent string) (*controlplane.ControlPlane, 
 	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "files"), 0o755))
 
-	plane, err := controlplane.Start(t.Context(), controlplane.Options{Bin: bin, Dir: dir, Nodes: kubeletNodes})
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{Bin: bin, Dir: dir, Nodes: kubeletNodes, DialNode: dial})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -106,7 +113,8 @@ func (k *trial) startKubelet(m *lab.Machine, index int) error {
 	}
 
 	for _, command := range []string{
-		fmt.Sprintf("mkdir -p /run/kubernetes /run/systemd/system && echo NODE_IP=10.77.0.1%d > /run/kubernetes/node.env", index),
+		fmt.Sprintf("mkdir -p /run/kubernetes/cni/bin /run/systemd/system && echo NODE_IP=10.77.0.1%d > /run/kubernetes/node.env", index),
+		fmt.Sprintf("cd /run/kubernetes/cni/bin && cp %s/cni/plugin.sh none && chmod 0755 none && cp none loopback", lab.ProgramDir),
 		fmt.Sprintf("cp %s/*.service /run/systemd/system/ && systemctl daemon-reload && systemctl start kubelet-containerd", lab.ProgramDir),
 		fmt.Sprintf("ctr -a /run/kubernetes/containerd.sock -n k8s.io images import %s/images.tar > /run/kubernetes/import.log 2>&1 || { cat /run/kubernetes/import.log; false; }", lab.ProgramDir),
 		"systemctl start kubelet@" + m.Name,

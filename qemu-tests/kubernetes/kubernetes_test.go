@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -62,6 +63,7 @@ func TestKubernetes(t *testing.T) {
 		{"PodAntlerdRestarted", "antlerd is restarted and killed under a writing pod", (*trial).podAntlerdRestarted},
 		{"PodMoves", "a pod writes on one node; on another one it reads that, and not before the first is gone", (*trial).podMoves},
 		{"PodsShare", "two nodes write to one volume at once and see each other", (*trial).podsShare},
+		{"PodGroup", "a pod that is nobody special writes as its fsGroup, and reads what root wrote before it", (*trial).podGroup},
 		{"PodQuota", "a full volume is EDQUOT in the pod, which goes on when its claim is expanded", (*trial).podQuota},
 		{"PodSnapshot", "a VolumeSnapshot of a volume in use is taken, restored and deleted", (*trial).podSnapshot},
 		{"PodDeadNode", "a StatefulSet's pod whose node has lost its power for good runs on another one, and reads what was acknowledged", (*trial).podDeadNode},
@@ -114,12 +116,16 @@ func boot(ctx context.Context, t *testing.T) *suite {
 	image, err := lab.OpenImage(root + "image")
 	require.NoError(t, err)
 
-	plane, files := startControlPlane(t, root+"lab/agent")
+	var cluster *lab.Cluster
 
-	cluster, err := lab.New(ctx, lab.Options{
+	plane, files := startControlPlane(t, root+"lab/agent", func(ctx context.Context, node string, port int) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", cluster.Machine(node).Forwarded[port]))
+	})
+
+	cluster, err = lab.New(ctx, lab.Options{
 		Dir: root + "lab/kubernetes", Image: image, Agent: root + "lab/agent", Programs: append(files, root+"lab/csi-sanity"),
 		Kubernetes: config.Kubernetes{Enabled: true, MaxVolumes: maxVolumes, Kubeconfig: kubeconfigPath, DeadNode: deadNodePolicy()},
-		ReachHost:  true, MemoryMiB: memoryMiB,
+		ReachHost:  true, Forwards: []int{kubeletPort}, MemoryMiB: memoryMiB,
 		Seed: uint64(time.Now().UnixNano()), Progress: os.Stdout,
 	})
 	require.NoError(t, err)

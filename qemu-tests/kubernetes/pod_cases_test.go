@@ -73,6 +73,27 @@ func (k *trial) podsShare() {
 	k.unclaim("shared", pv)
 }
 
+// podGroup has a volume of root's, and a pod that is not root and in one more group.
+func (k *trial) podGroup() {
+	k.kubelets()
+
+	pv := k.claim(k.claimOf("grouped", "64Mi", corev1.ReadWriteOnce))
+	k.once("root", "n3", "grouped", "umask 077; mkdir /data/d && echo by root > /data/d/f && sync")
+
+	user, group := int64(1000), int64(2000)
+	script := "exec > /dev/termination-log 2>&1\ncat /data/d/f && echo more >> /data/d/f && echo mine > /data/d/g && sync && stat -c '%u %g' /data/d/g"
+	k.makePod("member", "n3", "grouped", script, nil, func(spec *corev1.PodSpec) {
+		spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group}
+	})
+
+	if said := k.printed("member"); said != "by root\n1000 2000\n" {
+		k.fail("the pod says %q", said)
+	}
+
+	k.unpod("member")
+	k.unclaim("grouped", pv)
+}
+
 // podQuota fills a volume; the same pod goes on when there is more room.
 func (k *trial) podQuota() {
 	k.kubelets()

@@ -105,7 +105,7 @@ func (k *trial) pod(name, node, claim, script string) {
 	k.makePod(name, node, claim, "exec > /dev/termination-log 2>&1\n"+script, nil)
 }
 
-func (k *trial) makePod(name, node, claim, script string, security *corev1.SecurityContext) {
+func (k *trial) makePod(name, node, claim, script string, security *corev1.SecurityContext, changes ...func(*corev1.PodSpec)) {
 	k.Helper()
 
 	// A writer ends after its current operation; nothing else listens to signals.
@@ -114,7 +114,7 @@ func (k *trial) makePod(name, node, claim, script string, security *corev1.Secur
 		grace = int64(timeout.Seconds())
 	}
 
-	_, err := k.plane.Admin.CoreV1().Pods(namespace).Create(k.ctx, &corev1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Spec: corev1.PodSpec{
 			NodeSelector: map[string]string{corev1.LabelHostname: node}, HostNetwork: true, RestartPolicy: corev1.RestartPolicyNever,
@@ -129,7 +129,13 @@ func (k *trial) makePod(name, node, claim, script string, security *corev1.Secur
 				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 			}}},
 		},
-	}, metav1.CreateOptions{})
+	}
+
+	for _, change := range changes {
+		change(&pod.Spec)
+	}
+
+	_, err := k.plane.Admin.CoreV1().Pods(namespace).Create(k.ctx, pod, metav1.CreateOptions{})
 	k.must(err)
 }
 

@@ -42,6 +42,9 @@ type Options struct {
 	// ReachHost lets the machines connect to this host's loopback addresses, at
 	// controlplane.Gateway.
 	ReachHost bool
+	// Forwards are TCP ports of the machines that lead in from this host: see
+	// Machine.Forwarded.
+	Forwards []int
 	// MemoryMiB of each machine; 0 is 1536, and 2048 with Talos.
 	MemoryMiB int
 	// ReplicaSize of the disks for the metadata in bytes; 0 is ReplicaSize.
@@ -137,6 +140,15 @@ func (c *Cluster) addMachine(index int, tools string) error {
 
 	if c.Image.talos {
 		m.TalosPort, err = freePort()
+		if err != nil {
+			return err
+		}
+	}
+
+	m.Forwarded = map[int]int{}
+
+	for _, port := range c.Forwards {
+		m.Forwarded[port], err = freePort()
 		if err != nil {
 			return err
 		}

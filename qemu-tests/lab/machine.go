@@ -25,6 +25,8 @@ type Machine struct {
 	APIPort int
 	// TalosPort is forwarded to Talos's API in the same way; 0 where there is none.
 	TalosPort int
+	// Forwarded are the ports on 127.0.0.1 that lead to Options.Forwards, in the same way.
+	Forwarded map[int]int
 	// NoClock: its board has no clock that goes on without power. Each start is in the past.
 	NoClock bool
 
@@ -312,6 +314,10 @@ func (m *Machine) forwards() string {
 	out := fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", m.APIPort, config.APIPort)
 	if m.TalosPort != 0 {
 		out += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", m.TalosPort, talosPort)
+	}
+
+	for guest, host := range m.Forwarded {
+		out += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, guest)
 	}
 
 	return out

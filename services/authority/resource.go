@@ -199,7 +199,7 @@ type ReplicaReport struct {
 	Suspended   string  `yaml:"suspended,omitempty"`
 	SyncPercent float64 `yaml:"syncPercent,omitempty"`
 	SplitBrain  bool    `yaml:"splitBrain,omitempty"`
-	Uncompared  bool    `yaml:"uncompared,omitempty"`
+	Comparison  string  `yaml:"comparison,omitempty"`
 	Error       string  `yaml:"error,omitempty"`
 }
 

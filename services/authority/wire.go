@@ -77,7 +77,7 @@ func reportToWire(r Report) *antlerv1.NodeReport {
 		Replica: &antlerv1.ReplicaReport{
 			Phase: r.Replica.Phase, Role: r.Replica.Role, Disk: r.Replica.Disk, Connection: r.Replica.Connection,
 			PeerDisk: r.Replica.PeerDisk, Suspended: r.Replica.Suspended, SyncPercent: r.Replica.SyncPercent, Error: r.Replica.Error,
-			SplitBrain: r.Replica.SplitBrain, Uncompared: r.Replica.Uncompared,
+			SplitBrain: r.Replica.SplitBrain, Comparison: r.Replica.Comparison,
 		},
 		Master: &antlerv1.MasterReport{
 			Phase: r.Master.Phase, Epoch: r.Master.Epoch, Answering: r.Master.Answering,
@@ -100,7 +100,7 @@ func reportFromWire(r *antlerv1.NodeReport) Report {
 		Replica: ReplicaReport{
 			Phase: replica.GetPhase(), Role: replica.GetRole(), Disk: replica.GetDisk(), Connection: replica.GetConnection(),
 			PeerDisk: replica.GetPeerDisk(), Suspended: replica.GetSuspended(), SyncPercent: replica.GetSyncPercent(), Error: replica.GetError(),
-			SplitBrain: replica.GetSplitBrain(), Uncompared: replica.GetUncompared(),
+			SplitBrain: replica.GetSplitBrain(), Comparison: replica.GetComparison(),
 		},
 		Master: MasterReport{
 			Phase: master.GetPhase(), Epoch: master.GetEpoch(), Answering: master.GetAnswering(),

@@ -89,9 +89,20 @@ func (c *comparison) overwritten(k kernel) bool {
 	return k.peerRole == RolePrimary && !c.vouched || k.replication == "SyncTarget" || k.replication == "PausedSyncT"
 }
 
-// outstanding: what a comparison on this connection says is not known yet, not even that
-// nobody knows which side is right.
-func (c *comparison) outstanding() bool { return c.at.IsZero() && !c.vouched && c.kib == 0 }
+// compared is what the one that serves has found. An antlerd before this one may have found
+// the same; it is found again.
+func (k *keeping) compared() Comparison {
+	switch {
+	case !k.kernel.bothThere() || k.drbd.nine():
+		return ""
+	case k.comparison.kib > 0:
+		return ComparisonDifferent
+	case k.comparison.at.IsZero():
+		return ComparisonOutstanding
+	default:
+		return ""
+	}
+}
 
 // differText is what a person has to know of it.
 func (c *comparison) differText() string {

@@ -50,7 +50,7 @@ func TestReplicasThatAreTheSame(t *testing.T) {
 	b.want(serves)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.False(s.Compared.IsZero())
-		a.False(s.Uncompared)
+		a.Empty(s.Comparison)
 		a.True(s.Sound)
 		a.Empty(s.Error)
 	})
@@ -83,7 +83,7 @@ func TestReplicasThatDifferAreLeftAloneWhereNobodyKnowsWhichIsRight(t *testing.T
 	b.want(serves)
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.Contains(s.Error, "128 KiB differ")
-		a.False(s.Uncompared, "there is nothing to wait for")
+		a.Equal(ComparisonDifferent, s.Comparison)
 	})
 	assert.Equal(t, []string{compareAll, readResult}, b.drbd.commands())
 	assert.Contains(t, b.events.all(), "replication.differed")
@@ -141,31 +141,26 @@ func TestAStandbyThatDiffersIsNotSound(t *testing.T) {
 	}
 }
 
-// Whoever serves tells that they are going to be compared, and an antlerd before this one
-// may have had it done.
+// Whoever serves tells that they are going to be compared, also an antlerd that was
+// started since, which doesn't know whether its predecessor had it done.
 func TestReplicasThatAreGoingToBeCompared(t *testing.T) {
 	for name, test := range map[string]struct {
-		role       Role
-		want       func(*ReplicaSpecSpec)
-		sound      bool
-		uncompared bool
+		role Role
+		spec func(*ReplicaSpecSpec)
+		want Comparison
 	}{
-		"serves":                          {role: RolePrimary, want: serves, uncompared: true},
-		"serves, and has been told of it": {role: RolePrimary, want: serves, sound: true},
-		"stands by":                       {role: RoleSecondary, want: standsBy},
+		"serves":    {RolePrimary, serves, ComparisonOutstanding},
+		"stands by": {RoleSecondary, standsBy, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBenchAfter(t, func(b *bench) {
+				sound()(b)
 				b.compareAfter = time.Hour
-
-				if test.sound {
-					require.NoError(t, b.sound.set())
-				}
 			}, Version84, running(test.role)...)
 
-			b.want(test.want)
+			b.want(test.spec)
 			b.begun()
-			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(test.uncompared, s.Uncompared) })
+			b.await(func(s ReplicaStatusSpec, a *assert.Assertions) { a.Equal(test.want, s.Comparison) })
 		})
 	}
 }
@@ -251,7 +246,7 @@ func TestALostDiskIsNotSound(t *testing.T) {
 }
 
 func TestDRBD9IsNotCompared(t *testing.T) {
-	b := newBenchAfter(t, sound(64), Version9, running(RolePrimary)...)
+	b := newBenchAfter(t, comparing(64), Version9, running(RolePrimary)...)
 
 	b.want(serves)
 	b.begun()
@@ -259,7 +254,7 @@ func TestDRBD9IsNotCompared(t *testing.T) {
 	b.await(func(s ReplicaStatusSpec, a *assert.Assertions) {
 		a.True(s.ReadyFor(3))
 		a.False(s.Comparing)
-		a.False(s.Uncompared, "there is nothing to wait for")
+		a.Empty(s.Comparison, "there is nothing to wait for")
 	})
 	assert.Empty(t, b.drbd.commands())
 }

@@ -42,7 +42,7 @@ func (k *keeping) status() ReplicaStatusSpec {
 		Sound:       k.sound.isSet(),
 		Comparing:   strings.HasPrefix(k.kernel.replication, verifying),
 		Compared:    k.comparison.at,
-		Uncompared:  k.kernel.bothThere() && k.comparison.outstanding() && !k.drbd.nine(),
+		Comparison:  k.compared(),
 		Error:       k.errorText(),
 	}
 

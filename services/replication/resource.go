@@ -126,6 +126,17 @@ const (
 	PhaseUp Phase = "up"
 )
 
+// Comparison says what is not in order with the two replicas' contents.
+type Comparison string
+
+// What comparing has come to; "" is that they are the same, or that nothing is compared.
+const (
+	// ComparisonOutstanding: they are going to be compared, and weren't yet.
+	ComparisonOutstanding Comparison = "outstanding"
+	// ComparisonDifferent: they aren't the same, and nobody knows which is right.
+	ComparisonDifferent Comparison = "different"
+)
+
 // ReplicaStatusSpec is what the replica of this node is.
 type ReplicaStatusSpec struct {
 	Phase Phase `yaml:"phase"`
@@ -160,9 +171,9 @@ type ReplicaStatusSpec struct {
 	Sound     bool      `yaml:"sound"`
 	Comparing bool      `yaml:"comparing,omitempty"`
 	Compared  time.Time `yaml:"compared,omitempty"`
-	// Uncompared: this side serves, and the two are going to be compared for the first
-	// time on the connection that they have now.
-	Uncompared bool `yaml:"uncompared,omitempty"`
+	// Comparison is what this side, if it serves, knows of both on the connection that
+	// they have now.
+	Comparison Comparison `yaml:"comparison,omitempty"`
 	// IOErrors counts errors of the backing disk since start; the disk is
 	// detached at the first.
 	IOErrors int `yaml:"ioErrors,omitempty"`

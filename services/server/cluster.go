@@ -209,7 +209,7 @@ func (c *clusterService) Switchover(request *antlerv1.SwitchoverRequest, stream 
 			return err
 		}
 
-		m.before = known.authority
+		m.before, m.began = known.authority, s.options.Now()
 	}
 
 	if known.serves(target) {

@@ -26,6 +26,7 @@ import (
 	"antler/services/node"
 	"antler/services/node/config"
 	"antler/services/node/config/gen"
+	"antler/services/replication"
 	"antler/services/volume"
 )
 
@@ -194,10 +195,25 @@ func (c *testCluster) serve(holder string, epoch uint64) {
 		}
 		c.put(n, master)
 
+		if name != "n3" {
+			c.put(n, replicaOf(healthyReport(name, holder, epoch).Replica))
+		}
+
 		status := authority.NewAuthorityStatus()
 		*status.TypedSpec() = healthyAuthority(name, holder, epoch)
 		c.put(n, status)
 	}
+}
+
+// replicaOf is what a node knows itself of what it reports.
+func replicaOf(r authority.ReplicaReport) *replication.ReplicaStatus {
+	replica := replication.NewReplicaStatus()
+	*replica.TypedSpec() = replication.ReplicaStatusSpec{
+		Phase: replication.Phase(r.Phase), Role: replication.Role(r.Role), Disk: r.Disk, Connection: r.Connection, PeerDisk: r.PeerDisk,
+		SyncPercent: r.SyncPercent, Comparison: replication.Comparison(r.Comparison),
+	}
+
+	return replica
 }
 
 // put creates or replaces a resource.
@@ -228,7 +244,7 @@ func healthyReport(name, holder string, epoch uint64) authority.Report {
 	report := authority.Report{Version: "v1", Services: map[string]string{"chunkserver": "running"}}
 
 	if name != "n3" {
-		report.Replica = authority.ReplicaReport{Phase: "up", Role: "Secondary", Disk: "UpToDate", Connection: "Connected", SyncPercent: 100}
+		report.Replica = authority.ReplicaReport{Phase: "up", Role: "Secondary", Disk: "UpToDate", Connection: "Connected", PeerDisk: "UpToDate", SyncPercent: 100}
 		report.Master = authority.MasterReport{Phase: "stopped"}
 	}
 

@@ -12,6 +12,7 @@ import (
 
 	antlerv1 "antler/api/antler/v1"
 	"antler/services/authority"
+	"antler/services/replication"
 )
 
 func TestSwitchoverEndsWhenTheTargetServes(t *testing.T) {
@@ -37,21 +38,25 @@ func TestSwitchoverToWhoServesIsDone(t *testing.T) {
 	require.Empty(t, c.node("n2").authority.asked)
 }
 
-// uncomparedIs what n1, which serves, says of the replicas on every node.
-func (c *testCluster) uncomparedIs(uncompared bool) {
+// comparisonIs what n1, which serves, says of the replicas on every node.
+func (c *testCluster) comparisonIs(comparison replication.Comparison) {
 	for _, n := range c.nodes {
 		told := authority.NewNodeReport("n1")
 		told.TypedSpec().Alive = true
 		told.TypedSpec().Report = healthyReport("n1", "n1", 5)
-		told.TypedSpec().Report.Replica.Uncompared = uncompared
+		told.TypedSpec().Report.Replica.Comparison = string(comparison)
 		c.put(n, told)
 	}
+
+	c.put(c.node("n1"), replicaOf(authority.ReplicaReport{
+		Phase: "up", Role: "Primary", Disk: "UpToDate", Connection: "Connected", PeerDisk: "UpToDate", SyncPercent: 100, Comparison: string(comparison),
+	}))
 }
 
 func TestSwitchoverWaitsUntilTheReplicasAreCompared(t *testing.T) {
 	c := newCluster(t)
 	c.serve("n1", 5)
-	c.uncomparedIs(true)
+	c.comparisonIs(replication.ComparisonOutstanding)
 
 	stream, err := antlerv1.NewClusterServiceClient(c.dial("n3", c.files.Admin)).Switchover(t.Context(), &antlerv1.SwitchoverRequest{})
 	require.NoError(t, err)
@@ -61,7 +66,11 @@ func TestSwitchoverWaitsUntilTheReplicasAreCompared(t *testing.T) {
 	require.Equal(t, "n1 has yet to compare its replica with that of n2 since they were connected", reply.GetProgress().GetWaiting())
 	require.Empty(t, c.node("n3").authority.asked)
 
-	c.uncomparedIs(false)
+	cluster, err := getStatus(t.Context(), c.dial("n1", c.files.Reader))
+	require.NoError(t, err)
+	require.Equal(t, "outstanding", cluster.GetNodes()[0].GetReplica().GetComparison(), "an upgrade goes by it")
+
+	c.comparisonIs("")
 
 	last, err := followed(stream, nil)
 	require.NoError(t, err)
@@ -69,10 +78,48 @@ func TestSwitchoverWaitsUntilTheReplicasAreCompared(t *testing.T) {
 	require.Equal(t, []string{"switchover n2"}, c.node("n3").authority.asked)
 }
 
+// What is found to differ is copied, for which they are parted; and whoever serves may fail
+// meanwhile.
+func TestWhatASwitchoverWaitsFor(t *testing.T) {
+	known := func(edit func(*snapshot, *authority.ReplicaReport)) snapshot {
+		s := snapshot{authority: healthyAuthority("n3", "n1", 5), reports: map[string]authority.NodeReportSpec{}}
+
+		for _, name := range []string{"n1", "n2"} {
+			s.reports[name] = authority.NodeReportSpec{Alive: true, Report: healthyReport(name, "n1", 5)}
+		}
+
+		serving := s.reports["n1"]
+		edit(&s, &serving.Report.Replica)
+		s.reports["n1"] = serving
+
+		return s
+	}
+
+	for want, edit := range map[string]func(*snapshot, *authority.ReplicaReport){
+		"": func(*snapshot, *authority.ReplicaReport) {},
+		"has yet to compare": func(_ *snapshot, r *authority.ReplicaReport) {
+			r.Comparison = string(replication.ComparisonOutstanding)
+		},
+		"lacks acknowledged writes": func(s *snapshot, _ *authority.ReplicaReport) { s.authority.UpToDate = []string{"n1"} },
+		"has yet to hear":           func(_ *snapshot, r *authority.ReplicaReport) { r.Connection = "Connecting" },
+		"nobody serves":             func(s *snapshot, _ *authority.ReplicaReport) { s.authority.Holder = "" },
+		"n2 takes over":             func(s *snapshot, _ *authority.ReplicaReport) { s.authority.Holder = "n2" },
+	} {
+		got := known(edit).waitsFor("n2")
+		require.Equal(t, want == "", got == "", got)
+		require.Contains(t, got, want)
+	}
+
+	require.Empty(t, known(func(s *snapshot, r *authority.ReplicaReport) {
+		r.Comparison = string(replication.ComparisonOutstanding)
+		s.reports["n2"] = authority.NodeReportSpec{}
+	}).waitsFor("n2"), "it is down: that is refused")
+}
+
 func TestSwitchoverThatIsTiredOfWaitingHasNotBegun(t *testing.T) {
 	c := newCluster(t)
 	c.serve("n1", 5)
-	c.uncomparedIs(true)
+	c.comparisonIs(replication.ComparisonOutstanding)
 
 	ctx, cancel := context.WithTimeout(t.Context(), answerTime+100*time.Millisecond)
 	defer cancel()
@@ -101,6 +148,7 @@ func TestSwitchoverIsRefused(t *testing.T) {
 		{"to a node that is down", "n2", func(c *testCluster) {
 			c.put(c.node("n1"), authority.NewNodeReport("n2"))
 		}, codes.FailedPrecondition, "TARGET_DOWN"},
+		{"to a replica that differs", "n2", func(c *testCluster) { c.comparisonIs(replication.ComparisonDifferent) }, codes.FailedPrecondition, "REPLICAS_DIFFER"},
 		{"to the witness", "n3", func(*testCluster) {}, codes.InvalidArgument, ""},
 		{"to nobody", "n9", func(*testCluster) {}, codes.InvalidArgument, ""},
 		{"from nobody", "n2", func(c *testCluster) { c.serve("", 5) }, codes.FailedPrecondition, "NOBODY_SERVES"},

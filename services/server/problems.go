@@ -225,7 +225,7 @@ func (s snapshot) replicaProblems(list *problemList, node string) {
 		list.wrong(node, fmt.Sprintf("I/O of the replica on %s is frozen (%s)", node, replica.Suspended),
 			"it goes on by itself as soon as a majority of the voters is there").Reason = "REPLICA_FROZEN"
 	case !s.authority.Formatted:
-	case replica.SyncPercent < 100 && strings.HasPrefix(replica.Connection, "Sync"):
+	case replica.Phase == string(replication.PhaseUp) && replica.SyncPercent < 100 && replica.Disk != upToDateReplica:
 		list.warn(node, fmt.Sprintf("the replica on %s is being made equal, %.0f %% are done", node, replica.SyncPercent),
 			"wait: until then only one replica holds everything").Reason = "REPLICA_SYNCING"
 	case !slices.Contains(s.authority.UpToDate, node):

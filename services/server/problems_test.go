@@ -115,7 +115,7 @@ func TestProblems(t *testing.T) {
 		{"resynchronising", func(s *snapshot) {
 			s.authority.UpToDate = []string{"n1"}
 			s.change("n2", func(r *authority.NodeReportSpec) {
-				r.Report.Replica.Disk, r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "Inconsistent", "SyncTarget", 45
+				r.Report.Replica.Disk, r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "Inconsistent", "Connected", 45
 			})
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"the replica on n2 is being made equal, 45 % are done", "wait: until then only one replica holds everything"},
@@ -387,7 +387,7 @@ func TestAProblemStaysTheSameWhileItsNumbersChange(t *testing.T) {
 	synced := func(percent float64) func(*snapshot) {
 		return func(s *snapshot) {
 			s.change("n2", func(r *authority.NodeReportSpec) {
-				r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "SyncTarget", percent
+				r.Report.Replica.Disk, r.Report.Replica.SyncPercent = "Inconsistent", percent
 			})
 		}
 	}

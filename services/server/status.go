@@ -121,7 +121,7 @@ func (s snapshot) nodeStatus(member config.Member) *antlerv1.NodeStatus {
 		r := report.Report.Replica
 		out.Replica = &antlerv1.Replica{
 			Phase: r.Phase, Role: r.Role, Disk: r.Disk, Connection: r.Connection,
-			SyncPercent: r.SyncPercent, Suspended: r.Suspended, Error: r.Error, Uncompared: r.Uncompared,
+			SyncPercent: r.SyncPercent, Suspended: r.Suspended, Error: r.Error, Comparison: r.Comparison,
 			UpToDate: slices.Contains(s.authority.UpToDate, member.Name),
 		}
 	}

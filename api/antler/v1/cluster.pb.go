@@ -710,9 +710,9 @@ type Replica struct {
 	UpToDate bool `protobuf:"varint,7,opt,name=up_to_date,json=upToDate,proto3" json:"up_to_date,omitempty"`
 	// error says what is wrong and what to do next.
 	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
-	// uncompared: the node serves, and has not yet compared its replica with the other one
-	// since they were connected last.
-	Uncompared    bool `protobuf:"varint,9,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// comparison of both replicas, which the node that serves has made since they were
+	// connected last: outstanding, different; empty: they were the same, or none is made.
+	Comparison    string `protobuf:"bytes,9,opt,name=comparison,proto3" json:"comparison,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,11 +803,11 @@ func (x *Replica) GetError() string {
 	return ""
 }
 
-func (x *Replica) GetUncompared() bool {
+func (x *Replica) GetComparison() string {
 	if x != nil {
-		return x.Uncompared
+		return x.Comparison
 	}
-	return false
+	return ""
 }
 
 // Space is what the master counts.
@@ -1196,8 +1196,8 @@ type SwitchoverRequest struct {
 	// target metadata node; empty: the other one.
 	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	// now: don't wait until all of the target's replica was compared with the one that
-	// serves. A disk that forgot in a power cut what it had said was written would serve
-	// what it has.
+	// serves, and move even if they differ. What the target's disk forgot in a power cut,
+	// though it had said that it was written, may be lost for good then.
 	Now           bool `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1932,8 +1932,8 @@ const file_antler_v1_cluster_proto_rawDesc = "" +
 	"up_to_date\x18\a \x01(\bR\bupToDate\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x1e\n" +
 	"\n" +
-	"uncompared\x18\t \x01(\bR\n" +
-	"uncompared\"\xb8\x01\n" +
+	"comparison\x18\t \x01(\tR\n" +
+	"comparison\"\xb8\x01\n" +
 	"\x05Space\x12\x1f\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x04R\n" +
 	"totalBytes\x12\x1d\n" +

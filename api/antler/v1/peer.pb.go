@@ -1122,9 +1122,9 @@ type ReplicaReport struct {
 	Error string `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	// split_brain: it was written apart from its peer, and stays apart from it.
 	SplitBrain bool `protobuf:"varint,9,opt,name=split_brain,json=splitBrain,proto3" json:"split_brain,omitempty"`
-	// uncompared: this node serves, and has not yet compared its replica with the other one
-	// since they were connected last.
-	Uncompared    bool `protobuf:"varint,10,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// comparison of both replicas, which the node that serves has made since they were
+	// connected last: outstanding, different; empty: they were the same, or none is made.
+	Comparison    string `protobuf:"bytes,10,opt,name=comparison,proto3" json:"comparison,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1222,11 +1222,11 @@ func (x *ReplicaReport) GetSplitBrain() bool {
 	return false
 }
 
-func (x *ReplicaReport) GetUncompared() bool {
+func (x *ReplicaReport) GetComparison() string {
 	if x != nil {
-		return x.Uncompared
+		return x.Comparison
 	}
-	return false
+	return ""
 }
 
 // MasterReport is the state of mfsmaster.
@@ -1753,9 +1753,9 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\vsplit_brain\x18\t \x01(\bR\n" +
 	"splitBrain\x12\x1e\n" +
 	"\n" +
-	"uncompared\x18\n" +
-	" \x01(\bR\n" +
-	"uncompared\"\x87\x03\n" +
+	"comparison\x18\n" +
+	" \x01(\tR\n" +
+	"comparison\"\x87\x03\n" +
 	"\fMasterReport\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +

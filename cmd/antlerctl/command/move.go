@@ -16,8 +16,12 @@ import (
 	antlerv1 "antler/api/antler/v1"
 )
 
-// moveWait is the default of --timeout for what moves the master.
-const moveWait = 2 * time.Minute
+// moveWait is the default of --timeout for what moves the master, and switchoverWait for
+// what may have to wait until the replicas are compared.
+const (
+	moveWait       = 2 * time.Minute
+	switchoverWait = 20 * time.Minute
+)
 
 func (a *app) switchoverCommand() *cobra.Command {
 	request := &antlerv1.SwitchoverRequest{}
@@ -27,12 +31,12 @@ func (a *app) switchoverCommand() *cobra.Command {
 		Short: "Move the master in good order, to NODE or the other metadata node",
 		Long: `Move the master to another metadata node: it saves and stops first, and clients
 wait a moment. It is refused if that node does not hold every acknowledged write.
-Nothing can be lost by it.
+Nothing can be lost by it without --now.
 
 Each time that the two replicas were connected they are compared, since a disk may forget
 in a power cut what it said it had written. A switchover waits for that: 30 s, and what it
-takes to read a whole replica. --now doesn't; if such a disk is there, what it forgot may
-then be missing for as long as it serves.
+takes to read a whole replica. --now doesn't; what such a disk forgot may then be lost for
+good, as the other replica is made like the one that serves when they lose each other.
 
 Once the other node serves it waits until the chunkservers have come back to it and
 "antlerctl status" shows no problem that was not there before, or says what is still
@@ -40,7 +44,8 @@ missing. With -o json the last line is {"whole": true, "remaining": [], "before"
 what is missing, and what was wrong before and still is.
 
 A move that has begun goes on if --timeout ends this, or Ctrl-C: "antlerctl events -f"
-shows it. Before the first line of progress it may not have begun.`,
+shows it. Before the first line of progress, other than what it waits for, it may not have
+begun.`,
 		Example: "  antlerctl switchover        # to the other one\n  antlerctl switchover n1     # back to n1; done at once if it serves already\n  antlerctl switchover --now  # don't wait until the replicas are compared",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -48,7 +53,7 @@ shows it. Before the first line of progress it may not have begun.`,
 				request.Target = given[0]
 			}
 
-			return a.follow(cmd.Context(), "the switchover", func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+			return a.follow(cmd.Context(), "the switchover", switchoverWait, func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
 				stream, err := antlerv1.NewClusterServiceClient(conn).Switchover(ctx, request)
 
 				return progressOf(stream), err
@@ -82,7 +87,7 @@ Your name (from your certificate) and the reason are kept in the cluster's recor
 		RunE: func(cmd *cobra.Command, given []string) error {
 			request.Target = given[0]
 
-			return a.follow(cmd.Context(), "the failover", func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
+			return a.follow(cmd.Context(), "the failover", moveWait, func(ctx context.Context, conn *session) (func() (*antlerv1.Progress, error), error) {
 				stream, err := antlerv1.NewClusterServiceClient(conn).Failover(ctx, request)
 
 				return progressOf(stream), err
@@ -108,8 +113,8 @@ func progressOf[T interface{ GetProgress() *antlerv1.Progress }, S interface{ Re
 }
 
 // follow shows the progress of a move until it is done, and the cluster whole again.
-func (a *app) follow(ctx context.Context, what string, begin func(context.Context, *session) (func() (*antlerv1.Progress, error), error)) error {
-	ctx, cancel := a.deadline(ctx, moveWait)
+func (a *app) follow(ctx context.Context, what string, wait time.Duration, begin func(context.Context, *session) (func() (*antlerv1.Progress, error), error)) error {
+	ctx, cancel := a.deadline(ctx, wait)
 	defer cancel()
 
 	ctx, conn, err := a.connect(ctx)
@@ -126,7 +131,7 @@ func (a *app) follow(ctx context.Context, what string, begin func(context.Contex
 		return err
 	}
 
-	stop := sync.OnceFunc(a.reassure("still moving"))
+	stop := sync.OnceFunc(a.reassure("not done yet"))
 	defer stop()
 
 	begun, err := a.followProgress(next)
@@ -139,8 +144,8 @@ func (a *app) follow(ctx context.Context, what string, begin func(context.Contex
 	return s.wait(ctx)
 }
 
-// followProgress also says whether the move has begun: a node tells of progress only
-// once the quorum has accepted it.
+// followProgress also says whether the move has begun: a node tells of progress, but for
+// what it waits for, only once the quorum has accepted it.
 func (a *app) followProgress(next func() (*antlerv1.Progress, error)) (begun bool, err error) {
 	for {
 		progress, err := next()

@@ -159,7 +159,7 @@ func replicaState(node *antlerv1.NodeStatus) string {
 	}
 
 	state := strings.TrimSpace(replica.GetRole() + " " + replica.GetDisk())
-	if replica.GetSyncPercent() < 100 && strings.HasPrefix(replica.GetConnection(), "Sync") {
+	if replica.GetSyncPercent() < 100 && replica.GetDisk() != "UpToDate" {
 		state += fmt.Sprintf(" %.0f%%", replica.GetSyncPercent())
 	}
 

@@ -41,7 +41,7 @@ func healthy() *antlerv1.ClusterStatus {
 func degraded() *antlerv1.ClusterStatus {
 	c, _ := proto.Clone(healthy()).(*antlerv1.ClusterStatus)
 	c.Health = antlerv1.Health_HEALTH_DEGRADED
-	c.Nodes[1].Replica = &antlerv1.Replica{Phase: "up", Role: "Secondary", Disk: "Inconsistent", Connection: "SyncTarget", SyncPercent: 45.2}
+	c.Nodes[1].Replica = &antlerv1.Replica{Phase: "up", Role: "Secondary", Disk: "Inconsistent", Connection: "Connected", SyncPercent: 45.2}
 	c.Nodes[2].Alive, c.Nodes[2].Leader = false, false
 	c.Nodes[0].Leader = true
 	c.Nodes[1].ServicesDown = []string{"chunkserver"}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,9 @@ type Options struct {
 	Bin, Dir string
 	// Nodes whose kubelets may join, each with what NodeToken returns.
 	Nodes []string
+	// DialNode connects to a port of a node, which is named or by its address: the API
+	// server asks its kubelet for what it doesn't know itself.
+	DialNode func(ctx context.Context, node string, port int) (net.Conn, error)
 }
 
 // ControlPlane that runs. Close ends it.
@@ -45,15 +49,18 @@ type ControlPlane struct {
 	port, etcdPort int
 	running        []*program
 	api            *program
+	nodes          *http.Server
 }
 
 // startTime is how long the control plane may take until it answers.
 const startTime = 2 * time.Minute
 
-// controllers are those that claims, pods and nodes need.
+// controllers are those that claims, pods and nodes need, and namespaces that come and go.
 const controllers = "persistentvolume-binder-controller,persistentvolume-expander-controller," +
-	"persistentvolumeclaim-protection-controller,persistentvolume-protection-controller," +
-	"serviceaccount-controller,node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller,statefulset-controller"
+	"persistentvolumeclaim-protection-controller,persistentvolume-protection-controller,ephemeral-volume-controller," +
+	"serviceaccount-controller,root-ca-certificate-publisher-controller,namespace-controller,garbage-collector-controller," +
+	"node-lifecycle-controller,taint-eviction-controller,pod-garbage-collector-controller," +
+	"statefulset-controller,replicaset-controller,deployment-controller"
 
 // Start returns when the API server is ready. What was started before an error is
 // ended.
@@ -92,6 +99,10 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 
+	if err := c.serveNodes(); err != nil {
+		return err
+	}
+
 	if err := c.StartAPI(); err != nil {
 		return err
 	}
@@ -116,7 +127,8 @@ func (c *ControlPlane) start(ctx context.Context) error {
 
 	// The limits are higher than the usual ones, so that a storm measures us.
 	err = c.run("kube-controller-manager", "--kubeconfig="+path, "--leader-elect=false", "--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", ports[3]), "--kube-api-qps=200", "--kube-api-burst=400", "--controllers="+controllers)
+		fmt.Sprintf("--secure-port=%d", ports[3]), "--kube-api-qps=200", "--kube-api-burst=400", "--controllers="+controllers,
+		"--root-ca-file="+c.path("certs/apiserver.crt"))
 	if err != nil {
 		return err
 	}
@@ -133,7 +145,8 @@ func (c *ControlPlane) StartAPI() (err error) {
 		"--advertise-address="+Gateway, "--cert-dir="+c.path("certs"), "--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
 		"--token-auth-file="+c.path("tokens.csv"), "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+c.path("key.pem"), "--service-account-signing-key-file="+c.path("key.pem"))
+		"--service-account-key-file="+c.path("key.pem"), "--service-account-signing-key-file="+c.path("key.pem"),
+		"--egress-selector-config-file="+c.path("egress.yaml"))
 
 	return err
 }
@@ -149,6 +162,10 @@ func (c *ControlPlane) Close() {
 
 	for _, p := range c.running {
 		p.stop()
+	}
+
+	if c.nodes != nil {
+		_ = c.nodes.Close()
 	}
 }
 
@@ -248,12 +265,17 @@ func (c *ControlPlane) Kubeconfig(name, token, at string) ([]byte, error) {
 	return clientcmd.Write(*config)
 }
 
+// AdminKubeconfig returns one with which this machine may do everything.
+func (c *ControlPlane) AdminKubeconfig() ([]byte, error) {
+	return c.Kubeconfig("admin", adminToken, Host)
+}
+
 func (c *ControlPlane) connect(ctx context.Context) error {
 	var content []byte
 
 	// The API server makes its certificate when it starts.
 	err := Await(ctx, "the API server has a certificate", func() (err error) {
-		content, err = c.Kubeconfig("admin", adminToken, Host)
+		content, err = c.AdminKubeconfig()
 
 		return err
 	})

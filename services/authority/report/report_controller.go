@@ -115,7 +115,7 @@ func ofReplica(s replication.ReplicaStatusSpec) authority.ReplicaReport {
 	return authority.ReplicaReport{
 		Phase: string(s.Phase), Role: string(s.Role), Disk: s.Disk, Connection: s.Connection, PeerDisk: s.PeerDisk,
 		Suspended: s.Suspended, SyncPercent: s.SyncPercent, Error: s.Error,
-		SplitBrain: s.SplitBrain, Uncompared: s.Uncompared,
+		SplitBrain: s.SplitBrain, Comparison: string(s.Comparison),
 	}
 }
 

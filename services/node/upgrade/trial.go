@@ -10,6 +10,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/image/slots"
 	"antler/services/node/config"
+	"antler/services/replication"
 )
 
 // Times of a trial.
@@ -146,12 +147,25 @@ func MayRestart(status *antlerv1.ClusterStatus, name string) string {
 			return missing
 		}
 
-		if node.GetReplica().GetUncompared() {
-			return "the replicas have not been compared yet since they were connected: a disk may have forgotten what it said it had written"
+		if missing := comparisonMissing(node, name); missing != "" {
+			return missing
 		}
 	}
 
 	return ""
+}
+
+// comparisonMissing: a disk may have forgotten what it said it had written. The other node
+// would serve from it if this one restarts, and if they differ any restart decides for one.
+func comparisonMissing(node *antlerv1.NodeStatus, restarting string) string {
+	switch comparison := replication.Comparison(node.GetReplica().GetComparison()); {
+	case comparison == replication.ComparisonDifferent:
+		return "the replicas are not the same, and nobody knows which is right: docs/recovery.md"
+	case comparison == replication.ComparisonOutstanding && node.GetName() == restarting:
+		return "it serves, and the replicas have not been compared yet since they were connected"
+	default:
+		return ""
+	}
 }
 
 func replicaMissing(node *antlerv1.NodeStatus) string {

@@ -12,6 +12,7 @@ import (
 	antlerv1 "antler/api/antler/v1"
 	"antler/image/layout"
 	"antler/image/slots"
+	"antler/services/replication"
 )
 
 // healthy is a cluster of three in which n1 serves.
@@ -50,7 +51,7 @@ func TestMissing(t *testing.T) {
 		// What the others lack is no fault of the new system, but a reason not to restart.
 		{func(s *antlerv1.ClusterStatus) { s.Nodes[0].Replica.Disk = "Inconsistent" }, "", "replica of n1"},
 		{func(s *antlerv1.ClusterStatus) { s.Nodes[2].Alive = false }, "", "n3 is not heard of"},
-		{func(s *antlerv1.ClusterStatus) { s.Nodes[0].Replica.Uncompared = true }, "", "have not been compared yet"},
+		{func(s *antlerv1.ClusterStatus) { s.Nodes[0].Replica.Comparison = "different" }, "", "the replicas are not the same"},
 	} {
 		status := healthy()
 		tc.edit(status)
@@ -63,6 +64,16 @@ func TestMissing(t *testing.T) {
 
 		require.Contains(t, MayRestart(status, "n2"), tc.restart)
 	}
+}
+
+// Only a restart of the one that serves lets the other one serve.
+func TestWhoServesMayNotRestartBeforeTheReplicasAreCompared(t *testing.T) {
+	status := healthy()
+	status.Nodes[0].Replica.Comparison = string(replication.ComparisonOutstanding)
+
+	require.Contains(t, MayRestart(status, "n1"), "have not been compared yet")
+	require.Empty(t, MayRestart(status, "n2"))
+	require.Empty(t, Missing(status, "n1"), "what runs is not judged by it")
 }
 
 // run is a trial whose answers come from a list by the second; the last one stays.

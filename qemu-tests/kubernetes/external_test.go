@@ -1,0 +1,239 @@
+//go:build vm
+
+package kubernetes
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"antler/qemu-tests/lab"
+	"antler/qemu-tests/lab/controlplane"
+	"antler/services/kubernetes"
+)
+
+const (
+	// neverRun are tests of the suite that ask for what is not here: kubelet's node by
+	// ssh, other file systems of the volume, which is MooseFS, and Windows.
+	neverRun = `\[Disruptive\]|\[Feature:Windows\]|ntfs|xfs|ext3|ext4|block volmode`
+	// externalTime is when the suite goes on to no further test.
+	externalTime = "4h"
+)
+
+// TestExternalStorage runs Kubernetes's own tests of a storage driver (test/e2e/storage/external),
+// all of those that FOCUS, a regular expression, finds.
+func TestExternalStorage(t *testing.T) {
+	e2e := os.Getenv("ANTLER_E2E")
+	require.NotEmpty(t, e2e, "ANTLER_E2E: is not set: run `make test-kubernetes-external`")
+
+	report := &lab.Report{Name: "kubernetes-external"}
+
+	t.Cleanup(func() { require.NoError(t, report.Write(root+"reports", os.Stdout)) })
+
+	s := boot(t.Context(), t)
+	k := &trial{T: t, ctx: t.Context(), suite: s, result: lab.Case{Name: "Boot"}}
+
+	k.begin()
+	k.kubelets()
+	k.must(s.plane.DefineSnapshots(k.ctx, os.Getenv("ANTLER_CRDS")))
+	k.must(s.plane.SnapshotClass(k.ctx, "moosefs", kubernetes.DriverName))
+
+	x := external{trial: k, bin: e2e, dir: filepath.Join(s.plane.Dir, "e2e")}
+	k.must(os.MkdirAll(x.dir, 0o755))
+	x.images()
+
+	ended := x.run()
+	cases, skipped, err := readJUnit(filepath.Join(x.dir, "junit_01.xml"))
+	k.must(errors.Join(err, os.WriteFile(root+"reports/kubernetes-external-skipped.txt", []byte(skipped), 0o644)))
+
+	for _, c := range cases {
+		report.Add(c)
+
+		if !c.Passed {
+			t.Errorf("%s: %s", c.Name, c.Failures)
+		}
+	}
+
+	fmt.Printf("skipped, by reason:\n%s", skipped)
+	require.NotEmpty(t, cases, "no test was run: %v", ended)
+	require.NoError(t, ended)
+}
+
+// external is the suite.
+type external struct {
+	*trial
+
+	bin, dir string
+}
+
+// images gives the nodes those that the suite's pods are made of, by the names that it
+// has for them.
+func (x external) images() {
+	x.Helper()
+
+	list, err := x.command("--list-images").Output()
+	x.must(err)
+
+	entrypoints := map[string][]string{}
+
+	for _, name := range strings.Fields(string(list)) {
+		switch {
+		case strings.HasPrefix(name, "localhost/busybox:"):
+			entrypoints[name] = nil
+		case strings.HasPrefix(name, "localhost/agnhost:"):
+			entrypoints[name] = []string{"/agnhost"}
+		}
+	}
+
+	archive := filepath.Join(x.dir, "images.tar")
+	x.must(archiveImages(archive, filepath.Join(x.bin, "agnhost"), entrypoints))
+
+	for _, node := range kubeletNodes {
+		x.importImages(x.cluster.Machine(node), archive)
+	}
+
+	x.cluster.Say("the suite's images: %v", slices.Sorted(maps.Keys(entrypoints)))
+}
+
+// importImages carries an archive into a machine, which it fetches from this host.
+func (x external) importImages(m *lab.Machine, archive string) {
+	x.Helper()
+
+	port, stop, err := controlplane.ServeFile(archive)
+	x.must(err)
+	defer stop()
+
+	_, err = m.Console().Run(x.ctx, fmt.Sprintf("busybox wget -q -O /var/lib/kubernetes/images.tar http://%s:%d/ && "+
+		"ctr -a /run/kubernetes/containerd.sock -n k8s.io images import /var/lib/kubernetes/images.tar && rm /var/lib/kubernetes/images.tar", controlplane.Gateway, port))
+	x.must(err)
+}
+
+func (x external) command(arguments ...string) *exec.Cmd {
+	images, err := filepath.Abs("testdata/external-images.yaml")
+	x.must(err)
+
+	cmd := exec.CommandContext(x.ctx, filepath.Join(x.bin, "e2e.test"), arguments...)
+	cmd.Dir = x.dir
+	cmd.Env = append(os.Environ(), "KUBE_TEST_REPO_LIST="+images)
+	// It removes what it has made when it is interrupted.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+
+	return cmd
+}
+
+// run the suite, and tell of each test.
+func (x external) run() error {
+	x.Helper()
+
+	kubeconfig, err := x.plane.AdminKubeconfig()
+	x.must(err)
+
+	driver, err := filepath.Abs("testdata/external-driver.yaml")
+	x.must(errors.Join(err, os.WriteFile(filepath.Join(x.dir, "kubeconfig"), kubeconfig, 0o600)))
+
+	log, err := os.Create(filepath.Join(x.dir, "e2e.log"))
+	x.must(err)
+	defer log.Close()
+
+	cmd := x.command("--kubeconfig=kubeconfig", "--kubectl-path="+filepath.Join(x.bin, "kubectl"), "--storage.testdriver="+driver,
+		"--provider=skeleton", "--report-dir=.", "--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout="+cmp.Or(os.Getenv("EXTERNAL_TIME"), externalTime),
+		"--ginkgo.focus=External.Storage.*"+os.Getenv("FOCUS"), "--ginkgo.skip="+neverRun)
+	cmd.Stderr = log
+
+	out, err := cmd.StdoutPipe()
+	x.must(err)
+	x.must(cmd.Start())
+	x.tell(io.TeeReader(out, log))
+
+	return cmd.Wait()
+}
+
+// tell says how each test has ended.
+func (x external) tell(from io.Reader) {
+	lines, name := bufio.NewScanner(from), ""
+	lines.Buffer(nil, 1<<20)
+
+	for lines.Scan() {
+		switch line := lines.Text(); {
+		case strings.HasPrefix(line, "[sig-storage] External"):
+			name = line
+		case strings.HasPrefix(line, "• "), strings.HasPrefix(line, "S [SKIPPED]"):
+			x.cluster.Say("%s %s", line, name)
+		}
+	}
+
+	// What is not read would stop the suite.
+	_, _ = io.Copy(io.Discard, from)
+}
+
+// readJUnit returns what was run, and for each reason how many tests were skipped.
+func readJUnit(path string) (cases []lab.Case, skipped string, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+
+	var result struct {
+		Tests []struct {
+			Name    string  `xml:"name,attr"`
+			Status  string  `xml:"status,attr"`
+			Seconds float64 `xml:"time,attr"`
+			Skipped struct {
+				Message string `xml:"message,attr"`
+			} `xml:"skipped"`
+			Failure struct {
+				Message string `xml:"message,attr"`
+			} `xml:"failure"`
+		} `xml:"testsuite>testcase"`
+	}
+
+	if err := xml.NewDecoder(bytes.NewReader(content)).Decode(&result); err != nil {
+		return nil, "", err
+	}
+
+	reasons := map[string]int{}
+
+	for _, test := range result.Tests {
+		if !strings.Contains(test.Name, "External Storage") {
+			continue
+		}
+
+		if test.Status == "skipped" {
+			reasons[cmp.Or(test.Skipped.Message, "not chosen")]++
+
+			continue
+		}
+
+		c := lab.Case{Name: test.Name, Promise: "as Kubernetes's own suite has it", Passed: test.Status == "passed", Figures: map[string]any{"s": test.Seconds}}
+		if !c.Passed {
+			c.Failures = []string{cmp.Or(test.Failure.Message, test.Status)}
+		}
+
+		cases = append(cases, c)
+	}
+
+	var b strings.Builder
+
+	for _, reason := range slices.SortedFunc(maps.Keys(reasons), func(a, b string) int { return reasons[b] - reasons[a] }) {
+		fmt.Fprintf(&b, "%4d %s\n", reasons[reason], reason)
+	}
+
+	return cases, b.String(), nil
+}
