@@ -136,14 +136,17 @@ soak: build image ## Random faults in VMs under load: HOURS=n or DURATION=10m sa
 test-recovery: build image ## Lose hardware for good in VMs, and go the ways that docs/recovery.md describes
 	$(GO) test -tags vm -count=1 -v -timeout 60m -run 'TestHardwareLost' ./qemu-tests/faults/...
 
-.PHONY: test-kubernetes
-test-kubernetes: build image ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so, CLAIMS=500 is how large the storm is)
+.PHONY: csi-sanity
+csi-sanity:
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/lab/ ./qemu-tests/kubernetes/csi-sanity
+
+.PHONY: test-kubernetes
+test-kubernetes: build image csi-sanity ## Kubernetes on a real MooseFS, in VMs that boot the image: csi-sanity, claims, pods, power cuts under both (long; KUBERNETES=Pod runs what is called so, CLAIMS=500 is how large the storm is)
 	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && \
 		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds CLAIMS=$(CLAIMS) $(GO) test -tags vm -count=1 -v -timeout 90m -run 'TestKubernetes/$(KUBERNETES)' ./qemu-tests/kubernetes
 
 .PHONY: test-kubernetes-external
-test-kubernetes-external: build image ## Kubernetes's own tests of a storage driver, in VMs (hours; FOCUS='subPath|snapshot' picks some, EXTERNAL_TIME=1h ends them)
+test-kubernetes-external: build image csi-sanity ## Kubernetes's own tests of a storage driver, in VMs (hours; FOCUS='subPath|snapshot' picks some, EXTERNAL_TIME=1h ends and fails them)
 	plane=$$(scripts/build-controlplane) && kubelet=$$(scripts/build-controlplane kubelet) && crds=$$(scripts/build-controlplane crds) && e2e=$$(scripts/build-controlplane e2e) && \
 		ANTLER_CONTROLPLANE=$$plane ANTLER_KUBELET=$$kubelet ANTLER_CRDS=$$crds ANTLER_E2E=$$e2e $(GO) test -tags vm -count=1 -v -timeout 0 -run TestExternalStorage ./qemu-tests/kubernetes
 
@@ -168,7 +171,7 @@ bench-idle: build image ## Measure antlerd's binary, memory and processor use in
 	$(GO) test -tags vm -count=1 -v -timeout 20m -run '^$$' -bench Idle -benchtime 1x ./qemu-tests/failover/...
 
 .PHONY: test-all
-test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-kubernetes-external test-faults test-first-boot soak test-recovery bench-durability bench-idle bench-failover ## Every suite but test-talos, the long ones too
+test-all: test test-planned test-image test-extension test-talos-pack test-provisioner test-kubernetes test-faults test-first-boot soak test-recovery bench-durability bench-idle test-kubernetes-external bench-failover ## Every suite but test-talos, the long ones too
 
 
 

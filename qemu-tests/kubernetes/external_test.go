@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"antler/qemu-tests/lab"
 	"antler/qemu-tests/lab/controlplane"
@@ -31,7 +33,7 @@ const (
 	// neverRun are tests of the suite that ask for what is not here: kubelet's node by
 	// ssh, other file systems of the volume, which is MooseFS, and Windows.
 	neverRun = `\[Disruptive\]|\[Feature:Windows\]|ntfs|xfs|ext3|ext4|block volmode`
-	// externalTime is when the suite goes on to no further test.
+	// externalTime ends the suite, and fails it.
 	externalTime = "4h"
 )
 
@@ -42,24 +44,33 @@ func TestExternalStorage(t *testing.T) {
 	require.NotEmpty(t, e2e, "ANTLER_E2E: is not set: run `make test-kubernetes-external`")
 
 	report := &lab.Report{Name: "kubernetes-external"}
+	k := &trial{T: t, ctx: t.Context(), result: lab.Case{Name: "Boot", Promise: "a cluster takes pods of Kubernetes's own storage tests"}}
 
-	t.Cleanup(func() { require.NoError(t, report.Write(root+"reports", os.Stdout)) })
+	t.Cleanup(func() {
+		k.result.Passed = len(report.Cases) > 0
+		report.Add(k.result)
+		require.NoError(t, report.Write(root+"reports", os.Stdout))
+	})
 
 	s := boot(t.Context(), t)
-	k := &trial{T: t, ctx: t.Context(), suite: s, result: lab.Case{Name: "Boot"}}
+	k.suite = s
 
 	k.begin()
 	k.kubelets()
 	k.must(s.plane.DefineSnapshots(k.ctx, os.Getenv("ANTLER_CRDS")))
 	k.must(s.plane.SnapshotClass(k.ctx, "moosefs", kubernetes.DriverName))
 
+	_, err := s.plane.Admin.StorageV1().VolumeAttributesClasses().Create(k.ctx, &storagev1.VolumeAttributesClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "moosefs-attributes"}, DriverName: kubernetes.DriverName, Parameters: map[string]string{"trashTime": "1h"},
+	}, metav1.CreateOptions{})
+	k.must(err)
+
 	x := external{trial: k, bin: e2e, dir: filepath.Join(s.plane.Dir, "e2e")}
-	k.must(os.MkdirAll(x.dir, 0o755))
+	k.must(errors.Join(os.MkdirAll(x.dir, 0o755), os.MkdirAll(root+"reports", 0o755)))
 	x.images()
 
 	ended := x.run()
 	cases, skipped, err := readJUnit(filepath.Join(x.dir, "junit_01.xml"))
-	k.must(errors.Join(err, os.WriteFile(root+"reports/kubernetes-external-skipped.txt", []byte(skipped), 0o644)))
 
 	for _, c := range cases {
 		report.Add(c)
@@ -70,8 +81,9 @@ func TestExternalStorage(t *testing.T) {
 	}
 
 	fmt.Printf("skipped, by reason:\n%s", skipped)
-	require.NotEmpty(t, cases, "no test was run: %v", ended)
-	require.NoError(t, ended)
+	require.NoError(t, errors.Join(ended, err), "%s says more", filepath.Join(x.dir, "e2e.log"))
+	require.NotEmpty(t, cases, "FOCUS: finds no test that is run")
+	require.NoError(t, os.WriteFile(root+"reports/kubernetes-external-skipped.txt", []byte(skipped), 0o644))
 }
 
 // external is the suite.
@@ -93,7 +105,8 @@ func (x external) images() {
 
 	for _, name := range strings.Fields(string(list)) {
 		switch {
-		case strings.HasPrefix(name, "localhost/busybox:"):
+		// nginx is the suite's name for something that has a shell.
+		case strings.HasPrefix(name, "localhost/busybox:"), strings.HasPrefix(name, "localhost/nginx:"):
 			entrypoints[name] = nil
 		case strings.HasPrefix(name, "localhost/agnhost:"):
 			entrypoints[name] = []string{"/agnhost"}
@@ -154,7 +167,7 @@ func (x external) run() error {
 
 	cmd := x.command("--kubeconfig=kubeconfig", "--kubectl-path="+filepath.Join(x.bin, "kubectl"), "--storage.testdriver="+driver,
 		"--provider=skeleton", "--report-dir=.", "--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout="+cmp.Or(os.Getenv("EXTERNAL_TIME"), externalTime),
-		"--ginkgo.focus=External.Storage.*"+os.Getenv("FOCUS"), "--ginkgo.skip="+neverRun)
+		"--ginkgo.focus=External Storage.*("+os.Getenv("FOCUS")+")", "--ginkgo.skip="+neverRun)
 	cmd.Stderr = log
 
 	out, err := cmd.StdoutPipe()
@@ -172,10 +185,10 @@ func (x external) tell(from io.Reader) {
 
 	for lines.Scan() {
 		switch line := lines.Text(); {
-		case strings.HasPrefix(line, "[sig-storage] External"):
+		case strings.HasPrefix(line, "External Storage "):
 			name = line
 		case strings.HasPrefix(line, "• "), strings.HasPrefix(line, "S [SKIPPED]"):
-			x.cluster.Say("%s %s", line, name)
+			x.cluster.Say("%s %s", strings.TrimPrefix(line, "• "), name)
 		}
 	}
 
@@ -198,9 +211,8 @@ func readJUnit(path string) (cases []lab.Case, skipped string, err error) {
 			Skipped struct {
 				Message string `xml:"message,attr"`
 			} `xml:"skipped"`
-			Failure struct {
-				Message string `xml:"message,attr"`
-			} `xml:"failure"`
+			Failure string `xml:"failure"`
+			Error   string `xml:"error"`
 		} `xml:"testsuite>testcase"`
 	}
 
@@ -216,14 +228,14 @@ func readJUnit(path string) (cases []lab.Case, skipped string, err error) {
 		}
 
 		if test.Status == "skipped" {
-			reasons[cmp.Or(test.Skipped.Message, "not chosen")]++
+			reasons[test.Skipped.Message]++
 
 			continue
 		}
 
 		c := lab.Case{Name: test.Name, Promise: "as Kubernetes's own suite has it", Passed: test.Status == "passed", Figures: map[string]any{"s": test.Seconds}}
 		if !c.Passed {
-			c.Failures = []string{cmp.Or(test.Failure.Message, test.Status)}
+			c.Failures = []string{test.Status + ": " + firstLines(test.Failure+test.Error)}
 		}
 
 		cases = append(cases, c)
@@ -236,4 +248,11 @@ func readJUnit(path string) (cases []lab.Case, skipped string, err error) {
 	}
 
 	return cases, b.String(), nil
+}
+
+// firstLines of what may be pages.
+func firstLines(text string) string {
+	lines := strings.SplitN(strings.TrimSpace(text), "\n", 6)
+
+	return strings.Join(lines[:min(len(lines), 5)], "\n")
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -119,6 +120,10 @@ func boot(ctx context.Context, t *testing.T) *suite {
 	var cluster *lab.Cluster
 
 	plane, files := startControlPlane(t, root+"lab/agent", func(ctx context.Context, node string, port int) (net.Conn, error) {
+		if !slices.Contains(kubeletNodes, node) {
+			return nil, fmt.Errorf("%s is no node with a kubelet", node)
+		}
+
 		return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", cluster.Machine(node).Forwarded[port]))
 	})
 

@@ -125,7 +125,7 @@ func (k *keeping) errorText() string {
 	}
 
 	// It is less than anything else that may be wrong with it.
-	if k.kernel.mirrored() {
+	if k.kernel.bothThere() {
 		return k.comparison.differText()
 	}
 

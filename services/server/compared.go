@@ -38,6 +38,8 @@ func (s snapshot) waitsFor(target string) string {
 	replica := s.reports[holder].Report.Replica
 
 	switch {
+	case !s.authority.HaveQuorum:
+		return "there is no quorum"
 	case !s.reports[target].Alive:
 		return ""
 	case holder == "":
@@ -46,7 +48,7 @@ func (s snapshot) waitsFor(target string) string {
 		return target + " takes over"
 	case !slices.Contains(s.authority.UpToDate, target):
 		return fmt.Sprintf("the replica of %s lacks acknowledged writes", target)
-	case replica.Connection != connectedReplica || replica.PeerDisk != upToDateReplica:
+	case replica.Role != string(replication.RolePrimary) || replica.Connection != connectedReplica || replica.PeerDisk != upToDateReplica:
 		return fmt.Sprintf("%s has yet to hear of the replica of %s", holder, target)
 	case s.comparison() == replication.ComparisonOutstanding:
 		return fmt.Sprintf("%s has yet to compare its replica with that of %s since they were connected", holder, target)
@@ -97,7 +99,7 @@ func (m *move) awaitCompared(ctx context.Context) (snapshot, error) {
 		select {
 		case <-changes:
 		case <-ctx.Done():
-			return known, m.notCompared(ctx, waiting)
+			return known, m.stillWaiting(ctx, known, waiting)
 		}
 	}
 }
@@ -124,11 +126,16 @@ func waitingContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, end.Add(-answerTime))
 }
 
-func (m *move) notCompared(ctx context.Context, waiting string) error {
+func (m *move) stillWaiting(ctx context.Context, known snapshot, waiting string) error {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return explained(ctx.Err(), "switch over to "+m.target)
 	}
 
-	return problem(codes.DeadlineExceeded, "NOT_COMPARED", fmt.Sprintf("switch over to %s: not begun: %s", m.target, waiting),
+	text := fmt.Sprintf("switch over to %s: not begun: %s", m.target, waiting)
+	if known.comparison() != replication.ComparisonOutstanding {
+		return problem(codes.DeadlineExceeded, "NOT_BEGUN", text, "`antlerctl status` shows what is wrong; --timeout gives it longer")
+	}
+
+	return problem(codes.DeadlineExceeded, "NOT_COMPARED", text,
 		"comparing begins some time after the connection, and reads all of both replicas: `antlerctl get replica` shows it; --timeout gives it longer, --now doesn't wait")
 }

@@ -102,6 +102,8 @@ func TestWhatASwitchoverWaitsFor(t *testing.T) {
 		},
 		"lacks acknowledged writes": func(s *snapshot, _ *authority.ReplicaReport) { s.authority.UpToDate = []string{"n1"} },
 		"has yet to hear":           func(_ *snapshot, r *authority.ReplicaReport) { r.Connection = "Connecting" },
+		"to hear of the replica":    func(_ *snapshot, r *authority.ReplicaReport) { r.Role = "Secondary" },
+		"no quorum":                 func(s *snapshot, _ *authority.ReplicaReport) { s.authority.HaveQuorum = false },
 		"nobody serves":             func(s *snapshot, _ *authority.ReplicaReport) { s.authority.Holder = "" },
 		"n2 takes over":             func(s *snapshot, _ *authority.ReplicaReport) { s.authority.Holder = "n2" },
 	} {

@@ -103,6 +103,10 @@ func (n *nodeService) mayRestart(ctx context.Context) error {
 		return nil
 	}
 
+	if why == upgrade.Different {
+		return problem(codes.FailedPrecondition, "REPLICAS_DIFFER", "this node may not restart now: "+why, "docs/recovery.md says how to find out")
+	}
+
 	return problem(codes.FailedPrecondition, "NOT_HEALTHY", "this node may not restart now: "+why, "wait, or mend it; `antlerctl status` shows more")
 }
 

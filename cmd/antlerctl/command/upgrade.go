@@ -123,7 +123,7 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 	ctx, cancel := a.deadline(ctx, upgradeWait)
 	defer cancel()
 
-	one := *a
+	one, told := *a, ""
 	one.node = node
 
 	for {
@@ -132,7 +132,10 @@ func (a *app) upgradeInTurn(ctx context.Context, node, path string) error {
 			return err
 		}
 
-		a.note("%s: %s: waiting", node, status.Convert(err).Message())
+		if why := status.Convert(err).Message(); why != told {
+			told = why
+			a.note("%s: %s: waiting", node, why)
+		}
 
 		err = pause(ctx, upgradePoll)
 		if err != nil {

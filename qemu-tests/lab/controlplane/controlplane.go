@@ -34,8 +34,8 @@ type Options struct {
 	Bin, Dir string
 	// Nodes whose kubelets may join, each with what NodeToken returns.
 	Nodes []string
-	// DialNode connects to a port of a node, which is named or by its address: the API
-	// server asks its kubelet for what it doesn't know itself.
+	// DialNode connects to a port of a node: the API server asks its kubelet for what it
+	// doesn't know itself.
 	DialNode func(ctx context.Context, node string, port int) (net.Conn, error)
 }
 

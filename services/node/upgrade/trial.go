@@ -155,12 +155,15 @@ func MayRestart(status *antlerv1.ClusterStatus, name string) string {
 	return ""
 }
 
+// Different is what MayRestart says where waiting doesn't help.
+const Different = "the replicas are not the same, and nobody knows which is right"
+
 // comparisonMissing: a disk may have forgotten what it said it had written. The other node
 // would serve from it if this one restarts, and if they differ any restart decides for one.
 func comparisonMissing(node *antlerv1.NodeStatus, restarting string) string {
 	switch comparison := replication.Comparison(node.GetReplica().GetComparison()); {
 	case comparison == replication.ComparisonDifferent:
-		return "the replicas are not the same, and nobody knows which is right: docs/recovery.md"
+		return Different
 	case comparison == replication.ComparisonOutstanding && node.GetName() == restarting:
 		return "it serves, and the replicas have not been compared yet since they were connected"
 	default:
