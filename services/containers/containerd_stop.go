@@ -29,7 +29,8 @@ func (c *Containerd) Kill(ctx context.Context, name string, signal syscall.Signa
 	}
 
 	if live.process != nil {
-		// The handle alone is enough: its end takes the PID namespace along.
+		// The handle alone is enough: its end takes the PID namespace along, and a mount,
+		// which has none of its own, is one process.
 		return live.process.signal(signal)
 	}
 

@@ -91,9 +91,7 @@ func ociSpec(id string, spec ContainerSpecSpec, args []string, places Places) *s
 		Mounts: ociMounts(id, spec, places),
 		Linux: &specs.Linux{
 			CgroupsPath: filepath.Join(places.CgroupParent, id),
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.MountNamespace},
-			},
+			Namespaces:    []specs.LinuxNamespace{{Type: specs.IPCNamespace}, {Type: specs.MountNamespace}},
 			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list"},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 			Resources: &specs.LinuxResources{
@@ -105,13 +103,17 @@ func ociSpec(id string, spec ContainerSpecSpec, args []string, places Places) *s
 
 	if spec.Fuse {
 		addFuse(out)
+	} else {
+		out.Linux.Namespaces = append(out.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}
 
 	return out
 }
 
 // addFuse gives /dev/fuse, and a mount namespace in which a mount is passed on
-// to the host through the binds that are shared.
+// to the host through the binds that are shared. A mount has the host's process ids:
+// the kernel tells it who asks by the id that the process has in the mount's own namespace,
+// and mfsmount looks in /proc there for the groups that the process is in besides its first.
 func addFuse(out *specs.Spec) {
 	mode, major, minor := os.FileMode(fuseMode), int64(fuseMajor), int64(fuseMinor)
 

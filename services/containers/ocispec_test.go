@@ -29,6 +29,7 @@ func TestSpecGivesNoMoreThanAsked(t *testing.T) {
 	assert.Empty(t, oci.Linux.Devices)
 	assert.Empty(t, oci.Linux.RootfsPropagation)
 	assert.Equal(t, "/antler/master", oci.Linux.CgroupsPath)
+	assert.Contains(t, oci.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	assert.Equal(t, map[string]string{"cpu.weight": "100"}, oci.Linux.Resources.Unified)
 
 	// Whatever is bound from the host is read-only but the data path.
@@ -51,6 +52,7 @@ func TestSpecForFuse(t *testing.T) {
 	assert.Contains(t, oci.Process.Capabilities.Effective, "CAP_SYS_ADMIN")
 	assert.Equal(t, "rshared", oci.Linux.RootfsPropagation)
 	assert.Equal(t, "/dev/fuse", oci.Linux.Devices[0].Path)
+	assert.NotContains(t, oci.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace}, "it could not see whose requests it serves")
 
 	last := oci.Mounts[len(oci.Mounts)-1]
 	assert.Equal(t, specs.Mount{
