@@ -117,6 +117,8 @@ func TestProblems(t *testing.T) {
 			s.change("n2", func(r *authority.NodeReportSpec) {
 				r.Report.Replica.Disk, r.Report.Replica.Connection, r.Report.Replica.SyncPercent = "Inconsistent", "Connected", 45
 			})
+			// The side that it comes from counts as well, and lacks nothing.
+			s.change("n1", func(r *authority.NodeReportSpec) { r.Report.Replica.SyncPercent = 45 })
 		}, antlerv1.Health_HEALTH_DEGRADED, [][2]string{
 			{"the replica on n2 is being made equal, 45 % are done", "wait: until then only one replica holds everything"},
 		}},

@@ -69,18 +69,6 @@ func newUpgradable(t *testing.T, refuse error) (c *testCluster, got map[string]s
 	return c, got, restarted
 }
 
-// settle makes all nodes know of a healthy cluster in which n1 serves, each its own
-// replica too.
-func (c *testCluster) settle() {
-	c.serve("n1", 5)
-
-	for _, name := range []string{"n1", "n2"} {
-		replica := replication.NewReplicaStatus()
-		*replica.TypedSpec() = replication.ReplicaStatusSpec{Phase: replication.PhaseUp, Disk: "UpToDate"}
-		c.put(c.node(name), replica)
-	}
-}
-
 // send upgrades with three MiB, and returns the answers.
 func send(ctx context.Context, conn *grpc.ClientConn) (answers []*antlerv1.UpgradeResponse, sum string, err error) {
 	return sendWith(ctx, conn, "")
@@ -123,7 +111,7 @@ func sendWith(ctx context.Context, conn *grpc.ClientConn, arguments string) (ans
 
 func TestUpgradeReachesTheNode(t *testing.T) {
 	c, got, restarted := newUpgradable(t, nil)
-	c.settle()
+	c.serve("n1", 5)
 
 	answers, sum, err := send(t.Context(), c.dial("n3", c.files.Admin))
 	require.NoError(t, err)
@@ -151,8 +139,15 @@ func TestUpgradeIsRefused(t *testing.T) {
 	_, _, err = send(t.Context(), c.dial("n2", c.files.Reader))
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 
+	// Waiting doesn't help, so antlerctl doesn't.
+	c.serve("n1", 5)
+	c.comparisonIs(replication.ComparisonDifferent)
+
+	_, _, err = send(t.Context(), c.dial("n2", c.files.Admin))
+	require.Equal(t, "REPLICAS_DIFFER", reasonOf(t, err))
+
 	c, _, _ = newUpgradable(t, fmt.Errorf("no slots: %w", upgrade.ErrRefused))
-	c.settle()
+	c.serve("n1", 5)
 
 	_, _, err = send(t.Context(), c.dial("n2", c.files.Admin))
 	require.Equal(t, "UPGRADE_REFUSED", reasonOf(t, err))
@@ -163,7 +158,7 @@ func TestUpgradeIsRefused(t *testing.T) {
 // A node that runs k3s keeps it, whoever forgot to put it into the image.
 func TestUpgradeKeepsK3s(t *testing.T) {
 	c, got, restarted := newUpgradable(t, nil)
-	c.settle()
+	c.serve("n1", 5)
 
 	k3s := node.NewK3sStatus(&config.Config{}, t.TempDir())
 	k3s.TypedSpec().Role, k3s.TypedSpec().Version = config.K3sServer, "v1.33.1+k3s1"
