@@ -90,7 +90,7 @@ func ociSpec(id string, spec ContainerSpecSpec, args []string, places Places) *s
 		},
 		Mounts: ociMounts(id, spec, places),
 		Linux: &specs.Linux{
-			CgroupsPath: filepath.Join(places.CgroupParent, id),
+			CgroupsPath:   filepath.Join(places.CgroupParent, id),
 			Namespaces:    []specs.LinuxNamespace{{Type: specs.IPCNamespace}, {Type: specs.MountNamespace}},
 			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list"},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
