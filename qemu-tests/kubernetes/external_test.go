@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -233,7 +234,8 @@ func readJUnit(path string) (cases []lab.Case, skipped string, err error) {
 			continue
 		}
 
-		c := lab.Case{Name: test.Name, Promise: "as Kubernetes's own suite has it", Passed: test.Status == "passed", Figures: map[string]any{"s": test.Seconds}}
+		_, promise, _ := strings.Cut(test.Name, "[Testpattern: ")
+		c := lab.Case{Name: test.Name, Promise: "[" + promise, Passed: test.Status == "passed", Figures: map[string]any{"s": math.Round(test.Seconds)}}
 		if !c.Passed {
 			c.Failures = []string{test.Status + ": " + firstLines(test.Failure+test.Error)}
 		}
