@@ -1406,7 +1406,7 @@ type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// event that was just seen; unset in the last message.
 	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
-	// elapsed since the call began.
+	// elapsed since the call began, and once nothing is waited for any more since then.
 	Elapsed *durationpb.Duration `protobuf:"bytes,2,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
 	// done is true in the last message, when `node` serves in `epoch`.
 	Done  bool   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
