@@ -142,6 +142,34 @@ func TestPlannedLinkToTheLeaderCut(t *testing.T) {
 	s.nothingLost()
 }
 
+// Its disk may have forgotten what it said it had written, which nobody knows before.
+func TestPlannedSwitchoverToAReplicaThatHasReturned(t *testing.T) {
+	s := begin(t, "a switchover to a replica that had a power cut waits until it was compared")
+	from, to := s.serving, s.otherReplica()
+	before := len(s.told(compared))
+
+	s.powerCut(to)
+	s.powerOn(to)
+	s.healthy()
+
+	if len(s.told(compared)) > before {
+		s.Errorf("the replicas were compared before the switchover was asked for: this shows nothing")
+	}
+
+	s.must(s.cluster.Switchover(s.ctx, from, to.Name))
+	s.servedBy(to)
+
+	found, released := s.told(compared)[before:], s.told("authority.released")
+	if len(found) != 1 || len(released) != 1 || found[0].Node != from.Name || released[0].Time.Before(found[0].Time) {
+		s.Errorf("%s must compare and then give up: %v, %v", from.Name, found, released)
+	}
+
+	s.healthy()
+	s.nothingLost()
+}
+
+const compared = "replication.compared"
+
 func TestPlannedRestartOfContainerd(t *testing.T) {
 	s := begin(t, "a restart of containerd leaves the master that serves alone")
 	s.outlives("systemctl restart containerd")

@@ -24,7 +24,8 @@ If it doesn't get there, or doesn't start at all, the node goes back to the syst
 that it has now by itself.
 
 It is refused unless the cluster is healthy, so that it does not need this node
-meanwhile. If this command is interrupted after the node was told to restart, the
+meanwhile; on the node that serves also until the replicas were compared since they were
+connected ("antlerctl upgrade" waits for it). If this command is interrupted after the node was told to restart, the
 node goes on alone; "antlerctl node upgrade" again says how it ended, or repeats it.`
 
 const upgradeHelp = `Upgrade every node, one after the other, as "antlerctl node upgrade" does: the one
