@@ -45,8 +45,9 @@ type Door struct {
 func (d Door) Open() error { return d.set(nil) }
 
 // Hold lets connections be made, and keeps the requests on them out: TCP sends them
-// again, each 0.2 s from nodes that are set up for that (tcp_thin_linear_timeouts),
-// and from others after twice as long each time.
+// again, from nodes that are set up for that (tcp_thin_linear_timeouts) each 0.2 s for the
+// first seven times (TCP_THIN_LINEAR_RETRIES), and then, as others do from the start, after
+// twice as long each time.
 func (d Door) Hold() error { return d.set(pushed) }
 
 // Close keeps new requests out while answers still leave: what clients send is

@@ -66,6 +66,10 @@ const freshly = 150 * time.Millisecond
 // chunkservers (ChunkserverWait of the table of times, and some more).
 const admission = 12 * time.Second
 
+// askEvery is how long a master that keeps clients out is given for its answer before it is
+// asked once more: about one round of its door's repetitions, tens of round trips.
+const askEvery = 300 * time.Millisecond
+
 // settling is for how long after the first epoch that antlerd hears of it takes
 // epochs for those in which everybody is connected already: the record of the
 // past arrives in that time, and ending good connections would make every restart
@@ -271,16 +275,40 @@ func (c *Reconnector) awaitAdmission(ctx context.Context, to move) {
 	}()
 }
 
-// ask returns when the master answers, or should have.
+// ask returns when the master answers, or should have. A request that is dropped at its door
+// (address.Door) comes again after ever longer pauses, so others follow, each over a new
+// connection, and the first answer counts.
 func (c *Reconnector) ask(ctx context.Context, floating netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, admission)
 	defer cancel()
 
-	for c.Ask(ctx, netip.AddrPortFrom(floating, config.MasterClientPort)) != nil {
+	ended := make(chan error)
+
+	for {
+		go func() {
+			err := c.Ask(ctx, netip.AddrPortFrom(floating, config.MasterClientPort))
+
+			select {
+			case ended <- err:
+			case <-ctx.Done():
+			}
+		}()
+
 		select {
+		case err := <-ended:
+			if err == nil {
+				return
+			}
+		case <-time.After(askEvery):
+			continue
 		case <-ctx.Done():
 			return
+		}
+
+		select {
 		case <-time.After(synEvery):
+		case <-ctx.Done():
+			return
 		}
 	}
 }

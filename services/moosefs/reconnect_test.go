@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/resource"
@@ -120,6 +121,41 @@ func TestReconnectorFollowsTheSigns(t *testing.T) {
 	assert.Equal(t, got.since, clients.since, "what was acknowledged meanwhile is the new master's")
 	assert.Empty(t, sockets.ended)
 	assert.Equal(t, int32(1), sockets.hastened.Load())
+}
+
+// A request that the master's door drops isn't what the clients' waiting depends on, however
+// late it comes again.
+func TestARequestThatIsDroppedDoesNotDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+
+		began := time.Now()
+		c := &Reconnector{Ask: func(ctx context.Context, _ netip.AddrPort) error {
+			try := tries.Add(1)
+
+			switch {
+			case time.Since(began) >= time.Second:
+				return nil
+			case try == 2:
+				return errors.New("no route to host")
+			}
+
+			<-ctx.Done()
+
+			return ctx.Err()
+		}}
+
+		c.ask(t.Context(), netip.MustParseAddr("10.0.0.100"))
+		assert.LessOrEqual(t, time.Since(began), time.Second+askEvery)
+		assert.LessOrEqual(t, tries.Load(), int32(6))
+
+		// And it isn't waited for without end.
+		c.Ask = func(ctx context.Context, _ netip.AddrPort) error { <-ctx.Done(); return ctx.Err() }
+		again := time.Now()
+
+		c.ask(t.Context(), netip.MustParseAddr("10.0.0.100"))
+		assert.Equal(t, admission, time.Since(again))
+	})
 }
 
 // Chunkservers are told when the epoch begins, and nobody who has heard of its master.
