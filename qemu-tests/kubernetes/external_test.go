@@ -106,8 +106,8 @@ func (x external) images() {
 
 	for _, name := range strings.Fields(string(list)) {
 		switch {
-		// nginx is the suite's name for something that has a shell.
-		case strings.HasPrefix(name, "localhost/busybox:"), strings.HasPrefix(name, "localhost/nginx:"):
+		// The other two are the suite's names for something that has a shell.
+		case strings.HasPrefix(name, "localhost/busybox:"), strings.HasPrefix(name, "localhost/nginx:"), strings.HasPrefix(name, "localhost/jessie-dnsutils:"):
 			entrypoints[name] = nil
 		case strings.HasPrefix(name, "localhost/agnhost:"):
 			entrypoints[name] = []string{"/agnhost"}
