@@ -17,7 +17,7 @@ import (
 // paused is for how long a heartbeat of the first term is held back.
 func paused(t *calmTransport, id raft.ServerID) time.Duration {
 	begun := time.Now()
-	if err := t.pause(id, 1); err != nil {
+	if _, err := t.pause(id, 1); err != nil {
 		return -1
 	}
 
@@ -38,29 +38,80 @@ func TestHeartbeatsThatNobodyWaitsForArePaced(t *testing.T) {
 	})
 }
 
-func TestHeartbeatThatIsWaitedForLeavesAtOnce(t *testing.T) {
+// A voter's renewals say what its answers to heartbeats would: none is sent to it. As soon
+// as they don't come, or are of another term, heartbeats are sent as before.
+func TestHeartbeatThatARenewalAnswersIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const every = 500 * time.Millisecond
+		const every, renewal = 500 * time.Millisecond, 400 * time.Millisecond
 
+		sent := 0
 		tr := newCalmTransport(nil, every, nil)
-		require.Zero(t, paused(tr, "n2"))
+		tr.send = func(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+			sent++
 
-		waited := make(chan time.Duration, 1)
+			return nil
+		}
 
-		go func() { waited <- paused(tr, "n2") }()
+		heartbeat := func(term uint64) (raft.AppendEntriesResponse, time.Duration) {
+			var response raft.AppendEntriesResponse
 
-		time.Sleep(every / 5)
+			begun := time.Now()
+			require.NoError(t, tr.AppendEntries("n2", "", &raft.AppendEntriesRequest{Term: term}, &response))
 
-		first, second := tr.verify(), tr.verify()
-		require.Equal(t, every/5+registering, <-waited, "one that was held back already")
+			return response, time.Since(begun)
+		}
 
-		first()
-		first() // a second time changes nothing
-		require.Equal(t, registering, paused(tr, "n2"), "somebody still waits")
+		_, took := heartbeat(7)
+		require.Zero(t, took)
+		require.Equal(t, 1, sent, "the first")
 
-		second()
-		require.Equal(t, every, paused(tr, "n2"), "nobody does")
+		for range 3 {
+			time.AfterFunc(renewal, func() { tr.follows("n2", 7) })
+
+			response, took := heartbeat(7)
+			require.Equal(t, renewal, took)
+			require.Equal(t, raft.AppendEntriesResponse{Term: 7, Success: true}, response)
+		}
+
+		require.Equal(t, 1, sent)
+
+		time.AfterFunc(renewal, func() {
+			tr.follows("n2", 6)
+			tr.follows("n3", 7)
+		})
+
+		_, took = heartbeat(7)
+		require.Equal(t, every, took)
+		require.Equal(t, 2, sent, "that was another term, or another node")
+
+		tr.follows("n2", 7) // while no heartbeat waits
+
+		_, took = heartbeat(7)
+		require.Equal(t, every, took)
+		require.Equal(t, 3, sent)
 	})
+}
+
+// Raft is told of a leader by what comes with an answer, until it ends.
+func TestWhatComesWithAnAnswerIsHeard(t *testing.T) {
+	tr := newCalmTransport(raft.NewNetworkTransport(&stream{done: make(chan struct{})}, 1, time.Second, io.Discard), time.Hour, nil)
+	tr.heard(&raft.AppendEntriesRequest{Term: 1}) // there is no Raft yet
+
+	var heard []uint64
+
+	tr.SetHeartbeatHandler(func(r raft.RPC) {
+		request, ok := r.Command.(*raft.AppendEntriesRequest)
+		require.True(t, ok)
+		require.True(t, isHeartbeat(request))
+
+		heard = append(heard, request.Term)
+		r.Respond(nil, nil) // nobody waits for it
+	})
+
+	tr.heard(&raft.AppendEntriesRequest{Term: 2})
+	tr.deaf()
+	tr.heard(&raft.AppendEntriesRequest{Term: 3})
+	require.Equal(t, []uint64{2}, heard)
 }
 
 func TestHeartbeatAfterOneThatFailedLeavesAtOnce(t *testing.T) {
@@ -82,24 +133,30 @@ func TestHeartbeatOfATermThatIsOverIsNotSent(t *testing.T) {
 
 		leads.Store(true)
 
-		ask := func(term uint64) bool { return leads.Load() && term == 1 }
-		tr.leads.Store(&ask)
+		in := func(term uint64) bool { return leads.Load() && term == 1 }
+		tr.leads.Store(&in)
 
-		require.NoError(t, tr.pause("n2", 1))
-		require.ErrorIs(t, tr.pause("n3", 0), errOver, "a former term")
+		ask := func(id raft.ServerID, term uint64) error {
+			_, err := tr.pause(id, term)
+
+			return err
+		}
+
+		require.NoError(t, ask("n2", 1))
+		require.ErrorIs(t, ask("n3", 0), errOver, "a former term")
 
 		waited := make(chan error, 1)
-		go func() { waited <- tr.pause("n2", 1) }()
+		go func() { waited <- ask("n2", 1) }()
 
 		leads.Store(false)
 		require.ErrorIs(t, <-waited, errOver)
 
 		leads.Store(true)
 		time.Sleep(time.Second)
-		require.NoError(t, tr.pause("n2", 1))
+		require.NoError(t, ask("n2", 1))
 
 		close(ended)
-		require.ErrorIs(t, tr.pause("n2", 1), errOver, "Raft is to end")
+		require.ErrorIs(t, ask("n2", 1), errOver, "Raft is to end")
 	})
 }
 

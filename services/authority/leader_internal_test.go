@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func TestForcedGrantThatNobodyWaitsForIsHeardOut(t *testing.T) {
 // the lease may not last until it asks again.
 func TestRenewalWaitsForALeaderThatIsNotReady(t *testing.T) {
 	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n1"}}
-	q := &quorum{raft: aloneInRaft(t, r), record: r, transport: newCalmTransport(nil, time.Hour, nil)}
+	q := &quorum{self: Member{Name: "n1"}, raft: aloneInRaft(t, r), record: r, transport: newCalmTransport(nil, time.Hour, nil)}
 	l := &leadership{quorum: q, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
 	l.term = q.raft.CurrentTerm()
 	l.lease = NewLeaderLease(l.timing, time.Now(), 1)
@@ -98,10 +99,23 @@ func TestRenewalWaitsForALeaderThatIsNotReady(t *testing.T) {
 
 // TestWhoIsCutOffPromisesNothing: a leader to which no quorum answers any more doesn't
 // know yet that another one counts. It keeps nobody's lease, nor a node that has given
-// its word from its reset.
+// its word from its reset. Two of three voters are a quorum, and one of them may be who
+// asks: by the term in which it follows.
 func TestWhoIsCutOffPromisesNothing(t *testing.T) {
-	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n1"}}
-	l := &leadership{quorum: &quorum{raft: aloneInRaft(t, r), record: r, transport: newCalmTransport(nil, time.Hour, nil)}, timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{}}
+	r := &replicated{changed: func() {}, state: State{Phase: PhaseFormed, Replicas: []string{"n1"}, Epoch: 1, Holder: "n2"}}
+	asked := make(chan raft.ServerID, 100)
+	tr := newCalmTransport(nil, time.Hour, nil)
+	tr.send = func(id raft.ServerID, _ raft.ServerAddress, request *raft.AppendEntriesRequest, _ *raft.AppendEntriesResponse) error {
+		assert.True(t, isHeartbeat(request))
+		asked <- id
+
+		return errors.New("it doesn't answer")
+	}
+
+	l := &leadership{
+		quorum: &quorum{self: Member{Name: "n1"}, raft: aloneInRaft(t, r), record: r, transport: tr},
+		timing: DefaultTiming(), now: time.Now, nodes: map[string]NodeView{},
+	}
 	l.term = l.quorum.raft.CurrentTerm()
 	l.lease = NewLeaderLease(l.timing, time.Now(), 1)
 	a := &Authority{config: Config{Self: "n1", Timing: l.timing, Now: time.Now}, leading: l}
@@ -111,22 +125,100 @@ func TestWhoIsCutOffPromisesNothing(t *testing.T) {
 	holder := &antlerv1.RenewRequest{Epoch: 1, Run: 1, Report: reportToWire(Report{})}
 
 	for _, request := range []*antlerv1.RenewRequest{plain, guarded, holder} {
-		answer, err := a.answerRenew(t.Context(), "n1", request)
+		answer, err := a.answerRenew(t.Context(), "n2", request)
 		require.NoError(t, err)
 		require.Equal(t, "n1", answer.GetLeader())
+		require.Equal(t, l.term, answer.GetTerm())
 	}
 
-	// From here on a quorum takes two, and the other one is nowhere.
+	// From here on a quorum takes two, and the other one answers nothing.
 	l.quorum.raft.AddVoter("n2", "nowhere", 0, 0)
+	require.Eventually(t, func() bool { return len(l.quorum.voters()) == 2 }, 30*time.Second, time.Millisecond)
 
-	answer, err := a.answerRenew(t.Context(), "n4", plain)
+	answer, err := a.answerRenew(t.Context(), "n2", plain)
 	require.NoError(t, err)
 	require.Equal(t, "n1", answer.GetLeader(), "nothing hangs on it")
 
 	for _, request := range []*antlerv1.RenewRequest{guarded, holder} {
+		request.Term = l.term
+		answer, err = a.answerRenew(t.Context(), "n2", request)
+		require.NoError(t, err, "it follows, and says so")
+		require.Equal(t, request == holder, answer.GetRenewed())
+		require.Empty(t, asked)
+
 		_, err = a.answerRenew(t.Context(), "n4", request)
-		require.ErrorContains(t, err, "ask the quorum who leads", request)
+		require.ErrorContains(t, err, "ask the quorum who leads", "who doesn't vote says nothing by following")
+		require.Equal(t, raft.ServerID("n2"), <-asked)
+
+		for _, term := range []uint64{0, l.term - 1} {
+			request.Term = term
+			_, err = a.answerRenew(t.Context(), "n2", request)
+			require.ErrorContains(t, err, "ask the quorum who leads", "it doesn't follow in this term")
+			require.Equal(t, raft.ServerID("n2"), <-asked)
+		}
+
+		request.Term = l.term + 1
+		_, err = a.answerRenew(t.Context(), "n2", request)
+		require.ErrorContains(t, err, "is over")
+		require.Empty(t, asked)
 	}
+}
+
+// TestLeaderCountsThoseWhoAnswer: of five voters it takes two others. One that is in a
+// later term, or doesn't follow, isn't among them.
+func TestLeaderCountsThoseWhoAnswer(t *testing.T) {
+	refuse := errors.New("it doesn't answer")
+	alone := aloneInRaft(t, &replicated{changed: func() {}})
+	term := alone.CurrentTerm()
+	follows := raft.AppendEntriesResponse{Term: term, Success: true}
+
+	leading := func(term uint64, answers map[raft.ServerID]raft.AppendEntriesResponse) *leadership {
+		tr := newCalmTransport(nil, time.Hour, nil)
+		tr.send = func(id raft.ServerID, _ raft.ServerAddress, _ *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+			if answers == nil {
+				<-t.Context().Done()
+			}
+
+			answer, ok := answers[id]
+			*response = answer
+
+			if !ok {
+				return refuse
+			}
+
+			return nil
+		}
+
+		return &leadership{quorum: &quorum{self: Member{Name: "n1"}, raft: alone, transport: tr}, term: term, timing: DefaultTiming()}
+	}
+
+	others := []raft.Server{{ID: "n2"}, {ID: "n3"}, {ID: "n4"}, {ID: "n5"}}
+
+	for name, c := range map[string]struct {
+		answers map[raft.ServerID]raft.AppendEntriesResponse
+		missing int
+		fails   string
+	}{
+		"nobody needs to be asked": {nil, 0, ""},
+		"enough":                   {map[raft.ServerID]raft.AppendEntriesResponse{"n3": follows, "n5": follows}, 2, ""},
+		"one too few":              {map[raft.ServerID]raft.AppendEntriesResponse{"n3": follows}, 2, refuse.Error()},
+		"a later term":             {map[raft.ServerID]raft.AppendEntriesResponse{"n2": follows, "n3": {Term: term + 1, Success: true}}, 2, "is over"},
+		"doesn't follow":           {map[raft.ServerID]raft.AppendEntriesResponse{"n2": follows, "n3": {Term: term}}, 2, "doesn't follow"},
+	} {
+		err := leading(term, c.answers).askOthers(t.Context(), others, c.missing)
+		if c.fails == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, c.fails, name)
+		}
+	}
+
+	all := map[raft.ServerID]raft.AppendEntriesResponse{"n2": follows, "n3": follows, "n4": follows, "n5": follows}
+	require.ErrorIs(t, leading(term+1, all).askOthers(t.Context(), others, 2), errOver, "this node leads in no such term")
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, leading(term, nil).askOthers(gone, others, 4), context.Canceled)
 }
 
 // aloneInRaft is the leader of a quorum of one.
@@ -135,7 +227,8 @@ func aloneInRaft(t *testing.T, fsm raft.FSM) *raft.Raft {
 
 	config := raft.DefaultConfig()
 	config.LocalID, config.Logger = "n1", newRaftLogger(zaptest.NewLogger(t))
-	config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	// A test that adds a voter has that long before it leads no more.
+	config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = time.Second, time.Second, time.Second
 
 	store, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
 	address, transport := raft.NewInmemTransport("")

@@ -10,7 +10,7 @@ import "time"
 //
 //	holder            leader (of one term)
 //	sends at s  --->  receives
-//	                  asks a quorum whether it still leads (VerifyLeader)
+//	                  has a quorum confirm that it still leads (confirm.go)
 //	                  checks that the record says (node, epoch), and answers at a
 //	valid until  <--
 //	s + LeaseTTL
@@ -21,9 +21,9 @@ import "time"
 //   - g is the same term: the leader decided at least GrantWait after a, and
 //     answers no renewal of the old epoch from the decision on (closed). The
 //     lease was over FenceDeadline before.
-//   - g is a later term: the quorum that confirmed the old leader after s shares
-//     a node with the quorum that elected the new one, and that node voted
-//     later. So the new leader became leader after s, and it waits GrantWait from
+//   - g is a later term: each node of the quorum that confirmed the old leader did
+//     so after s, the holder by the term in its renewal. One of them is in the
+//     quorum that elected the new one, and voted later. So the new leader became leader after s, and it waits GrantWait from
 //     then. That is why a new leader waits although it has heard of no renewal
 //     itself: the last one may have answered one just before.
 //   - g is an earlier term: a leader answers renewals only after it has applied

@@ -44,10 +44,15 @@ type modelNode struct {
 type modelLeader struct {
 	clock time.Duration
 	lease *authority.LeaderLease
+	// last is the record that it saw before it was deposed.
+	deposed bool
+	last    authority.State
 }
 
 type renewal struct {
 	term, node int
+	// terms there were when it was sent.
+	terms      int
 	run, epoch uint64
 	seq        uint64
 	sentAt     time.Time // sender's clock
@@ -88,7 +93,7 @@ func (w *world) renewRoundTrip(t *rapid.T) {
 		return
 	}
 
-	r := renewal{term: len(w.terms) - 1, node: i, run: n.run, epoch: w.record.Epoch, sentAt: w.local(n.clock)}
+	r := renewal{term: len(w.terms) - 1, terms: len(w.terms), node: i, run: n.run, epoch: w.record.Epoch, sentAt: w.local(n.clock)}
 	if w.answerTo(r) {
 		w.accept(answer(r))
 	}
@@ -141,7 +146,7 @@ func (w *world) renew(t *rapid.T) {
 	}
 
 	term := max(0, len(w.terms)-1-rapid.IntRange(0, 2).Draw(t, "terms ago"))
-	w.renewals = append(w.renewals, renewal{term: term, node: i, run: n.run, epoch: w.record.Epoch, sentAt: w.local(n.clock)})
+	w.renewals = append(w.renewals, renewal{term: term, terms: len(w.terms), node: i, run: n.run, epoch: w.record.Epoch, sentAt: w.local(n.clock)})
 }
 
 func (w *world) renewalArrives(t *rapid.T) {
@@ -150,14 +155,21 @@ func (w *world) renewalArrives(t *rapid.T) {
 	}
 }
 
-// answerTo does what the leader does. VerifyLeader succeeds while no later term
-// has a leader.
+// answerTo does what the leader does. Enough nodes are in its term at some moment after
+// the renewal was sent, so nobody was elected before: but somebody may have been since,
+// of which the leader hasn't heard, nor of what became of the record.
 func (w *world) answerTo(r renewal) bool {
 	leader := w.terms[r.term]
-	verified := r.term == len(w.terms)-1
-	holds := w.record.Epoch == r.epoch && w.record.Holder == w.nodes[r.node].name
+	confirmed := r.term == r.terms-1
 
-	return verified && holds && leader.lease.Renew(w.local(leader.clock), r.epoch, r.run)
+	record := w.record
+	if leader.deposed {
+		record = leader.last
+	}
+
+	holds := record.Epoch == r.epoch && record.Holder == w.nodes[r.node].name
+
+	return confirmed && holds && leader.lease.Renew(w.local(leader.clock), r.epoch, r.run)
 }
 
 func (w *world) answerArrives(t *rapid.T) {
@@ -191,6 +203,10 @@ func (w *world) lose(t *rapid.T) {
 // elect starts a term. Of the earlier terms' proposals a prefix is committed
 // first (they are in the new leader's log), the others never.
 func (w *world) elect(t *rapid.T) {
+	if n := len(w.terms); n > 0 {
+		w.terms[n-1].deposed, w.terms[n-1].last = true, w.record
+	}
+
 	for range rapid.IntRange(0, len(w.proposals)).Draw(t, "in its log") {
 		w.applyFirst()
 	}

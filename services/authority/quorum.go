@@ -54,7 +54,7 @@ func (p quorumParts) join(s store) (q *quorum, err error) {
 		return nil, errors.Join(fmt.Errorf("start Raft from the store in %s: %w: %s", p.dir, err, replaceAdvice), transport.Close())
 	}
 
-	leads := func(term uint64) bool { return q.raft.State() == raft.Leader && q.raft.CurrentTerm() == term }
+	leads := q.leads
 	transport.leads.Store(&leads)
 
 	return q, nil
@@ -130,6 +130,7 @@ func (p quorumParts) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 func (q *quorum) leave() error {
 	ended := q.raft.Shutdown()
 	q.stream.dialNoMore()
+	q.transport.deaf()
 
 	return errors.Join(ended.Error(), q.stream.Close(), q.store.close())
 }

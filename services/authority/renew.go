@@ -56,8 +56,9 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 	a.beginGuard()
 	a.config.Keep()
 
-	request := a.request()
+	// What it says of the lease and of Raft counts from then on: see confirm.
 	sent := a.config.Now()
+	request := a.request(to)
 
 	answer, err := a.callRenew(ctx, to, request)
 	if err != nil {
@@ -66,6 +67,7 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 		return
 	}
 
+	a.follow(to, answer)
 	a.renewed(to, request.GetEpoch(), sent, answer)
 	a.compareClocks(sent, answer)
 
@@ -78,8 +80,19 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 	}
 }
 
+// follow the leader that answered, as if its heartbeat had come.
+func (a *Authority) follow(leader string, answer *antlerv1.RenewResponse) {
+	a.mu.Lock()
+	q := a.quorum
+	a.mu.Unlock()
+
+	if q != nil && answer.GetTerm() != 0 && answer.GetLeader() == leader {
+		q.follow(leader, answer.GetTerm())
+	}
+}
+
 // request is this node's renewal now.
-func (a *Authority) request() *antlerv1.RenewRequest {
+func (a *Authority) request(to string) *antlerv1.RenewRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
@@ -91,6 +104,10 @@ func (a *Authority) request() *antlerv1.RenewRequest {
 	request := &antlerv1.RenewRequest{Run: a.identity.Run, Report: reportToWire(report), Time: timestamppb.New(a.config.Wall())}
 	if a.holds() {
 		request.Epoch = a.record.Epoch
+	}
+
+	if a.quorum != nil && a.quorum.leader() == to {
+		request.Term = a.quorum.raft.CurrentTerm()
 	}
 
 	return request
@@ -229,7 +246,7 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 	report := reportFromWire(request.GetReport())
 
 	if request.GetEpoch() != 0 || report.Guard.TTLMS != 0 {
-		if err := l.verify(ctx); err != nil {
+		if err := l.confirm(ctx, from, request.GetTerm()); err != nil {
 			return nil, err
 		}
 	}
@@ -240,9 +257,14 @@ func (a *Authority) answerRenew(ctx context.Context, from string, request *antle
 	}
 
 	l.note(from, report, wallFromWire(request.GetTime()))
+	l.quorum.transport.follows(raft.ServerID(from), request.GetTerm())
 
 	answer := l.view(a.config)
 	answer.Leader, answer.Renewed = a.config.Self, renewed
+
+	if l.quorum.leads(l.term) {
+		answer.Term = l.term
+	}
 
 	return answer, nil
 }
@@ -293,28 +315,8 @@ func (a *Authority) leadership() (*leadership, string) {
 	return a.leading, known
 }
 
-// verify asks a quorum whether this term is still the current one. Everything
-// that a former leader promised before is over when it returns nil.
-func (l *leadership) verify(ctx context.Context) error {
-	done := l.quorum.transport.verify()
-	defer done()
-
-	err := committed(ctx, l.quorum.raft.VerifyLeader())
-	if err != nil {
-		return fmt.Errorf("ask the quorum who leads: %w", err)
-	}
-
-	// Terms only grow: if it is this one now, it was this one when the quorum
-	// said yes.
-	if term := l.quorum.raft.CurrentTerm(); term != l.term {
-		return fmt.Errorf("ask the quorum who leads: term %d is over, this is %d", l.term, term)
-	}
-
-	return nil
-}
-
 // renew extends the lease if the record says that the node holds the epoch. The
-// caller has verified the leadership since the renewal came in.
+// caller has had a quorum confirm the leadership since the renewal was sent.
 func (l *leadership) renew(node string, epoch, run uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -208,7 +208,7 @@ func (l *leadership) counts(node string) bool {
 // othersReady says which other voter is missing: each has to write the new store
 // down, and while the node is out of the quorum a majority of them must go on.
 func (a *Authority) othersReady(ctx context.Context, l *leadership, node string) error {
-	if err := l.verify(ctx); err != nil {
+	if err := l.confirm(ctx, "", 0); err != nil {
 		return fmt.Errorf("%w: bring back enough of the other voters", err) // or another one leads now
 	}
 

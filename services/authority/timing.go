@@ -152,8 +152,8 @@ func DefaultTiming() Timing {
 	const ms = time.Millisecond
 
 	return Timing{
-		RenewInterval:  400 * ms,
-		ReportInterval: 600 * ms,
+		RenewInterval:  450 * ms,
+		ReportInterval: 450 * ms,
 		RenewTimeout:   1200 * ms,
 		AliveWithin:    2000 * ms,
 
@@ -167,13 +167,13 @@ func DefaultTiming() Timing {
 		DeadWait:        config.DeadWait,
 		GuardMin:        config.MinDeadAfter - config.DeadWait,
 
-		RaftHeartbeat:     950 * ms,
-		RaftElection:      950 * ms,
+		RaftHeartbeat:     1025 * ms,
+		RaftElection:      1025 * ms,
 		LeaderSilence:     800 * ms,
 		UnheardFor:        time.Minute,
-		HeartbeatInterval: 450 * ms,
-		RaftLeaderLease:   950 * ms,
-		RaftCommit:        time.Second,
+		HeartbeatInterval: 510 * ms,
+		RaftLeaderLease:   1025 * ms,
+		RaftCommit:        3 * time.Second,
 		RaftTakeover:      300 * ms,
 		RaftIO:            2 * time.Second,
 		ApplyTimeout:      2 * time.Second,

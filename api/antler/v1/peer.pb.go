@@ -167,7 +167,10 @@ type RenewRequest struct {
 	// report of the sender.
 	Report *NodeReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
 	// time by the sender's wall clock, when it sent this.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// term in which the sender's Raft follows the node that is asked, read after it noted
+	// when it sends this; 0 if it doesn't. It has voted in no later one until then.
+	Term          uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +233,13 @@ func (x *RenewRequest) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *RenewRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
 // RenewResponse is the leader's view.
 type RenewResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -249,7 +259,10 @@ type RenewResponse struct {
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// time by the wall clock of the node that serves; unset while nobody is heard of that
 	// does.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
+	// term in which leader leads when it answers: as good as a heartbeat. 0 if it may not
+	// any more.
+	Term          uint64 `protobuf:"varint,8,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,6 +344,13 @@ func (x *RenewResponse) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *RenewResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
 }
 
 // ProposeRequest carries a command.
@@ -1642,12 +1662,13 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
 	"\n" +
 	"taken_part\x18\x03 \x01(\bR\ttakenPart\x12\x19\n" +
-	"\bknown_as\x18\x04 \x01(\tR\aknownAs\"\x95\x01\n" +
+	"\bknown_as\x18\x04 \x01(\tR\aknownAs\"\xa9\x01\n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x04R\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12-\n" +
 	"\x06report\x18\x03 \x01(\v2\x15.antler.v1.NodeReportR\x06report\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xfb\x01\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04term\x18\x05 \x01(\x04R\x04term\"\x8f\x02\n" +
 	"\rRenewResponse\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x18\n" +
 	"\arenewed\x18\x02 \x01(\bR\arenewed\x12\x14\n" +
@@ -1655,7 +1676,8 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x06record\x18\x04 \x01(\v2\x11.antler.v1.RecordR\x06record\x12/\n" +
 	"\amembers\x18\x05 \x03(\v2\x15.antler.v1.MemberViewR\amembers\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12.\n" +
-	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"*\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04term\x18\b \x01(\x04R\x04term\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
 	"\acommand\x18\x01 \x01(\fR\acommand\"\xdb\x01\n" +
 	"\x0fProposeResponse\x12%\n" +
