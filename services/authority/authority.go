@@ -76,8 +76,8 @@ type Authority struct {
 	// started is when this run of antlerd began, inherited when the lease of the
 	// last one ends at the latest.
 	started, inherited time.Time
-	// renewNow asks for a renewal before its time.
-	renewNow chan struct{}
+	// renewNow asks for a renewal before its time; over is closed when Run is to end.
+	renewNow, over chan struct{}
 
 	// writing is held while the identity's file is replaced.
 	writing sync.Mutex
@@ -171,7 +171,7 @@ func New(c Config) (*Authority, error) {
 
 	a := &Authority{
 		config: c, self: c.Members[i], started: c.Now(),
-		renewNow: make(chan struct{}, 1), changed: make(chan struct{}),
+		renewNow: make(chan struct{}, 1), over: make(chan struct{}), changed: make(chan struct{}),
 		nodes: map[string]NodeView{}, alive: map[string]bool{},
 	}
 	a.inherited = a.recall()
@@ -206,6 +206,7 @@ func (a *Authority) recall() time.Time {
 // Run: this node doesn't vote then, and its status says why.
 func (a *Authority) Run(ctx context.Context) error {
 	defer a.peers.close()
+	defer context.AfterFunc(ctx, func() { close(a.over) })()
 
 	g, ctx := errgroup.WithContext(ctx)
 	// A metadata node renews with the number of its run, so that comes first.

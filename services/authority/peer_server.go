@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"io"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -75,6 +76,49 @@ func (p *PeerServer) Renew(ctx context.Context, r *antlerv1.RenewRequest) (*antl
 	}
 
 	return answer, nil
+}
+
+// RenewStream implements antlerv1.PeerServiceServer. It ends when this node's part in the
+// authority does: a server that is to stop would wait for it.
+func (p *PeerServer) RenewStream(stream antlerv1.PeerService_RenewStreamServer) error {
+	from, err := p.node(stream.Context())
+	if err != nil {
+		return err
+	}
+
+	hungUp := make(chan error, 1)
+
+	go func() { hungUp <- p.renewals(from, stream) }()
+
+	select {
+	case err := <-hungUp:
+		return err
+	case <-p.authority.over:
+		return status.Error(codes.Unavailable, "antlerd stops")
+	}
+}
+
+// renewals answers one after the other until the sender hangs up.
+func (p *PeerServer) renewals(from string, stream antlerv1.PeerService_RenewStreamServer) error {
+	for {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+
+		if err != nil {
+			return err
+		}
+
+		answer, err := p.authority.answerRenew(stream.Context(), from, request.GetRenew())
+		if err != nil {
+			return status.Error(codes.Unavailable, err.Error())
+		}
+
+		if err := stream.Send(&antlerv1.RenewStreamResponse{Renew: answer}); err != nil {
+			return err
+		}
+	}
 }
 
 // Propose implements antlerv1.PeerServiceServer.

@@ -33,15 +33,18 @@ type peers struct {
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn
-	// moved is closed when another node may have become leader.
-	moved chan struct{}
+	// unmoved ends when another node may have become leader.
+	unmoved context.Context
+	moved   context.CancelFunc
 }
 
 func newPeers(c Config) *peers {
 	p := &peers{
 		tls: c.ClientTLS, dial: c.Dial, timing: c.Timing,
-		members: map[string]string{}, conns: map[string]*grpc.ClientConn{}, moved: make(chan struct{}),
+		members: map[string]string{}, conns: map[string]*grpc.ClientConn{},
 	}
+	p.unmoved, p.moved = context.WithCancel(context.Background())
+
 	for _, m := range c.Members {
 		p.members[m.Name] = m.Address
 	}
@@ -137,29 +140,23 @@ func (c *call) failed(err error) {
 // untilLeaderMoves ends when there may be another leader to ask.
 func (p *peers) untilLeaderMoves(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	p.mu.Lock()
-	moved := p.moved
-	p.mu.Unlock()
+	defer p.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	stop := make(chan struct{})
+	stop := context.AfterFunc(p.unmoved, cancel)
 
-	go func() {
-		select {
-		case <-moved:
-			cancel()
-		case <-stop:
-		}
-	}()
-
-	return ctx, sync.OnceFunc(func() { close(stop); cancel() })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (p *peers) leaderChanged() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	close(p.moved)
-	p.moved = make(chan struct{})
+	p.moved()
+	p.unmoved, p.moved = context.WithCancel(context.Background())
 }
 
 func (p *peers) close() {

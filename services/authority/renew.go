@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -14,9 +13,12 @@ import (
 
 // renewForever sends this node's renewals to the leader until ctx ends.
 func (a *Authority) renewForever(ctx context.Context) error {
+	to := &renewals{authority: a}
+	defer to.hangUp()
+
 	for ask := 0; ; ask++ {
 		begun := a.config.Now()
-		a.renew(ctx, ask)
+		a.renew(ctx, to, ask)
 
 		timer := time.NewTimer(a.renewAgain() - a.config.Now().Sub(begun))
 
@@ -47,7 +49,7 @@ func (a *Authority) renewAgain() time.Duration {
 
 // renew sends one renewal and takes over the answer. Without a known leader the
 // members are asked in turn who it is; ask counts.
-func (a *Authority) renew(ctx context.Context, ask int) {
+func (a *Authority) renew(ctx context.Context, renewals *renewals, ask int) {
 	to := a.knownLeader()
 	if to == "" {
 		to = a.config.Members[ask%len(a.config.Members)].Name
@@ -60,7 +62,7 @@ func (a *Authority) renew(ctx context.Context, ask int) {
 	sent := a.config.Now()
 	request := a.request(to)
 
-	answer, err := a.callRenew(ctx, to, request)
+	answer, err := renewals.ask(ctx, to, request)
 	if err != nil {
 		a.forgetLeader(to)
 
@@ -117,29 +119,6 @@ func (a *Authority) request(to string) *antlerv1.RenewRequest {
 // up. The lock is held.
 func (a *Authority) holds() bool {
 	return a.record.Epoch > 0 && a.record.Holder == a.config.Self && !a.lease.Abandoned(a.record.Epoch)
-}
-
-func (a *Authority) callRenew(ctx context.Context, to string, request *antlerv1.RenewRequest) (*antlerv1.RenewResponse, error) {
-	ctx, cancel := a.peers.untilLeaderMoves(ctx, a.config.Timing.RenewTimeout)
-	defer cancel()
-
-	if to == a.config.Self {
-		return a.answerRenew(ctx, to, request)
-	}
-
-	leader, err := a.peers.call(to)
-	if err != nil {
-		return nil, err
-	}
-
-	answer, err := leader.Renew(ctx, request)
-	if err != nil {
-		leader.failed(err)
-
-		return nil, fmt.Errorf("renew at %s: %w", to, err)
-	}
-
-	return answer, nil
 }
 
 // knownLeader is whom to ask: Raft's word where this node votes.

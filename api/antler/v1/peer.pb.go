@@ -353,6 +353,98 @@ func (x *RenewResponse) GetTerm() uint64 {
 	return 0
 }
 
+// RenewStreamRequest is one renewal.
+type RenewStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// renew is what Renew would be called with.
+	Renew         *RenewRequest `protobuf:"bytes,1,opt,name=renew,proto3" json:"renew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewStreamRequest) Reset() {
+	*x = RenewStreamRequest{}
+	mi := &file_antler_v1_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewStreamRequest) ProtoMessage() {}
+
+func (x *RenewStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewStreamRequest.ProtoReflect.Descriptor instead.
+func (*RenewStreamRequest) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RenewStreamRequest) GetRenew() *RenewRequest {
+	if x != nil {
+		return x.Renew
+	}
+	return nil
+}
+
+// RenewStreamResponse answers one renewal.
+type RenewStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// renew is what Renew would answer.
+	Renew         *RenewResponse `protobuf:"bytes,1,opt,name=renew,proto3" json:"renew,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewStreamResponse) Reset() {
+	*x = RenewStreamResponse{}
+	mi := &file_antler_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewStreamResponse) ProtoMessage() {}
+
+func (x *RenewStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_antler_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewStreamResponse.ProtoReflect.Descriptor instead.
+func (*RenewStreamResponse) Descriptor() ([]byte, []int) {
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RenewStreamResponse) GetRenew() *RenewResponse {
+	if x != nil {
+		return x.Renew
+	}
+	return nil
+}
+
 // ProposeRequest carries a command.
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +456,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_antler_v1_peer_proto_msgTypes[4]
+	mi := &file_antler_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +468,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[4]
+	mi := &file_antler_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +481,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProposeRequest) GetCommand() []byte {
@@ -420,7 +512,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_antler_v1_peer_proto_msgTypes[5]
+	mi := &file_antler_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +524,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[5]
+	mi := &file_antler_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +537,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ProposeResponse) GetRejectionCode() string {
@@ -536,7 +628,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_antler_v1_peer_proto_msgTypes[6]
+	mi := &file_antler_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +640,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[6]
+	mi := &file_antler_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +653,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Record) GetPhase() string {
@@ -706,7 +798,7 @@ type Guard struct {
 
 func (x *Guard) Reset() {
 	*x = Guard{}
-	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	mi := &file_antler_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +810,7 @@ func (x *Guard) String() string {
 func (*Guard) ProtoMessage() {}
 
 func (x *Guard) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[7]
+	mi := &file_antler_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +823,7 @@ func (x *Guard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guard.ProtoReflect.Descriptor instead.
 func (*Guard) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Guard) GetBoot() string {
@@ -772,7 +864,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_antler_v1_peer_proto_msgTypes[8]
+	mi := &file_antler_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +876,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[8]
+	mi := &file_antler_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +889,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GiveUp) GetEpoch() uint64 {
@@ -849,7 +941,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_antler_v1_peer_proto_msgTypes[9]
+	mi := &file_antler_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +953,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[9]
+	mi := &file_antler_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +966,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Audit) GetKind() string {
@@ -936,7 +1028,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_antler_v1_peer_proto_msgTypes[10]
+	mi := &file_antler_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1040,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[10]
+	mi := &file_antler_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1053,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MemberView) GetName() string {
@@ -1023,7 +1115,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[11]
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1127,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[11]
+	mi := &file_antler_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1140,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NodeReport) GetVersion() string {
@@ -1151,7 +1243,7 @@ type ReplicaReport struct {
 
 func (x *ReplicaReport) Reset() {
 	*x = ReplicaReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[12]
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1255,7 @@ func (x *ReplicaReport) String() string {
 func (*ReplicaReport) ProtoMessage() {}
 
 func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[12]
+	mi := &file_antler_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1268,7 @@ func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaReport.ProtoReflect.Descriptor instead.
 func (*ReplicaReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReplicaReport) GetPhase() string {
@@ -1285,7 +1377,7 @@ type MasterReport struct {
 
 func (x *MasterReport) Reset() {
 	*x = MasterReport{}
-	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1389,7 @@ func (x *MasterReport) String() string {
 func (*MasterReport) ProtoMessage() {}
 
 func (x *MasterReport) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[13]
+	mi := &file_antler_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1402,7 @@ func (x *MasterReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasterReport.ProtoReflect.Descriptor instead.
 func (*MasterReport) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MasterReport) GetPhase() string {
@@ -1420,7 +1512,7 @@ type ReplaceStoreRequest struct {
 
 func (x *ReplaceStoreRequest) Reset() {
 	*x = ReplaceStoreRequest{}
-	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1524,7 @@ func (x *ReplaceStoreRequest) String() string {
 func (*ReplaceStoreRequest) ProtoMessage() {}
 
 func (x *ReplaceStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[14]
+	mi := &file_antler_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1537,7 @@ func (x *ReplaceStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceStoreRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceStoreRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplaceStoreRequest) GetNode() string {
@@ -1493,7 +1585,7 @@ type ReplaceStoreResponse struct {
 
 func (x *ReplaceStoreResponse) Reset() {
 	*x = ReplaceStoreResponse{}
-	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	mi := &file_antler_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1597,7 @@ func (x *ReplaceStoreResponse) String() string {
 func (*ReplaceStoreResponse) ProtoMessage() {}
 
 func (x *ReplaceStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[15]
+	mi := &file_antler_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1610,7 @@ func (x *ReplaceStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceStoreResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceStoreResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplaceStoreResponse) GetNotLeader() bool {
@@ -1568,7 +1660,7 @@ type AcceptStoreRequest struct {
 
 func (x *AcceptStoreRequest) Reset() {
 	*x = AcceptStoreRequest{}
-	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	mi := &file_antler_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1672,7 @@ func (x *AcceptStoreRequest) String() string {
 func (*AcceptStoreRequest) ProtoMessage() {}
 
 func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[16]
+	mi := &file_antler_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1685,7 @@ func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptStoreRequest.ProtoReflect.Descriptor instead.
 func (*AcceptStoreRequest) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AcceptStoreRequest) GetNode() string {
@@ -1619,7 +1711,7 @@ type AcceptStoreResponse struct {
 
 func (x *AcceptStoreResponse) Reset() {
 	*x = AcceptStoreResponse{}
-	mi := &file_antler_v1_peer_proto_msgTypes[17]
+	mi := &file_antler_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1723,7 @@ func (x *AcceptStoreResponse) String() string {
 func (*AcceptStoreResponse) ProtoMessage() {}
 
 func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_antler_v1_peer_proto_msgTypes[17]
+	mi := &file_antler_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1736,7 @@ func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptStoreResponse.ProtoReflect.Descriptor instead.
 func (*AcceptStoreResponse) Descriptor() ([]byte, []int) {
-	return file_antler_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_antler_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 var File_antler_v1_peer_proto protoreflect.FileDescriptor
@@ -1677,7 +1769,11 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\amembers\x18\x05 \x03(\v2\x15.antler.v1.MemberViewR\amembers\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12.\n" +
 	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
-	"\x04term\x18\b \x01(\x04R\x04term\"*\n" +
+	"\x04term\x18\b \x01(\x04R\x04term\"C\n" +
+	"\x12RenewStreamRequest\x12-\n" +
+	"\x05renew\x18\x01 \x01(\v2\x17.antler.v1.RenewRequestR\x05renew\"E\n" +
+	"\x13RenewStreamResponse\x12.\n" +
+	"\x05renew\x18\x01 \x01(\v2\x18.antler.v1.RenewResponseR\x05renew\"*\n" +
 	"\x0eProposeRequest\x12\x18\n" +
 	"\acommand\x18\x01 \x01(\fR\acommand\"\xdb\x01\n" +
 	"\x0fProposeResponse\x12%\n" +
@@ -1811,10 +1907,11 @@ const file_antler_v1_peer_proto_rawDesc = "" +
 	"\x12AcceptStoreRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x15\n" +
-	"\x13AcceptStoreResponse2\xe6\x02\n" +
+	"\x13AcceptStoreResponse2\xb8\x03\n" +
 	"\vPeerService\x12:\n" +
 	"\x05Hello\x12\x17.antler.v1.HelloRequest\x1a\x18.antler.v1.HelloResponse\x12:\n" +
-	"\x05Renew\x12\x17.antler.v1.RenewRequest\x1a\x18.antler.v1.RenewResponse\x12@\n" +
+	"\x05Renew\x12\x17.antler.v1.RenewRequest\x1a\x18.antler.v1.RenewResponse\x12P\n" +
+	"\vRenewStream\x12\x1d.antler.v1.RenewStreamRequest\x1a\x1e.antler.v1.RenewStreamResponse(\x010\x01\x12@\n" +
 	"\aPropose\x12\x19.antler.v1.ProposeRequest\x1a\x1a.antler.v1.ProposeResponse\x12O\n" +
 	"\fReplaceStore\x12\x1e.antler.v1.ReplaceStoreRequest\x1a\x1f.antler.v1.ReplaceStoreResponse\x12L\n" +
 	"\vAcceptStore\x12\x1d.antler.v1.AcceptStoreRequest\x1a\x1e.antler.v1.AcceptStoreResponseB\x1fZ\x1dantler/api/antler/v1;antlerv1b\x06proto3"
@@ -1831,70 +1928,76 @@ func file_antler_v1_peer_proto_rawDescGZIP() []byte {
 	return file_antler_v1_peer_proto_rawDescData
 }
 
-var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_antler_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_antler_v1_peer_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: antler.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: antler.v1.HelloResponse
 	(*RenewRequest)(nil),          // 2: antler.v1.RenewRequest
 	(*RenewResponse)(nil),         // 3: antler.v1.RenewResponse
-	(*ProposeRequest)(nil),        // 4: antler.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 5: antler.v1.ProposeResponse
-	(*Record)(nil),                // 6: antler.v1.Record
-	(*Guard)(nil),                 // 7: antler.v1.Guard
-	(*GiveUp)(nil),                // 8: antler.v1.GiveUp
-	(*Audit)(nil),                 // 9: antler.v1.Audit
-	(*MemberView)(nil),            // 10: antler.v1.MemberView
-	(*NodeReport)(nil),            // 11: antler.v1.NodeReport
-	(*ReplicaReport)(nil),         // 12: antler.v1.ReplicaReport
-	(*MasterReport)(nil),          // 13: antler.v1.MasterReport
-	(*ReplaceStoreRequest)(nil),   // 14: antler.v1.ReplaceStoreRequest
-	(*ReplaceStoreResponse)(nil),  // 15: antler.v1.ReplaceStoreResponse
-	(*AcceptStoreRequest)(nil),    // 16: antler.v1.AcceptStoreRequest
-	(*AcceptStoreResponse)(nil),   // 17: antler.v1.AcceptStoreResponse
-	nil,                           // 18: antler.v1.Record.ObservedEntry
-	nil,                           // 19: antler.v1.Record.GiveUpsEntry
-	nil,                           // 20: antler.v1.Record.GuardsEntry
-	nil,                           // 21: antler.v1.NodeReport.ServicesEntry
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*RenewStreamRequest)(nil),    // 4: antler.v1.RenewStreamRequest
+	(*RenewStreamResponse)(nil),   // 5: antler.v1.RenewStreamResponse
+	(*ProposeRequest)(nil),        // 6: antler.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 7: antler.v1.ProposeResponse
+	(*Record)(nil),                // 8: antler.v1.Record
+	(*Guard)(nil),                 // 9: antler.v1.Guard
+	(*GiveUp)(nil),                // 10: antler.v1.GiveUp
+	(*Audit)(nil),                 // 11: antler.v1.Audit
+	(*MemberView)(nil),            // 12: antler.v1.MemberView
+	(*NodeReport)(nil),            // 13: antler.v1.NodeReport
+	(*ReplicaReport)(nil),         // 14: antler.v1.ReplicaReport
+	(*MasterReport)(nil),          // 15: antler.v1.MasterReport
+	(*ReplaceStoreRequest)(nil),   // 16: antler.v1.ReplaceStoreRequest
+	(*ReplaceStoreResponse)(nil),  // 17: antler.v1.ReplaceStoreResponse
+	(*AcceptStoreRequest)(nil),    // 18: antler.v1.AcceptStoreRequest
+	(*AcceptStoreResponse)(nil),   // 19: antler.v1.AcceptStoreResponse
+	nil,                           // 20: antler.v1.Record.ObservedEntry
+	nil,                           // 21: antler.v1.Record.GiveUpsEntry
+	nil,                           // 22: antler.v1.Record.GuardsEntry
+	nil,                           // 23: antler.v1.NodeReport.ServicesEntry
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
 }
 var file_antler_v1_peer_proto_depIdxs = []int32{
-	11, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
-	22, // 1: antler.v1.RenewRequest.time:type_name -> google.protobuf.Timestamp
-	6,  // 2: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
-	10, // 3: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
-	22, // 4: antler.v1.RenewResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 5: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
-	23, // 6: antler.v1.Record.hold:type_name -> google.protobuf.Duration
-	18, // 7: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
-	19, // 8: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
-	9,  // 9: antler.v1.Record.audit:type_name -> antler.v1.Audit
-	20, // 10: antler.v1.Record.guards:type_name -> antler.v1.Record.GuardsEntry
-	23, // 11: antler.v1.Guard.ttl:type_name -> google.protobuf.Duration
-	23, // 12: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
-	11, // 13: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
-	12, // 14: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
-	13, // 15: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
-	21, // 16: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
-	7,  // 17: antler.v1.NodeReport.guard:type_name -> antler.v1.Guard
-	23, // 18: antler.v1.NodeReport.clock_ahead:type_name -> google.protobuf.Duration
-	8,  // 19: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
-	7,  // 20: antler.v1.Record.GuardsEntry.value:type_name -> antler.v1.Guard
-	0,  // 21: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
-	2,  // 22: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
-	4,  // 23: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
-	14, // 24: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
-	16, // 25: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
-	1,  // 26: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
-	3,  // 27: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
-	5,  // 28: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
-	15, // 29: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
-	17, // 30: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
-	26, // [26:31] is the sub-list for method output_type
-	21, // [21:26] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 0: antler.v1.RenewRequest.report:type_name -> antler.v1.NodeReport
+	24, // 1: antler.v1.RenewRequest.time:type_name -> google.protobuf.Timestamp
+	8,  // 2: antler.v1.RenewResponse.record:type_name -> antler.v1.Record
+	12, // 3: antler.v1.RenewResponse.members:type_name -> antler.v1.MemberView
+	24, // 4: antler.v1.RenewResponse.time:type_name -> google.protobuf.Timestamp
+	2,  // 5: antler.v1.RenewStreamRequest.renew:type_name -> antler.v1.RenewRequest
+	3,  // 6: antler.v1.RenewStreamResponse.renew:type_name -> antler.v1.RenewResponse
+	8,  // 7: antler.v1.ProposeResponse.record:type_name -> antler.v1.Record
+	25, // 8: antler.v1.Record.hold:type_name -> google.protobuf.Duration
+	20, // 9: antler.v1.Record.observed:type_name -> antler.v1.Record.ObservedEntry
+	21, // 10: antler.v1.Record.give_ups:type_name -> antler.v1.Record.GiveUpsEntry
+	11, // 11: antler.v1.Record.audit:type_name -> antler.v1.Audit
+	22, // 12: antler.v1.Record.guards:type_name -> antler.v1.Record.GuardsEntry
+	25, // 13: antler.v1.Guard.ttl:type_name -> google.protobuf.Duration
+	25, // 14: antler.v1.MemberView.age:type_name -> google.protobuf.Duration
+	13, // 15: antler.v1.MemberView.report:type_name -> antler.v1.NodeReport
+	14, // 16: antler.v1.NodeReport.replica:type_name -> antler.v1.ReplicaReport
+	15, // 17: antler.v1.NodeReport.master:type_name -> antler.v1.MasterReport
+	23, // 18: antler.v1.NodeReport.services:type_name -> antler.v1.NodeReport.ServicesEntry
+	9,  // 19: antler.v1.NodeReport.guard:type_name -> antler.v1.Guard
+	25, // 20: antler.v1.NodeReport.clock_ahead:type_name -> google.protobuf.Duration
+	10, // 21: antler.v1.Record.GiveUpsEntry.value:type_name -> antler.v1.GiveUp
+	9,  // 22: antler.v1.Record.GuardsEntry.value:type_name -> antler.v1.Guard
+	0,  // 23: antler.v1.PeerService.Hello:input_type -> antler.v1.HelloRequest
+	2,  // 24: antler.v1.PeerService.Renew:input_type -> antler.v1.RenewRequest
+	4,  // 25: antler.v1.PeerService.RenewStream:input_type -> antler.v1.RenewStreamRequest
+	6,  // 26: antler.v1.PeerService.Propose:input_type -> antler.v1.ProposeRequest
+	16, // 27: antler.v1.PeerService.ReplaceStore:input_type -> antler.v1.ReplaceStoreRequest
+	18, // 28: antler.v1.PeerService.AcceptStore:input_type -> antler.v1.AcceptStoreRequest
+	1,  // 29: antler.v1.PeerService.Hello:output_type -> antler.v1.HelloResponse
+	3,  // 30: antler.v1.PeerService.Renew:output_type -> antler.v1.RenewResponse
+	5,  // 31: antler.v1.PeerService.RenewStream:output_type -> antler.v1.RenewStreamResponse
+	7,  // 32: antler.v1.PeerService.Propose:output_type -> antler.v1.ProposeResponse
+	17, // 33: antler.v1.PeerService.ReplaceStore:output_type -> antler.v1.ReplaceStoreResponse
+	19, // 34: antler.v1.PeerService.AcceptStore:output_type -> antler.v1.AcceptStoreResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_antler_v1_peer_proto_init() }
@@ -1908,7 +2011,7 @@ func file_antler_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_antler_v1_peer_proto_rawDesc), len(file_antler_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PeerService_Hello_FullMethodName        = "/antler.v1.PeerService/Hello"
 	PeerService_Renew_FullMethodName        = "/antler.v1.PeerService/Renew"
+	PeerService_RenewStream_FullMethodName  = "/antler.v1.PeerService/RenewStream"
 	PeerService_Propose_FullMethodName      = "/antler.v1.PeerService/Propose"
 	PeerService_ReplaceStore_FullMethodName = "/antler.v1.PeerService/ReplaceStore"
 	PeerService_AcceptStore_FullMethodName  = "/antler.v1.PeerService/AcceptStore"
@@ -41,6 +42,10 @@ type PeerServiceClient interface {
 	// sign of life, the sender's report, and for the holder the request to extend
 	// its lease. A node that doesn't lead answers with who does.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// RenewStream is as many renewals, one after the other: the next is sent when the
+	// last was answered. It costs less than a call for each. The errors are Renew's; each
+	// ends the stream.
+	RenewStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RenewStreamRequest, RenewStreamResponse], error)
 	// Propose hands a command for the record to the leader, and returns after it
 	// was applied or rejected. An error of the call itself means that nobody
 	// knows yet which.
@@ -80,6 +85,19 @@ func (c *peerServiceClient) Renew(ctx context.Context, in *RenewRequest, opts ..
 	}
 	return out, nil
 }
+
+func (c *peerServiceClient) RenewStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RenewStreamRequest, RenewStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[0], PeerService_RenewStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RenewStreamRequest, RenewStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_RenewStreamClient = grpc.BidiStreamingClient[RenewStreamRequest, RenewStreamResponse]
 
 func (c *peerServiceClient) Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -126,6 +144,10 @@ type PeerServiceServer interface {
 	// sign of life, the sender's report, and for the holder the request to extend
 	// its lease. A node that doesn't lead answers with who does.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// RenewStream is as many renewals, one after the other: the next is sent when the
+	// last was answered. It costs less than a call for each. The errors are Renew's; each
+	// ends the stream.
+	RenewStream(grpc.BidiStreamingServer[RenewStreamRequest, RenewStreamResponse]) error
 	// Propose hands a command for the record to the leader, and returns after it
 	// was applied or rejected. An error of the call itself means that nobody
 	// knows yet which.
@@ -151,6 +173,9 @@ func (UnimplementedPeerServiceServer) Hello(context.Context, *HelloRequest) (*He
 }
 func (UnimplementedPeerServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedPeerServiceServer) RenewStream(grpc.BidiStreamingServer[RenewStreamRequest, RenewStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method RenewStream not implemented")
 }
 func (UnimplementedPeerServiceServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
@@ -217,6 +242,13 @@ func _PeerService_Renew_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _PeerService_RenewStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServiceServer).RenewStream(&grpc.GenericServerStream[RenewStreamRequest, RenewStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_RenewStreamServer = grpc.BidiStreamingServer[RenewStreamRequest, RenewStreamResponse]
 
 func _PeerService_Propose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ProposeRequest)
@@ -300,6 +332,13 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_AcceptStore_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RenewStream",
+			Handler:       _PeerService_RenewStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "antler/v1/peer.proto",
 }
