@@ -142,7 +142,7 @@ func (d *antlerd) serving() []controller.Controller {
 		&address.SpecController{},
 		&address.Controller{Network: address.Kernel{Nodes: nodeAddresses(d.config.Cluster)}, Events: d.events, Times: address.DefaultTimes()},
 		&moosefs.StatusController{
-			Master: func(at string) moosefs.Master { return moosefs.Client{Address: at} },
+			Master: func(at string) (moosefs.Master, func()) { return moosefs.Client{Address: at}.Kept() },
 			Runner: replication.Programs{}, Events: d.events,
 		},
 		&volume.PurgeController{Store: d.newStore(), Events: d.events},

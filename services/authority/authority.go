@@ -338,7 +338,7 @@ func (a *Authority) applied() {
 
 // learn takes over a record that is newer than the one known. The lock is held.
 func (a *Authority) learn(s State, index uint64) {
-	if index < a.index {
+	if index <= a.index {
 		return
 	}
 

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -12,9 +13,13 @@ func (a *Authority) endHold(ctx context.Context) error {
 	for {
 		changed := a.Changed()
 
+		var again <-chan time.Time
+
 		if a.heldByEarlierRun() && a.LeaseValid() {
 			if err := a.Hold(ctx, 0); err != nil {
 				a.config.Logger.Info("the hold for the restart was not ended; the next grant waits longer than it must", zap.Error(err))
+
+				again = time.After(a.config.Timing.RenewInterval)
 			}
 		}
 
@@ -22,6 +27,7 @@ func (a *Authority) endHold(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-again:
 		}
 	}
 }

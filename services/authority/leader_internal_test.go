@@ -221,6 +221,62 @@ func TestLeaderCountsThoseWhoAnswer(t *testing.T) {
 	require.ErrorIs(t, leading(term, nil).askOthers(gone, others, 4), context.Canceled)
 }
 
+// TestAnswerThatIsNoNewsWakesNobody: nearly all of them only move the lease's end on.
+func TestAnswerThatIsNoNewsWakesNobody(t *testing.T) {
+	now := time.Unix(1000, 0)
+	a := &Authority{
+		config: Config{Self: "n1", Timing: DefaultTiming(), Now: func() time.Time { return now }}, changed: make(chan struct{}),
+		renewNow: make(chan struct{}, 1), alive: map[string]bool{}, nodes: map[string]NodeView{},
+		record: State{Epoch: 1, Holder: "n1"}, index: 7,
+	}
+
+	answer := &antlerv1.RenewResponse{
+		Leader: "n3", Index: 7, Record: recordToWire(a.record),
+		Members: []*antlerv1.MemberView{viewToWire("n2", NodeView{LastSeen: now}, now, true)},
+	}
+
+	wakes := func(what string, want bool) {
+		t.Helper()
+
+		changed := a.changed
+		a.renewed("n3", 1, now, answer)
+
+		select {
+		case <-changed:
+			require.True(t, want, what)
+		default:
+			require.False(t, want, what)
+		}
+
+		now = now.Add(time.Second)
+	}
+
+	wakes("who leads", true)
+	wakes("the same", false)
+
+	answer.Renewed = true
+	wakes("the first lease", true)
+	wakes("a longer one", false)
+
+	answer.Members[0].Alive = false
+	wakes("a node is gone", true)
+	wakes("it still is", false)
+
+	answer.Members[0].Report.Version = "2"
+	wakes("what a node says", true)
+
+	answer.Reason = "waits"
+	wakes("what is waited for", true)
+	wakes("it still is", false)
+
+	answer.Index, answer.Record.Target = 8, "n2"
+	wakes("the record", true)
+
+	now = now.Add(DefaultTiming().LeaseTTL)
+	wakes("the lease that had ended", true)
+	wakes("the same", false)
+}
+
 // aloneInRaft is the leader of a quorum of one.
 func aloneInRaft(t *testing.T, fsm raft.FSM) *raft.Raft {
 	t.Helper()

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -159,22 +160,44 @@ func (a *Authority) renewed(from string, epoch uint64, sent time.Time, answer *a
 		return
 	}
 
+	now := a.config.Now()
+	mayServe := func() bool { return a.holds() && a.lease.Valid(now, a.record.Epoch) }
+	// Most answers move nothing but the ends of the lease and of what was told, for
+	// which nobody has to wake up: see Status.
+	served, news := mayServe(), a.leader != from || a.reason != answer.GetReason() || !now.Before(a.answered.Add(a.config.Timing.LeaseTTL))
+
 	if answer.GetRenewed() {
 		a.lease.Answered(a.config.Timing, epoch, sent)
 	}
 
 	a.leader, a.reason, a.answered = from, answer.GetReason(), sent
 
-	now := a.config.Now()
 	for _, m := range answer.GetMembers() {
-		a.alive[m.GetName()] = m.GetAlive()
-		if m.GetAge() != nil {
-			a.nodes[m.GetName()] = NodeView{LastSeen: now.Add(-m.GetAge().AsDuration()), Report: reportFromWire(m.GetReport())}
-		}
+		news = a.see(m, now) || news
 	}
 
 	a.learn(recordFromWire(answer.GetRecord()), answer.GetIndex())
-	a.notify()
+
+	if news || mayServe() != served {
+		a.notify()
+	}
+}
+
+// see a node as the leader does, and report whether that is news. The lock is held.
+func (a *Authority) see(m *antlerv1.MemberView, now time.Time) (news bool) {
+	name := m.GetName()
+	news = a.alive[name] != m.GetAlive()
+	a.alive[name] = m.GetAlive()
+
+	if m.GetAge() == nil {
+		return news
+	}
+
+	view := NodeView{LastSeen: now.Add(-m.GetAge().AsDuration()), Report: reportFromWire(m.GetReport())}
+	was, known := a.nodes[name]
+	a.nodes[name] = view
+
+	return news || !known || !reflect.DeepEqual(was.Report, view.Report)
 }
 
 // compareClocks of this node, and of the one that serves: the leader told it somewhere

@@ -213,7 +213,7 @@ func statusOnTheServingNode(t *testing.T) {
 	}}
 	events := &recordedEvents{}
 	ctx, st := startControllers(t, &StatusController{
-		Master: func(string) Master { return answeringMaster{} }, Runner: run, Events: events,
+		Master: func(string) (Master, func()) { return answeringMaster{}, func() {} }, Runner: run, Events: events,
 	})
 
 	mount := NewMountStatus(AdminMountContainer)

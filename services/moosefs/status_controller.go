@@ -34,8 +34,9 @@ const defaultsTimeout = 20 * time.Second
 // the storage; and sets the defaults for new data once the admin mount is
 // there.
 type StatusController struct {
-	// Master returns the one at an address.
-	Master func(address string) Master
+	// Master returns the one at an address, for several questions; done is called after
+	// the last one.
+	Master func(address string) (m Master, done func())
 	Runner Runner
 	Events Events
 }
@@ -182,7 +183,10 @@ func (c *StatusController) report(ctx context.Context, r controller.Writer, clus
 		return err
 	}
 
-	spec, askErr := ask(ctx, c.Master(address), cluster)
+	master, done := c.Master(address)
+	defer done()
+
+	spec, askErr := ask(ctx, master, cluster)
 	spec.DefaultsSet = defaults
 
 	err = safe.WriterModify(ctx, r, NewStatus(), func(res *Status) error {

@@ -31,16 +31,26 @@ const maxAnswer = 50_000_000
 const askTimeout = 5 * time.Second
 
 // Client asks the master at one address. Each question has a connection of its
-// own: it proves that the master still accepts new ones.
+// own: it proves that the master still accepts new ones. See Kept.
 type Client struct {
 	// Address of the master's client port, "10.0.0.100:9421".
 	Address string
+
+	over *Line
+}
+
+// Kept is the same, but for one goroutine that has several questions: they are asked
+// over one connection, until hangUp is called.
+func (c Client) Kept() (kept Client, hangUp func()) {
+	c.over = &Line{Client: Client{Address: c.Address}}
+
+	return c, c.over.hangUp
 }
 
 // Probe asks the master at addr for its Info. It is the one test of whether a
 // master serves: a process that runs, or a port that accepts, proves nothing.
 func Probe(ctx context.Context, addr string) (Info, error) {
-	return Client{addr}.Info(ctx)
+	return Client{Address: addr}.Info(ctx)
 }
 
 // Info asks the master about itself.
@@ -94,6 +104,10 @@ func (c Client) failed(command uint32, err error) error {
 func (c Client) ask(ctx context.Context, command uint32, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+
+	if c.over != nil {
+		return c.over.ask(ctx, command, body)
+	}
 
 	conn, err := c.dial(ctx)
 	if err != nil {

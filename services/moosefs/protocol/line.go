@@ -22,10 +22,10 @@ func (l *Line) Connections() int { return l.made }
 func (l *Line) Info(ctx context.Context) (Info, error) {
 	kept := l.conn != nil
 
-	answer, err := l.ask(ctx, cmdInfo)
+	answer, err := l.ask(ctx, cmdInfo, nil)
 	if err != nil && kept && ctx.Err() == nil {
 		// It was a connection to a master that has ended since.
-		answer, err = l.ask(ctx, cmdInfo)
+		answer, err = l.ask(ctx, cmdInfo, nil)
 	}
 
 	if err != nil {
@@ -35,7 +35,8 @@ func (l *Line) Info(ctx context.Context) (Info, error) {
 	return parseInfo(answer)
 }
 
-func (l *Line) ask(ctx context.Context, command uint32) ([]byte, error) {
+// ask over the connection that is kept, or a new one where there is none.
+func (l *Line) ask(ctx context.Context, command uint32, body []byte) ([]byte, error) {
 	if l.conn == nil {
 		conn, err := l.dial(ctx)
 		if err != nil {
@@ -46,12 +47,20 @@ func (l *Line) ask(ctx context.Context, command uint32) ([]byte, error) {
 		l.made++
 	}
 
-	answer, err := askOver(ctx, l.conn, command, nil)
+	answer, err := askOver(ctx, l.conn, command, body)
 	// A deadline that was set at the last moment would end the next question.
 	if err != nil || ctx.Err() != nil {
-		_ = l.conn.Close()
-		l.conn = nil
+		l.hangUp()
 	}
 
 	return answer, err
+}
+
+// hangUp closes the connection, if there is one.
+func (l *Line) hangUp() {
+	if l.conn != nil {
+		_ = l.conn.Close() // nothing is on its way
+	}
+
+	l.conn = nil
 }

@@ -75,7 +75,7 @@ func TestProbe(t *testing.T) {
 func TestLists(t *testing.T) {
 	ctx := t.Context()
 
-	chunkservers, err := Client{master(t, recorded(t, "chunkservers-degraded.bin"))}.Chunkservers(ctx)
+	chunkservers, err := Client{Address: master(t, recorded(t, "chunkservers-degraded.bin"))}.Chunkservers(ctx)
 	require.NoError(t, err)
 	require.Len(t, chunkservers, 2)
 
@@ -94,26 +94,26 @@ func TestLists(t *testing.T) {
 		}
 	}
 
-	sessions, err := Client{master(t, recorded(t, "sessions-degraded.bin"))}.Sessions(ctx)
+	sessions, err := Client{Address: master(t, recorded(t, "sessions-degraded.bin"))}.Sessions(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, []Session{{ID: 1, Address: netip.MustParseAddr("10.77.0.1"), Connected: true, Path: "/mnt/a"}}, sessions)
 
-	sessions, err = Client{master(t, recorded(t, "sessions-fresh.bin"))}.Sessions(ctx)
+	sessions, err = Client{Address: master(t, recorded(t, "sessions-fresh.bin"))}.Sessions(ctx)
 	require.NoError(t, err)
 	assert.Empty(t, sessions)
 
-	metaloggers, err := Client{master(t, recorded(t, "metaloggers-fresh.bin"))}.Metaloggers(ctx)
+	metaloggers, err := Client{Address: master(t, recorded(t, "metaloggers-fresh.bin"))}.Metaloggers(ctx)
 	require.NoError(t, err)
 	require.Len(t, metaloggers, 1)
 	assert.Equal(t, "4.57.5", metaloggers[0].Version.String())
 
-	health, err := Client{master(t, recorded(t, "matrix-degraded.bin"))}.Health(ctx)
+	health, err := Client{Address: master(t, recorded(t, "matrix-degraded.bin"))}.Health(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, uint64(1), health.Chunks)
 	assert.Equal(t, uint64(1), health.Endangered)
 	assert.Zero(t, health.Missing+health.Undergoal)
 
-	health, err = Client{master(t, recorded(t, "matrix-fresh.bin"))}.Health(ctx)
+	health, err = Client{Address: master(t, recorded(t, "matrix-fresh.bin"))}.Health(ctx)
 	require.NoError(t, err)
 	assert.Zero(t, health.Chunks)
 }
@@ -189,7 +189,7 @@ func patient(t *testing.T, answer []byte, questions int) (address string, connec
 
 func TestALineKeepsItsConnectionAndTakesAnotherAfterItsEnd(t *testing.T) {
 	address, connections := patient(t, recorded(t, "info-fresh.bin"), 3)
-	line := Line{Client: Client{address}}
+	line := Line{Client: Client{Address: address}}
 
 	for range 3 {
 		_, err := line.Info(t.Context())
@@ -203,9 +203,28 @@ func TestALineKeepsItsConnectionAndTakesAnotherAfterItsEnd(t *testing.T) {
 	assert.Equal(t, int32(2), connections.Load())
 }
 
+func TestAClientThatIsKeptAsksOverOneConnection(t *testing.T) {
+	address, connections := patient(t, recorded(t, "info-fresh.bin"), 3)
+	kept, hangUp := Client{Address: address}.Kept()
+
+	for range 3 {
+		_, err := kept.Info(t.Context())
+		require.NoError(t, err)
+	}
+
+	assert.Equal(t, int32(1), connections.Load())
+	hangUp()
+	hangUp() // a second time changes nothing
+
+	_, err := kept.Info(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, int32(2), connections.Load())
+	hangUp()
+}
+
 func TestALineToADeafMasterEndsInTime(t *testing.T) {
 	address, _ := patient(t, recorded(t, "info-fresh.bin"), 1)
-	line := Line{Client: Client{address}}
+	line := Line{Client: Client{Address: address}}
 
 	_, err := line.Info(t.Context())
 	require.NoError(t, err)

@@ -30,7 +30,7 @@ func TestSessionRoots(t *testing.T) {
 	body := append([]byte{0, 28}, sessionWithRoot(1, 1, "/var/lib/antler/mnt", "/")...)
 	body = append(body, sessionWithRoot(2, 0, "/m\x00", "/volumes/db/data")...)
 
-	roots, err := Client{master(t, packet(cmdSessionList+1, body))}.SessionRoots(t.Context())
+	roots, err := Client{Address: master(t, packet(cmdSessionList+1, body))}.SessionRoots(t.Context())
 	require.NoError(t, err)
 
 	from := netip.MustParseAddr("10.77.0.1")
